@@ -1,0 +1,1 @@
+"""What an architecture is. Nothing in here imports torch."""

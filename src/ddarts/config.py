@@ -1,0 +1,122 @@
+"""Settings: what each stage may be told, with units and bounds, checked when built.
+
+The classes here are the one place where a setting is defined: the command line's options, the keys of a YAML file and
+the keyword arguments of the public functions all come from them. Modules of the network take plain keywords instead.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+ParseRule = Literal["darts", "threshold_sparse", "threshold_edge", "threshold_complete"]
+
+
+class Options(BaseModel):
+    """Base of all settings: frozen, and an unknown name is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DataOptions(Options):
+    """Which images, and how they are divided."""
+
+    data: str = Field("digits", description="digits | fashion-mnist[:DIR] | cifar10[:DIR] | cifar100[:DIR] | FOLDER")
+    resolution: int | None = Field(None, ge=2, le=4096, description="pixels a side; found from the data if not given")
+    limit: int | None = Field(None, ge=1, description="use at most so many training images, drawn class by class")
+    validation: float = Field(0.1, ge=0, lt=1, description="share of the training images kept for validation")
+    flip: bool | None = Field(None, description="mirror training images left-right; found from the data if not given")
+    strict: bool = Field(False, description="stop at the first image that cannot be decoded")
+
+
+class EngineOptions(Options):
+    """Where and how exactly to compute."""
+
+    seed: int = Field(0, ge=0, lt=2**63, description="seed of everything random")
+    device: str = Field("auto", description="auto | cpu | cuda | cuda:N | mps")
+    precision: Literal["float32", "bf16", "fp16"] = Field("float32", description="arithmetic of the network")
+    threads: int | None = Field(None, ge=1, description="CPU threads; all cores if not given")
+
+
+class SearchOptions(Options):
+    """The search (paper, sections 3 and 4)."""
+
+    space: Literal["darts", "dartopti"] = Field("darts", description="which operations may be chosen")
+    cells: int = Field(8, ge=1, le=100, description="cells of the supernet, each with gates of its own")
+    nodes: int = Field(4, ge=1, le=8, description="intermediate nodes of a cell")
+    channels: int = Field(16, ge=1, description="channels of the first cell")
+    reductions: tuple[int, ...] | None = Field(None, description="positions of reduction cells; n//3 and 2n//3")
+    epochs: int = Field(50, ge=1, description="passes over the weight half of the training images")
+    steps_per_epoch: int | None = Field(None, ge=1, description="end an epoch after so many steps")
+    batch: int = Field(96, ge=2, description="images a batch, for alphas and for weights")
+    alpha_lr: float = Field(3e-3, gt=0, description="learning rate of alphas (Adam), at the start")
+    alpha_lr_min: float = Field(1e-3, ge=0, description="learning rate of alphas at the end of the cosine")
+    alpha_weight_decay: float = Field(1e-3, ge=0, description="weight decay of alphas")
+    lr: float = Field(0.005, gt=0, description="learning rate of weights (SGD), at the start")
+    lr_min: float = Field(0.001, ge=0, description="learning rate of weights at the end of the cosine")
+    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of the weights' SGD")
+    weight_decay: float = Field(3e-4, ge=0, description="weight decay of weights")
+    clip: float = Field(5.0, gt=0, description="largest norm of the weights' gradient")
+    zero_one_weight: float = Field(9.0, ge=0, description="w_01, weight of the zero-one loss")
+    zero_one_kind: Literal["l2", "l1"] = Field("l2", description="square or absolute distance of gates from 1/2")
+    zero_one_schedule: Literal["constant", "linear", "quadratic"] = Field(
+        "quadratic", description="how w_01 rises from 0 during the warm-up"
+    )
+    zero_one_warmup: float = Field(0.8, ge=0, le=1, description="share of the search over which w_01 rises")
+    ablation: Literal["gradient", "monitor", "off"] = Field("gradient", description="use of the ablation loss")
+    ablation_kind: Literal["zero", "random"] = Field("zero", description="gates of an ablated cell: 0, or U(0,1)")
+    ablation_weight: float = Field(0.7, ge=0, description="w_AB, weight of the ablation loss")
+    ablation_sample: int | None = Field(None, ge=1, description="cells ablated a step, drawn anew; all if not given")
+    ablation_floor: float = Field(0.1, gt=0, description="floor of nu, as a share of the cross-entropy")
+    stop_on_collapse: bool = Field(True, description="stop when a cell would be made of parameter-free operations only")
+    checkpoint_steps: int = Field(200, ge=1, description="steps between checkpoints (one is written every epoch too)")
+
+
+class DeriveOptions(Options):
+    """From gates to a genotype (paper, section 3.4)."""
+
+    method: ParseRule = Field("threshold_sparse", description="rule that picks the operations")
+    threshold: float = Field(0.85, ge=0, le=1, description="smallest gate that a threshold rule accepts, 0 to 1")
+    layers: int | None = Field(None, ge=1, description="cells of the derived network; as many as searched if not given")
+
+
+class TrainOptions(Options):
+    """Final training of the discrete network (paper, section 4)."""
+
+    channels: int = Field(36, ge=1, description="channels of the first cell")
+    stem: Literal["auto", "cifar", "imagenet"] = Field("auto", description="cifar keeps the resolution, imagenet / 4")
+    epochs: int = Field(600, ge=1, description="passes over the training images")
+    steps_per_epoch: int | None = Field(None, ge=1, description="end an epoch after so many steps")
+    batch: int = Field(128, ge=2, description="images a batch")
+    lr: float = Field(0.025, gt=0, description="learning rate (SGD), at the start")
+    lr_min: float = Field(0.0, ge=0, description="learning rate at the end of the cosine")
+    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD")
+    weight_decay: float = Field(3e-4, ge=0, description="weight decay")
+    clip: float = Field(5.0, gt=0, description="largest norm of the gradient")
+    drop_path: float = Field(0.2, ge=0, lt=1, description="drop-path probability at the last epoch, rising linearly")
+    auxiliary_weight: float = Field(0.4, ge=0, description="weight of the auxiliary head's loss; 0 builds no such head")
+    cutout: int = Field(16, ge=0, description="side in pixels of the square that cutout erases; 0 for none")
+    crop: int = Field(4, ge=0, description="pixels of padding before the random crop; 0 for none")
+    policy: Literal["none", "autoaugment", "randaugment", "trivialaugment", "augmix"] = Field(
+        "autoaugment", description="torchvision augmentation policy"
+    )
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing")
+    ema: float = Field(0.0, ge=0, lt=1, description="decay of the moving average of the weights; 0 for none")
+    checkpoint_steps: int = Field(500, ge=1, description="steps between checkpoints (one is written every epoch too)")
+
+
+class SearchSettings(DataOptions, EngineOptions, SearchOptions, DeriveOptions):
+    """Everything that `ddarts.search` may be told."""
+
+
+class TrainSettings(DataOptions, EngineOptions, TrainOptions):
+    """Everything that `ddarts.train` may be told besides the genotype."""
+
+
+class RunSettings(DataOptions, EngineOptions):
+    """Everything that `ddarts.run` may be told: shared settings, then one group for each stage."""
+
+    search: SearchOptions = Field(default_factory=SearchOptions)
+    derive: DeriveOptions = Field(default_factory=DeriveOptions)
+    train: TrainOptions = Field(default_factory=TrainOptions)

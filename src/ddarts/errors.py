@@ -1,0 +1,43 @@
+"""The exceptions that ddarts raises on purpose.
+
+Every message is one line that tells the offending value, the reason, and the way out.
+The command line prints it and exits with status 2; a Python caller can catch `DDartsError`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DDartsError(Exception):
+    """Base of every error that a user can cause and mend."""
+
+
+class SettingsError(DDartsError):
+    """A setting is unknown, has the wrong type, is out of range, or disagrees with another."""
+
+
+class DataError(DDartsError):
+    """A data set is missing, empty, unreadable, or does not fit the request."""
+
+
+class GenotypeError(DDartsError):
+    """A genotype, or the text or file that should hold one, is not valid."""
+
+
+class RunError(DDartsError):
+    """A run folder cannot be created, read, written or resumed."""
+
+
+class DivergedError(DDartsError):
+    """A loss stopped being finite during a search or a training."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the closest known name, or the whole list if none is close."""
+    names = sorted(str(k) for k in known)
+    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known: {', '.join(names)}"

@@ -1,0 +1,1 @@
+"""Drawings, curves and the page that shows a run."""

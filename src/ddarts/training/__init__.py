@@ -1,0 +1,1 @@
+"""Final training, testing and prediction of a discrete network."""
