@@ -1,8 +1,8 @@
 """The genotype: an architecture as plain, validated, versioned data.
 
 A genotype is the one currency between the stages (search, derive, train, report). It is a tuple of cells; each cell is
-a set of edges (operation, from, to) over numbered states. States 0 and 1 are the outputs of the two cells before; states
-2 and up are the cell's own nodes. The cell's output concatenates the states in `concat`.
+a set of edges (operation, from, to) over numbered states. States 0 and 1 are the outputs of the two cells before;
+states 2 and up are the cell's own nodes. The cell's output concatenates the states in `concat`.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ddarts.architecture import checks
 from ddarts.architecture.spaces import INPUT_STATES, PARAMETER_FREE, check_operation
-from ddarts.errors import GenotypeError, nearest
+from ddarts.errors import GenotypeError
 from ddarts.files import write_text
 
 FORMAT = "ddarts-genotype"
 VERSION = 1
 _MAX_NODES = 32
 _MAX_CELLS = 1000
-_MAX_FILE_BYTES = 16 * 1024 * 1024
+_MAX_NAME = 200
 
 
 class Edge(NamedTuple):
@@ -89,7 +90,10 @@ class Genotype:
 
     Attributes:
         cells: the cells in network order; reductions may stand anywhere and in any number.
-        name: where it comes from, for people.
+        name: where it comes from, for people; one line of at most 200 printable characters.
+
+    Raises:
+        GenotypeError: no cell, too many cells, or a name that cannot be printed.
     """
 
     cells: tuple[CellGenotype, ...]
@@ -100,6 +104,10 @@ class Genotype:
             raise GenotypeError("a genotype needs at least one cell; this one has none")
         if len(self.cells) > _MAX_CELLS:
             raise GenotypeError(f"{len(self.cells)} cells are more than the {_MAX_CELLS} that a genotype may hold")
+        if not self.name.isprintable() or len(self.name) > _MAX_NAME:  # it is printed in terminals, pages and drawings
+            raise GenotypeError(
+                f"name {checks.shown(self.name)} must be one line of at most {_MAX_NAME} printable characters"
+            )
 
     def __len__(self) -> int:
         return len(self.cells)
@@ -143,19 +151,14 @@ class Genotype:
         Raises:
             GenotypeError: with the path into the data (``cells[2].edges[0].op``) and the reason.
         """
-        data = _mapping(data, where, required=("format", "version", "cells"), optional=("name",))
-        if data["format"] != FORMAT:
-            raise GenotypeError(f"{where}: format is {data['format']!r}, expected {FORMAT!r}; is this a genotype file?")
-        if type(data["version"]) is not int or data["version"] != VERSION:
-            raise GenotypeError(
-                f"{where}: version {data['version']!r} cannot be read, this ddarts reads version {VERSION}; "
-                "derive the genotype again or use the ddarts that wrote it"
-            )
-        name = data.get("name", "")
-        if not isinstance(name, str):
-            raise GenotypeError(f"{where}: name must be text, not {type(name).__name__}")
-        cells = _list(data["cells"], f"{where}: cells")
-        return cls(tuple(_cell_from(cell, f"{where}: cells[{i}]") for i, cell in enumerate(cells)), name)
+        checks.header(data, where, what="genotype", form=FORMAT, version=VERSION)
+        data = checks.mapping(data, where, required=("format", "version", "cells"), optional=("name",))
+        name = checks.text(data.get("name", ""), f"{where}: name")
+        cells = checks.listing(data["cells"], f"{where}: cells")
+        try:
+            return cls(tuple(_cell_from(cell, f"cells[{i}]") for i, cell in enumerate(cells)), name)
+        except GenotypeError as error:
+            raise GenotypeError(f"{where}: {error}") from None
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the genotype as JSON, one edge a line; the file appears whole or not at all."""
@@ -183,20 +186,8 @@ class Genotype:
         Raises:
             GenotypeError: the file is missing, is not JSON (with line and column), or is not a valid genotype.
         """
-        path = Path(path)
-        if path.is_dir():
-            path = path / "genotype.json"
-        try:
-            if path.stat().st_size > _MAX_FILE_BYTES:
-                raise GenotypeError(f"{path}: {path.stat().st_size} bytes are too many for a genotype file")
-            text = path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            raise GenotypeError(f"{path}: no such genotype file; check the path or run `ddarts derive`") from None
-        except UnicodeDecodeError as error:
-            raise GenotypeError(f"{path}: not UTF-8 text at byte {error.start}; is this a genotype file?") from None
-        except OSError as error:
-            raise GenotypeError(f"{path}: cannot be read: {error.strerror}") from None
-        return cls.from_json(text, str(path))
+        text, where = checks.read_text(path, what="genotype", inside="genotype.json", way_out="ddarts derive")
+        return cls.from_json(text, where)
 
     @classmethod
     def from_json(cls, text: str, where: str = "genotype") -> Genotype:
@@ -205,13 +196,7 @@ class Genotype:
         Raises:
             GenotypeError: with line and column where the text is not JSON.
         """
-        try:
-            data = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise GenotypeError(f"{where}: line {error.lineno}, column {error.colno}: {error.msg}") from None
-        except (RecursionError, ValueError) as error:
-            raise GenotypeError(f"{where}: not a genotype: {error}") from None
-        return cls.from_dict(data, where)
+        return cls.from_dict(checks.parse(text, where, "genotype"), where)
 
 
 def _fed_states(edges: tuple[Edge, ...]) -> frozenset[int]:
@@ -250,45 +235,23 @@ def _check_cell(cell: CellGenotype, where: str) -> None:
 
 
 def _cell_from(data: Any, where: str) -> CellGenotype:
-    data = _mapping(data, where, required=("edges", "concat"), optional=("reduction",))
+    data = checks.mapping(data, where, required=("edges", "concat"), optional=("reduction",))
     reduction = data.get("reduction", False)
     if not isinstance(reduction, bool):
-        raise GenotypeError(f"{where}.reduction: {reduction!r} must be true or false")
-    concat = tuple(_integer(s, f"{where}.concat[{i}]") for i, s in enumerate(_list(data["concat"], f"{where}.concat")))
+        raise GenotypeError(f"{where}.reduction: {checks.shown(reduction)} must be true or false")
+    concat = checks.integers(data["concat"], f"{where}.concat")
     edges = []
-    for i, item in enumerate(_list(data["edges"], f"{where}.edges")):
+    for i, item in enumerate(checks.listing(data["edges"], f"{where}.edges")):
         place = f"{where}.edges[{i}]"
-        item = _mapping(item, place, required=("op", "from", "to"))
-        if not isinstance(item["op"], str):
-            raise GenotypeError(f"{place}.op: {item['op']!r} must be the name of an operation")
+        item = checks.mapping(item, place, required=("op", "from", "to"))
         edges.append(
-            Edge(item["op"], _integer(item["from"], f"{place}.from"), _integer(item["to"], f"{place}.to"))
+            Edge(
+                checks.text(item["op"], f"{place}.op"),
+                checks.integer(item["from"], f"{place}.from"),
+                checks.integer(item["to"], f"{place}.to"),
+            )
         )
     try:
         return CellGenotype(tuple(edges), concat, reduction)
     except GenotypeError as error:
-        raise GenotypeError(str(error).replace("cell", where, 1)) from None
-
-
-def _mapping(data: Any, where: str, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, Any]:
-    if not isinstance(data, dict):
-        raise GenotypeError(f"{where}: expected an object with {', '.join(required)}, found {type(data).__name__}")
-    for key in required:
-        if key not in data:
-            raise GenotypeError(f"{where}: {key!r} is missing")
-    for key in data:
-        if key not in required + optional:
-            raise GenotypeError(f"{where}: unknown key {key!r}{nearest(key, required + optional)}")
-    return data
-
-
-def _list(data: Any, where: str) -> list[Any]:
-    if not isinstance(data, list):
-        raise GenotypeError(f"{where}: expected a list, found {type(data).__name__}")
-    return data
-
-
-def _integer(value: Any, where: str) -> int:
-    if type(value) is not int:
-        raise GenotypeError(f"{where}: {value!r} must be a whole number")
-    return value
+        raise GenotypeError(where + str(error).removeprefix("cell")) from None

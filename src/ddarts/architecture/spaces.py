@@ -50,7 +50,7 @@ def check_operation(name: str, where: str = "") -> str:
     """Return `name` if it is a known operation; raise `GenotypeError` with the nearest name otherwise."""
     if name not in OPERATIONS:
         prefix = f"{where}: " if where else ""
-        raise GenotypeError(f"{prefix}unknown operation {name!r}{nearest(name, OPERATIONS)}")
+        raise GenotypeError(f"{prefix}unknown operation {name[:60]!r}{nearest(name[:60], OPERATIONS)}")
     return name
 
 
@@ -59,11 +59,7 @@ def cell_edges(nodes: int) -> tuple[tuple[int, int], ...]:
 
     `nodes` is the number of intermediate nodes N; node i is state i + 2 and has an edge from every earlier state.
     """
-    return tuple(
-        (source, target)
-        for target in range(INPUT_STATES, nodes + INPUT_STATES)
-        for source in range(target)
-    )
+    return tuple((source, target) for target in range(INPUT_STATES, nodes + INPUT_STATES) for source in range(target))
 
 
 def default_reductions(cells: int) -> tuple[int, ...]:
