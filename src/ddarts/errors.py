@@ -34,6 +34,10 @@ class DivergedError(DDartsError):
     """A loss stopped being finite during a search or a training."""
 
 
+class Stopped(DDartsError):  # noqa: N818 (nothing went wrong)
+    """A run was asked to stop (Ctrl-C, SIGTERM) and did so after a checkpoint; the message tells how to go on."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the closest known name, or the whole list if none is close."""
     names = sorted(str(k) for k in known)

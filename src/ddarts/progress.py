@@ -1,0 +1,115 @@
+"""How far a long job is: a bar on a terminal, a line now and then in a log, nothing if quiet.
+
+Everything goes to stderr; stdout belongs to results.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+from rich.text import Text
+
+_LINE_EVERY_S = 10.0  # in a log file, a line at most so often
+
+
+class Progress:
+    """Live progress of one job.
+
+    Args:
+        title: what is being done, such as "search".
+        total: steps in all.
+        quiet: show nothing at all.
+        stream: where to write; stderr if not given.
+
+    Example::
+
+        with Progress("search", total=500) as progress:
+            progress.update(37, epoch="1/10", loss=2.17)
+            progress.note("epoch 1: accuracy 0.81")
+    """
+
+    def __init__(self, title: str, total: int, *, quiet: bool = False, stream: TextIO | None = None) -> None:
+        self.title = title
+        self.total = total
+        self.quiet = quiet
+        self._stream = sys.stderr if stream is None else stream
+        self._bar: RichProgress | None = None
+        self._start = self._said = time.monotonic()
+        self._first: int | None = None
+
+    def __enter__(self) -> Progress:
+        self._start = self._said = time.monotonic()
+        if self.quiet:
+            return self
+        console = Console(file=self._stream, highlight=False)
+        if console.is_terminal:
+            self._bar = RichProgress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[shown]}", markup=False),
+                console=console,
+                refresh_per_second=4,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task(self.title, total=self.total, shown="")
+        else:
+            self._say(f"{self.title}: {self.total} steps")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def update(self, done: int, **fields: object) -> None:
+        """Tell that `done` of the steps are finished; `fields` are shown beside the bar (floats with 4 digits)."""
+        if self.quiet:
+            return
+        if self._first is None:
+            self._first = max(done - 1, 0)  # a resumed job starts in the middle: do not take that for speed
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, shown=_shown(fields))
+            return
+        now = time.monotonic()
+        if now - self._said >= _LINE_EVERY_S or done >= self.total:
+            self._said = now
+            left = (now - self._start) / max(done - self._first, 1) * max(self.total - done, 0)
+            parts = [f"{self.title}: {done}/{self.total}", _shown(fields), f"left {format_seconds(left)}"]
+            self._say("  ".join(p for p in parts if p))
+
+    def note(self, text: str) -> None:
+        """Print a line above the bar."""
+        if self.quiet:
+            return
+        if self._bar is not None:
+            self._bar.console.print(Text(text))
+        else:
+            self._say(text)
+
+    def _say(self, text: str) -> None:
+        print(text, file=self._stream, flush=True)
+
+
+def format_seconds(seconds: float) -> str:
+    """Return a duration as a person writes it: ``8 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    whole = max(int(seconds + 0.5), 0)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _shown(fields: dict[str, object]) -> str:
+    return "  ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in fields.items()
+    )
