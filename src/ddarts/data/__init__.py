@@ -1,1 +1,22 @@
 """Image data sets in, disjoint parts and deterministic batches out."""
+
+from ddarts.data.augment import POLICIES, Augment
+from ddarts.data.batches import Batches, Normalise, in_order
+from ddarts.data.images import ImageData, Images
+from ddarts.data.parts import Parts, halves, halves_index, split
+from ddarts.data.sources import load_data
+
+__all__ = [
+    "POLICIES",
+    "Augment",
+    "Batches",
+    "ImageData",
+    "Images",
+    "Normalise",
+    "Parts",
+    "halves",
+    "halves_index",
+    "in_order",
+    "load_data",
+    "split",
+]

@@ -1,0 +1,118 @@
+"""Random changes to training images, every sample with its own, all from one counter-based seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ddarts.errors import SettingsError, nearest
+
+POLICIES = ("none", "autoaugment", "randaugment", "trivialaugment", "augmix")
+
+
+@dataclass(frozen=True)
+class Augment:
+    """What to do to training images.
+
+    Attributes:
+        flip: mirror every other image, at random.
+        crop: pixels of black padding on each side before a random crop to the old size; 0 for none.
+        cutout: side in pixels of a square set to the mean, at a random place (partly outside, too); 0 for none.
+        policy: one of `POLICIES`; the policies need 1 or 3 channels.
+
+    Raises:
+        SettingsError: a negative number or an unknown policy.
+    """
+
+    flip: bool = False
+    crop: int = 0
+    cutout: int = 0
+    policy: str = "none"
+
+    def __post_init__(self) -> None:
+        for name in ("crop", "cutout"):
+            if getattr(self, name) < 0:
+                raise SettingsError(f"{name} {getattr(self, name)}: must be 0 (none) or more pixels")
+        if self.policy not in POLICIES:
+            raise SettingsError(f"policy {self.policy!r}: unknown{nearest(self.policy, POLICIES)}")
+
+    def check_channels(self, channels: int) -> None:
+        """Raise SettingsError if the policy cannot treat images of so many channels."""
+        if self.policy != "none" and channels not in (1, 3):
+            raise SettingsError(
+                f"policy {self.policy!r}: needs images of 1 or 3 channels, not {channels}; use policy none"
+            )
+
+
+def crop_and_flip(pixels: Tensor, *, crop: int, flip: bool, random: torch.Generator) -> Tensor:
+    """Shift each image by up to `crop` pixels either way (black enters) and mirror it with probability 1/2.
+
+    Args:
+        pixels: [B, C, H, W], any device.
+        crop: largest shift in pixels, 0 for none.
+        flip: whether to mirror.
+        random: CPU generator, so that every device makes the same choices.
+    """
+    batch, _, height, width = pixels.shape
+    if crop > 0:
+        shift = torch.randint(0, 2 * crop + 1, (2, batch), generator=random).to(pixels.device)
+        windows = functional.pad(pixels, (crop,) * 4).unfold(2, height, 1).unfold(3, width, 1)
+        # [B, C, 2 crop + 1, 2 crop + 1, H, W], a view: picking a window a sample copies each pixel once
+        pixels = windows[torch.arange(batch, device=pixels.device), :, shift[0], shift[1]]
+    if flip:
+        mirrored = (torch.rand(batch, generator=random) < 0.5).to(pixels.device)
+        pixels = torch.where(mirrored[:, None, None, None], pixels.flip(3), pixels)
+    return pixels
+
+
+def cutout(x: Tensor, side: int, random: torch.Generator) -> Tensor:
+    """Set a square of `side` pixels to 0 in each image of [B, C, H, W] (DeVries & Taylor, arXiv 1708.04552).
+
+    The centre is uniform over the image, so the square may lie partly outside. `x` is normalised: 0 is the mean.
+    """
+    batch, _, height, width = x.shape
+    top = torch.randint(0, height, (batch, 1), generator=random).to(x.device) - side // 2
+    left = torch.randint(0, width, (batch, 1), generator=random).to(x.device) - side // 2
+    row = torch.arange(height, device=x.device)
+    column = torch.arange(width, device=x.device)
+    rows = (row >= top) & (row < top + side)
+    columns = (column >= left) & (column < left + side)
+    return x.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0.0)
+
+
+def apply_policy(pixels: Tensor, policy: str, seed: int) -> Tensor:
+    """Apply a torchvision policy to each image of uint8 [B, 1 or 3, H, W] on the CPU.
+
+    torchvision draws from torch's global CPU stream; it is seeded with `seed` here and put back as it was after.
+    """
+    transform = _policy(policy)
+    grey = pixels.shape[1] == 1
+    # The operations treat the channels of a grey image alike, so any one of the three is the result.
+    images = pixels.expand(-1, 3, -1, -1) if grey else pixels
+    before = torch.get_rng_state()
+    try:
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs' streams too
+        changed = torch.stack([transform(image.contiguous()) for image in images])
+    finally:
+        torch.set_rng_state(before)
+    return changed[:, :1] if grey else changed
+
+
+@cache
+def _policy(name: str) -> Callable[[Tensor], Tensor]:
+    from torchvision.transforms import v2  # a second to import
+
+    if name == "autoaugment":
+        return v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10)
+    if name == "randaugment":
+        return v2.RandAugment()
+    if name == "trivialaugment":
+        return v2.TrivialAugmentWide()
+    if name == "augmix":
+        return v2.AugMix()
+    raise SettingsError(f"policy {name!r}: unknown{nearest(name, POLICIES)}")

@@ -1,0 +1,88 @@
+"""What a data set is, once in memory: labelled 8-bit images of one size, in up to three parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Labelled images.
+
+    Attributes:
+        pixels: uint8 [N, channels, height, width], 0 to 255.
+        labels: int64 [N], index into the classes.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        if self.pixels.dtype != torch.uint8 or self.pixels.ndim != 4:
+            raise ValueError(f"pixels must be uint8 [N, C, H, W], not {self.pixels.dtype} {list(self.pixels.shape)}")
+        if self.labels.dtype != torch.int64 or self.labels.shape != self.pixels.shape[:1]:
+            raise ValueError(
+                f"labels must be int64 [{len(self.pixels)}], not {self.labels.dtype} {list(self.labels.shape)}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def select(self, index: Tensor) -> Images:
+        """Return the images at `index` (int64 [M]), in that order, as a copy."""
+        return Images(self.pixels[index], self.labels[index])
+
+
+@dataclass(frozen=True, eq=False)
+class ImageData:
+    """A data set, ready for `split`.
+
+    Attributes:
+        name: what it is called in reports.
+        classes: names, in the order of the labels.
+        channels: 1 (grey), 3 (colour), or as many as the images have.
+        height: pixels.
+        width: pixels.
+        mean: of the training images scaled to 0..1, one a channel.
+        std: likewise; never 0.
+        flip: whether a mirrored image is still an image of its class.
+        train: training images.
+        validation: only if the data set brings a part of its own for it.
+        test: None if the data set has none.
+        skipped: files that could not be decoded, "path: reason".
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    channels: int
+    height: int
+    width: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    flip: bool
+    train: Images
+    validation: Images | None
+    test: Images | None
+    skipped: tuple[str, ...] = ()
+
+
+def channel_statistics(pixels: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation of each channel of uint8 [N, C, H, W], scaled to 0..1.
+
+    Counted in whole numbers, so the result does not depend on the order of the images. A channel of one value has
+    standard deviation 1, so that one can always divide by it.
+    """
+    channels = pixels.shape[1]
+    counts = torch.zeros(channels, 256, dtype=torch.int64)
+    for chunk in pixels.split(4096):
+        for channel in range(channels):
+            counts[channel] += torch.bincount(chunk[:, channel].reshape(-1), minlength=256)
+    value = torch.arange(256, dtype=torch.float64) / 255
+    share = counts.double() / counts.sum(dim=1, keepdim=True).clamp(min=1)
+    mean = share @ value
+    variance = (share * (value - mean[:, None]) ** 2).sum(dim=1)
+    std = torch.where(variance > 1e-12, variance.sqrt(), torch.ones_like(variance))
+    return tuple(mean.tolist()), tuple(std.tolist())

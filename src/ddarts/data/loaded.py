@@ -1,0 +1,128 @@
+"""The last steps that every source shares: fit to one size, check the classes, measure, and hand over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ddarts.data.images import ImageData, Images, channel_statistics
+from ddarts.data.parts import limited
+from ddarts.errors import DataError
+
+MEMORY_BUDGET = 8 * 2**30
+"""Bytes that the decoded images of one data set may take."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """How to load: the arguments of `load_data` that a source must know."""
+
+    resolution: int | None = None
+    strict: bool = False
+    limit: int | None = None
+    quiet: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """What a source has read, all images of one size; `place` (a folder, or a name) is for messages."""
+
+    name: str
+    place: str
+    classes: tuple[str, ...]
+    flip: bool
+    train: Images
+    validation: Images | None = None
+    test: Images | None = None
+    skipped: tuple[str, ...] = ()
+
+
+def finish(loaded: Loaded, request: Request, flip: bool | None) -> ImageData:
+    """Return the data set as the rest of the program wants it.
+
+    Raises:
+        DataError: fewer than two classes, a class without training images, or more pixels than `MEMORY_BUDGET`.
+    """
+    _check_classes(loaded)
+    train = loaded.train
+    if request.limit is not None and len(train) > request.limit:
+        train = train.select(limited(train.labels, request.limit))
+    parts: list[Images | None] = [train, loaded.validation, loaded.test]
+    if request.resolution is not None:
+        count = sum(len(p) for p in parts if p is not None)
+        check_budget(count, train.pixels.shape[1], (request.resolution, request.resolution), loaded.place)
+        parts = [None if p is None else Images(fit(p.pixels, request.resolution), p.labels) for p in parts]
+    train, validation, test = parts
+    assert train is not None
+    mean, std = channel_statistics(train.pixels)
+    _, channels, height, width = train.pixels.shape
+    return ImageData(
+        name=loaded.name,
+        classes=loaded.classes,
+        channels=channels,
+        height=height,
+        width=width,
+        mean=mean,
+        std=std,
+        flip=loaded.flip if flip is None else flip,
+        train=train,
+        validation=validation,
+        test=test,
+        skipped=loaded.skipped,
+    )
+
+
+def check_budget(count: int, channels: int, size: tuple[int, int], place: str) -> None:
+    """Raise DataError if `count` images of (height, width) `size` would not fit in `MEMORY_BUDGET` bytes."""
+    height, width = size
+    need = count * channels * height * width
+    if need > MEMORY_BUDGET:
+        raise DataError(
+            f"{place}: {count} images of {height} x {width} pixels would take {need / 2**30:.1f} GiB, more than "
+            f"{MEMORY_BUDGET / 2**30:g} GiB; choose a smaller --resolution or use fewer with --limit"
+        )
+
+
+def fit(pixels: Tensor, resolution: int) -> Tensor:
+    """Scale uint8 [N, C, H, W] until the short side is `resolution` pixels, and keep the central square.
+
+    Bilinear, with antialiasing.
+    """
+    _, _, height, width = pixels.shape
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = pixels[:, :, top : top + side, left : left + side]
+    if side == resolution:
+        return square.contiguous()
+    out = torch.empty((*pixels.shape[:2], resolution, resolution), dtype=torch.uint8)
+    for start in range(0, len(pixels), 1024):
+        scaled = functional.interpolate(
+            square[start : start + 1024].float(), size=(resolution,) * 2, mode="bilinear", antialias=True
+        )
+        out[start : start + 1024] = scaled.round_().clamp_(0, 255).to(torch.uint8)
+    return out
+
+
+def _check_classes(loaded: Loaded) -> None:
+    if len(loaded.classes) < 2:
+        only = f" ({loaded.classes[0]!r})" if loaded.classes else ""
+        raise DataError(
+            f"{loaded.place}: {len(loaded.classes)} class{only}; telling classes apart needs two or more, "
+            "a folder of images for each"
+        )
+    counts = torch.bincount(loaded.train.labels, minlength=len(loaded.classes)).tolist()
+    for number, count in enumerate(counts):
+        if count == 0:
+            elsewhere = [
+                part
+                for part, images in (("validation", loaded.validation), ("test", loaded.test))
+                if images is not None and bool((images.labels == number).any())
+            ]
+            has = f" but is in the {' and '.join(elsewhere)} part" if elsewhere else ""
+            raise DataError(
+                f"{loaded.place}: class {loaded.classes[number]!r} has no readable training image{has}; "
+                "add images of it or remove the class"
+            )
