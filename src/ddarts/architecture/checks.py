@@ -15,6 +15,7 @@ _MAX_FILE_BYTES = 16 * 1024 * 1024
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 60
 _short.maxlong = 40
+_short.maxlist = 20
 _short.maxlevel = 2
 
 

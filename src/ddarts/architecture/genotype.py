@@ -213,25 +213,32 @@ def _check_cell(cell: CellGenotype, where: str) -> None:
     if not cell.concat:
         raise GenotypeError(f"{where}: concat is empty; name at least one node")
     if len(set(cell.concat)) != len(cell.concat):
-        raise GenotypeError(f"{where}: concat {list(cell.concat)} names a state twice")
+        raise GenotypeError(f"{where}: concat {checks.shown(list(cell.concat))} names a state twice")
     for state in cell.concat:
         if state not in states:
-            raise GenotypeError(f"{where}: concat names state {state}, expected {states.start} to {states.stop - 1}")
+            raise GenotypeError(
+                f"{where}: concat names state {checks.shown(state)}, expected {states.start} to {states.stop - 1}"
+            )
     seen: set[Edge] = set()
     for i, edge in enumerate(cell.edges):
         place = f"{where}.edges[{i}]"
         check_operation(edge.operation, f"{place}.op")
         if edge.target not in states:
-            raise GenotypeError(f"{place}.to: state {edge.target}, expected {states.start} to {states.stop - 1}")
+            raise GenotypeError(
+                f"{place}.to: state {checks.shown(edge.target)}, expected {states.start} to {states.stop - 1}"
+            )
         if not 0 <= edge.source < edge.target:
             raise GenotypeError(
-                f"{place}.from: state {edge.source} does not come before state {edge.target}; edges lead forward"
+                f"{place}.from: state {checks.shown(edge.source)} does not come before state {edge.target}; "
+                "edges lead forward"
             )
         if edge in seen:
             raise GenotypeError(f"{place}: {edge.operation} from {edge.source} to {edge.target} stands twice")
         seen.add(edge)
     if not any(s in _fed_states(cell.edges) for s in cell.concat):
-        raise GenotypeError(f"{where}: no node in concat {list(cell.concat)} has an input; the cell is empty")
+        raise GenotypeError(
+            f"{where}: no node in concat {checks.shown(list(cell.concat))} has an input; the cell is empty"
+        )
 
 
 def _cell_from(data: Any, where: str) -> CellGenotype:

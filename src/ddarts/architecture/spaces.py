@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ddarts.architecture.checks import shown
 from ddarts.errors import GenotypeError, SettingsError, nearest
 
 #: The seven operations of the DARTS space without `none`, in the published order.
@@ -88,7 +89,7 @@ class SearchSpace:
 
     def __post_init__(self) -> None:
         if not self.operations or len(set(self.operations)) != len(self.operations):
-            raise SettingsError(f"operations {list(self.operations)} must be distinct and at least one")
+            raise SettingsError(f"operations {shown(list(self.operations))} must be distinct and at least one")
         for name in self.operations:
             check_operation(name, "operations")
         if not 1 <= self.nodes <= 8:
@@ -96,18 +97,19 @@ class SearchSpace:
         states = range(INPUT_STATES, self.nodes + INPUT_STATES)
         if not self.concat or any(s not in states for s in self.concat) or len(set(self.concat)) != len(self.concat):
             raise SettingsError(
-                f"concat {list(self.concat)} must name distinct states from {states.start} to {states.stop - 1}"
+                f"concat {shown(list(self.concat))} must name distinct states from {states.start} to {states.stop - 1}"
             )
         if not self.sequence:
             raise SettingsError("a network needs at least one cell; set cells to 1 or more")
-        if sorted(set(self.sequence)) != list(range(max(self.sequence) + 1)):
-            raise SettingsError(f"sequence {list(self.sequence)} must use every index from 0 to its largest")
+        if min(self.sequence) < 0 or len(set(self.sequence)) != max(self.sequence) + 1:
+            raise SettingsError(f"sequence {shown(list(self.sequence))} must use every index from 0 to its largest")
         if any(not 0 <= r < len(self.sequence) for r in self.reductions):
             raise SettingsError(
-                f"reductions {list(self.reductions)} must lie between 0 and {len(self.sequence) - 1}, the last cell"
+                f"reductions {shown(list(self.reductions))} must lie between 0 and {len(self.sequence) - 1}, "
+                "the last cell"
             )
         if list(self.reductions) != sorted(set(self.reductions)):
-            raise SettingsError(f"reductions {list(self.reductions)} must be distinct and in ascending order")
+            raise SettingsError(f"reductions {shown(list(self.reductions))} must be distinct and in ascending order")
 
     @property
     def cells(self) -> int:
