@@ -8,8 +8,8 @@ from ddarts.errors import SettingsError
 
 Stem = Literal["cifar", "imagenet"]
 
-#: How often each stem halves the resolution: the CIFAR stem keeps it, the two ImageNet stems divide it by 8.
-STEM_HALVINGS: dict[str, int] = {"cifar": 0, "imagenet": 3}
+#: How often each stem halves the resolution: the CIFAR stem keeps it, the ImageNet stem divides it by 4.
+STEM_HALVINGS: dict[str, int] = {"cifar": 0, "imagenet": 2}
 
 #: From this many pixels a side on, "auto" means the ImageNet stem.
 _LARGE_IMAGE = 128
@@ -36,7 +36,7 @@ def check_resolution(height: int, width: int, reductions: int, stem: str = "cifa
     Args:
         height, width: size of the images in pixels.
         reductions: number of reduction cells.
-        stem: "cifar" or "imagenet" (which halves three times itself).
+        stem: "cifar" or "imagenet" (which halves twice itself).
 
     Raises:
         SettingsError: the image is too small; the message says how many reductions would fit and which size is needed.
