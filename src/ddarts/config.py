@@ -6,9 +6,9 @@ the keyword arguments of the public functions all come from them. Modules of the
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 ParseRule = Literal["darts", "threshold_sparse", "threshold_edge", "threshold_complete"]
 
@@ -22,88 +22,124 @@ class Options(BaseModel):
 class DataOptions(Options):
     """Which images, and how they are divided."""
 
-    data: str = Field("digits", description="digits | fashion-mnist[:DIR] | cifar10[:DIR] | cifar100[:DIR] | FOLDER")
-    resolution: int | None = Field(None, ge=2, le=4096, description="pixels a side; found from the data if not given")
-    limit: int | None = Field(None, ge=1, description="use at most so many training images, drawn class by class")
-    validation: float = Field(0.1, ge=0, lt=1, description="share of the training images kept for validation")
-    flip: bool | None = Field(None, description="mirror training images left-right; found from the data if not given")
-    strict: bool = Field(False, description="stop at the first image that cannot be decoded")
+    data: str = Field(
+        default="digits", description="digits | fashion-mnist[:DIR] | cifar10[:DIR] | cifar100[:DIR] | FOLDER"
+    )
+    resolution: int | None = Field(
+        default=None, ge=2, le=4096, description="pixels a side; found from the data if not given"
+    )
+    limit: int | None = Field(
+        default=None, ge=1, description="use at most so many training images, drawn class by class"
+    )
+    validation: float = Field(default=0.1, ge=0, lt=1, description="share of the training images kept for validation")
+    flip: bool | None = Field(
+        default=None, description="mirror training images left-right; found from the data if not given"
+    )
+    strict: bool = Field(default=False, description="stop at the first image that cannot be decoded")
 
 
 class EngineOptions(Options):
     """Where and how exactly to compute."""
 
-    seed: int = Field(0, ge=0, lt=2**63, description="seed of everything random")
-    device: str = Field("auto", description="auto | cpu | cuda | cuda:N | mps")
-    precision: Literal["float32", "bf16", "fp16"] = Field("float32", description="arithmetic of the network")
-    threads: int | None = Field(None, ge=1, description="CPU threads; all cores if not given")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="seed of everything random")
+    device: str = Field(default="auto", description="auto | cpu | cuda | cuda:N | mps")
+    precision: Literal["float32", "bf16", "fp16"] = Field(default="float32", description="arithmetic of the network")
+    threads: int | None = Field(default=None, ge=1, description="CPU threads; all cores if not given")
 
 
 class SearchOptions(Options):
     """The search (paper, sections 3 and 4)."""
 
-    space: Literal["darts", "dartopti"] = Field("darts", description="which operations may be chosen")
-    cells: int = Field(8, ge=1, le=100, description="cells of the supernet, each with gates of its own")
-    nodes: int = Field(4, ge=1, le=8, description="intermediate nodes of a cell")
-    channels: int = Field(16, ge=1, description="channels of the first cell")
-    reductions: tuple[int, ...] | None = Field(None, description="positions of reduction cells; n//3 and 2n//3")
-    epochs: int = Field(50, ge=1, description="passes over the weight half of the training images")
-    steps_per_epoch: int | None = Field(None, ge=1, description="end an epoch after so many steps")
-    batch: int = Field(96, ge=2, description="images a batch, for alphas and for weights")
-    alpha_lr: float = Field(3e-3, gt=0, description="learning rate of alphas (Adam), at the start")
-    alpha_lr_min: float = Field(1e-3, ge=0, description="learning rate of alphas at the end of the cosine")
-    alpha_weight_decay: float = Field(1e-3, ge=0, description="weight decay of alphas")
-    lr: float = Field(0.005, gt=0, description="learning rate of weights (SGD), at the start")
-    lr_min: float = Field(0.001, ge=0, description="learning rate of weights at the end of the cosine")
-    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of the weights' SGD")
-    weight_decay: float = Field(3e-4, ge=0, description="weight decay of weights")
-    clip: float = Field(5.0, gt=0, description="largest norm of the weights' gradient")
-    zero_one_weight: float = Field(9.0, ge=0, description="w_01, weight of the zero-one loss")
-    zero_one_kind: Literal["l2", "l1"] = Field("l2", description="square or absolute distance of gates from 1/2")
-    zero_one_schedule: Literal["constant", "linear", "quadratic"] = Field(
-        "quadratic", description="how w_01 rises from 0 during the warm-up"
+    space: Literal["darts", "dartopti"] = Field(default="darts", description="which operations may be chosen")
+    cells: int = Field(default=8, ge=1, le=100, description="cells of the supernet, each with gates of its own")
+    nodes: int = Field(default=4, ge=1, le=8, description="intermediate nodes of a cell")
+    channels: int = Field(default=16, ge=1, description="channels of the first cell")
+    reductions: tuple[int, ...] | None = Field(default=None, description="positions of reduction cells; n//3 and 2n//3")
+    epochs: int = Field(default=50, ge=1, description="passes over the weight half of the training images")
+    steps_per_epoch: int | None = Field(default=None, ge=1, description="end an epoch after so many steps")
+    batch: int = Field(default=96, ge=2, description="images a batch, for alphas and for weights")
+    alpha_lr: float = Field(default=3e-3, gt=0, description="learning rate of alphas (Adam), at the start")
+    alpha_lr_min: float = Field(default=1e-3, ge=0, description="learning rate of alphas at the end of the cosine")
+    alpha_weight_decay: float = Field(default=1e-3, ge=0, description="weight decay of alphas")
+    lr: float = Field(default=0.005, gt=0, description="learning rate of weights (SGD), at the start")
+    lr_min: float = Field(default=0.001, ge=0, description="learning rate of weights at the end of the cosine")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="momentum of the weights' SGD")
+    weight_decay: float = Field(default=3e-4, ge=0, description="weight decay of weights")
+    clip: float = Field(default=5.0, gt=0, description="largest norm of the weights' gradient")
+    zero_one_weight: float = Field(default=9.0, ge=0, description="w_01, weight of the zero-one loss")
+    zero_one_kind: Literal["l2", "l1"] = Field(
+        default="l2", description="square or absolute distance of gates from 1/2"
     )
-    zero_one_warmup: float = Field(0.8, ge=0, le=1, description="share of the search over which w_01 rises")
-    ablation: Literal["gradient", "monitor", "off"] = Field("gradient", description="use of the ablation loss")
-    ablation_kind: Literal["zero", "random"] = Field("zero", description="gates of an ablated cell: 0, or U(0,1)")
-    ablation_weight: float = Field(0.7, ge=0, description="w_AB, weight of the ablation loss")
-    ablation_sample: int | None = Field(None, ge=1, description="cells ablated a step, drawn anew; all if not given")
-    ablation_floor: float = Field(0.1, gt=0, description="floor of nu, as a share of the cross-entropy")
-    stop_on_collapse: bool = Field(True, description="stop when a cell would be made of parameter-free operations only")
-    checkpoint_steps: int = Field(200, ge=1, description="steps between checkpoints (one is written every epoch too)")
+    zero_one_schedule: Literal["constant", "linear", "quadratic"] = Field(
+        default="quadratic", description="how w_01 rises from 0 during the warm-up"
+    )
+    zero_one_warmup: float = Field(default=0.8, ge=0, le=1, description="share of the search over which w_01 rises")
+    ablation: Literal["gradient", "monitor", "off"] = Field(default="gradient", description="use of the ablation loss")
+    ablation_kind: Literal["zero", "random"] = Field(
+        default="zero", description="gates of an ablated cell: 0, or U(0,1)"
+    )
+    ablation_weight: float = Field(default=0.7, ge=0, description="w_AB, weight of the ablation loss")
+    ablation_sample: int | None = Field(
+        default=None, ge=1, description="cells ablated a step, drawn anew; all if not given"
+    )
+    ablation_floor: float = Field(default=0.1, gt=0, description="floor of nu, as a share of the cross-entropy")
+    stop_on_collapse: bool = Field(
+        default=True, description="stop when a cell would be made of parameter-free operations only"
+    )
+    checkpoint_steps: int = Field(
+        default=200, ge=1, description="steps between checkpoints (one is written every epoch too)"
+    )
+
+    @field_validator("reductions", mode="before")
+    @classmethod
+    def _split_list(cls, value: Any) -> Any:
+        """Let a command line say ``2,5``."""
+        return value.replace(",", " ").split() if isinstance(value, str) else value
 
 
 class DeriveOptions(Options):
     """From gates to a genotype (paper, section 3.4)."""
 
-    method: ParseRule = Field("threshold_sparse", description="rule that picks the operations")
-    threshold: float = Field(0.85, ge=0, le=1, description="smallest gate that a threshold rule accepts, 0 to 1")
-    layers: int | None = Field(None, ge=1, description="cells of the derived network; as many as searched if not given")
+    method: ParseRule = Field(default="threshold_sparse", description="rule that picks the operations")
+    threshold: float = Field(
+        default=0.85, ge=0, le=1, description="smallest gate that a threshold rule accepts, 0 to 1"
+    )
+    layers: int | None = Field(
+        default=None, ge=1, description="cells of the derived network; as many as searched if not given"
+    )
 
 
 class TrainOptions(Options):
     """Final training of the discrete network (paper, section 4)."""
 
-    channels: int = Field(36, ge=1, description="channels of the first cell")
-    stem: Literal["auto", "cifar", "imagenet"] = Field("auto", description="cifar keeps the resolution, imagenet / 4")
-    epochs: int = Field(600, ge=1, description="passes over the training images")
-    steps_per_epoch: int | None = Field(None, ge=1, description="end an epoch after so many steps")
-    batch: int = Field(128, ge=2, description="images a batch")
-    lr: float = Field(0.025, gt=0, description="learning rate (SGD), at the start")
-    lr_min: float = Field(0.0, ge=0, description="learning rate at the end of the cosine")
-    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD")
-    weight_decay: float = Field(3e-4, ge=0, description="weight decay")
-    clip: float = Field(5.0, gt=0, description="largest norm of the gradient")
-    drop_path: float = Field(0.2, ge=0, lt=1, description="drop-path probability at the last epoch, rising linearly")
-    auxiliary_weight: float = Field(0.4, ge=0, description="weight of the auxiliary head's loss; 0 builds no such head")
-    cutout: int = Field(16, ge=0, description="side in pixels of the square that cutout erases; 0 for none")
-    crop: int = Field(4, ge=0, description="pixels of padding before the random crop; 0 for none")
-    policy: Literal["none", "autoaugment", "randaugment", "trivialaugment", "augmix"] = Field(
-        "autoaugment", description="torchvision augmentation policy"
+    channels: int = Field(default=36, ge=1, description="channels of the first cell")
+    stem: Literal["auto", "cifar", "imagenet"] = Field(
+        default="auto", description="cifar keeps the resolution, imagenet / 4"
     )
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing")
-    ema: float = Field(0.0, ge=0, lt=1, description="decay of the moving average of the weights; 0 for none")
-    checkpoint_steps: int = Field(500, ge=1, description="steps between checkpoints (one is written every epoch too)")
+    epochs: int = Field(default=600, ge=1, description="passes over the training images")
+    steps_per_epoch: int | None = Field(default=None, ge=1, description="end an epoch after so many steps")
+    batch: int = Field(default=128, ge=2, description="images a batch")
+    lr: float = Field(default=0.025, gt=0, description="learning rate (SGD), at the start")
+    lr_min: float = Field(default=0.0, ge=0, description="learning rate at the end of the cosine")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="momentum of SGD")
+    weight_decay: float = Field(default=3e-4, ge=0, description="weight decay")
+    clip: float = Field(default=5.0, gt=0, description="largest norm of the gradient")
+    drop_path: float = Field(
+        default=0.2, ge=0, lt=1, description="drop-path probability at the last epoch, rising linearly"
+    )
+    auxiliary_weight: float = Field(
+        default=0.4, ge=0, description="weight of the auxiliary head's loss; 0 builds no such head"
+    )
+    cutout: int = Field(default=16, ge=0, description="side in pixels of the square that cutout erases; 0 for none")
+    crop: int = Field(default=4, ge=0, description="pixels of padding before the random crop; 0 for none")
+    policy: Literal["none", "autoaugment", "randaugment", "trivialaugment", "augmix"] = Field(
+        default="autoaugment", description="torchvision augmentation policy"
+    )
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="label smoothing")
+    ema: float = Field(default=0.0, ge=0, lt=1, description="decay of the moving average of the weights; 0 for none")
+    checkpoint_steps: int = Field(
+        default=500, ge=1, description="steps between checkpoints (one is written every epoch too)"
+    )
 
 
 class SearchSettings(DataOptions, EngineOptions, SearchOptions, DeriveOptions):
@@ -112,6 +148,12 @@ class SearchSettings(DataOptions, EngineOptions, SearchOptions, DeriveOptions):
 
 class TrainSettings(DataOptions, EngineOptions, TrainOptions):
     """Everything that `ddarts.train` may be told besides the genotype."""
+
+
+class EvaluateSettings(DataOptions, EngineOptions):
+    """Everything that `ddarts.test` may be told besides the model."""
+
+    batch: int = Field(default=256, ge=1, description="images a batch")
 
 
 class RunSettings(DataOptions, EngineOptions):
