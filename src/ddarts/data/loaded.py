@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -46,7 +47,9 @@ def finish(loaded: Loaded, request: Request, flip: bool | None) -> ImageData:
     Raises:
         DataError: fewer than two classes, a class without training images, or more pixels than `MEMORY_BUDGET`.
     """
-    _check_classes(loaded)
+    held = {"train": loaded.train, "validation": loaded.validation, "test": loaded.test}
+    labels = {part: images.labels for part, images in held.items() if images is not None}
+    check_classes(loaded.place, loaded.classes, labels)
     train = loaded.train
     if request.limit is not None and len(train) > request.limit:
         train = train.select(limited(train.labels, request.limit))
@@ -106,23 +109,25 @@ def fit(pixels: Tensor, resolution: int) -> Tensor:
     return out
 
 
-def _check_classes(loaded: Loaded) -> None:
-    if len(loaded.classes) < 2:
-        only = f" ({loaded.classes[0]!r})" if loaded.classes else ""
+def check_classes(place: str, classes: Sequence[str], labels: Mapping[str, Tensor]) -> None:
+    """Raise DataError unless there are two classes or more and ``train`` has images of each of them.
+
+    Args:
+        place: where the data lies, for the message.
+        classes: names.
+        labels: part -> int64 [N]; the other parts only make the message more precise.
+    """
+    if len(classes) < 2:
+        only = f" ({classes[0]!r})" if classes else ""
         raise DataError(
-            f"{loaded.place}: {len(loaded.classes)} class{only}; telling classes apart needs two or more, "
-            "a folder of images for each"
+            f"{place}: {'one class only' if classes else 'no class'}{only}; telling classes apart needs "
+            "images of two or more"
         )
-    counts = torch.bincount(loaded.train.labels, minlength=len(loaded.classes)).tolist()
+    counts = torch.bincount(labels["train"], minlength=len(classes)).tolist()
     for number, count in enumerate(counts):
         if count == 0:
-            elsewhere = [
-                part
-                for part, images in (("validation", loaded.validation), ("test", loaded.test))
-                if images is not None and bool((images.labels == number).any())
-            ]
+            elsewhere = [part for part in labels if bool((labels[part] == number).any())]
             has = f" but is in the {' and '.join(elsewhere)} part" if elsewhere else ""
             raise DataError(
-                f"{loaded.place}: class {loaded.classes[number]!r} has no readable training image{has}; "
-                "add images of it or remove the class"
+                f"{place}: class {classes[number]!r} has no readable training image{has}; add some or remove the class"
             )

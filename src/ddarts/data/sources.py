@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Callable
+from pathlib import Path
 
+from ddarts.data.cifar import CIFAR10, CIFAR100, find_batches, load_cifar10, load_cifar100
 from ddarts.data.digits import load_digits
+from ddarts.data.folders import load_folder
+from ddarts.data.idx import find_idx, load_fashion_mnist, load_idx, load_mnist
 from ddarts.data.images import ImageData
 from ddarts.data.loaded import Loaded, Request, finish
+from ddarts.data.parquet import find_parquet, load_parquet
 from ddarts.errors import DataError, nearest
 
 SOURCES: dict[str, Callable[[str | None, Request], Loaded]] = {
     "digits": load_digits,
+    "fashion-mnist": load_fashion_mnist,
+    "mnist": load_mnist,
+    "cifar10": load_cifar10,
+    "cifar100": load_cifar100,
 }
 """Name -> loader(directory after the colon or None, request)."""
 
@@ -27,18 +38,49 @@ def load_data(
     """Read a data set into memory, as 8-bit images of one size; classes, channels, size and statistics are found.
 
     Args:
-        spec: ``NAME``, ``NAME:DIR`` or a folder.
+        spec: ``digits``, ``fashion-mnist[:DIR]``, ``mnist[:DIR]``, ``cifar10[:DIR]``, ``cifar100[:DIR]``, or a folder
+            of class folders or of Parquet files (``./digits`` is a folder even if ``digits`` is a name).
         resolution: pixels a side; the short side is scaled to it and the central square kept.
         strict: stop at the first image that cannot be decoded instead of skipping it.
-        limit: keep at most so many training images, the same share of each class.
+        limit: keep at most so many training images, the same share of each class, the same ones every time.
         flip: whether training may mirror images; found from the data if None.
         quiet: show no progress.
 
     Raises:
         DataError: the data is not there, broken, or not fit to learn from.
     """
+    for name, value in (("resolution", resolution), ("limit", limit)):
+        if value is not None and value < 1:
+            raise DataError(f"{name} {value}: must be 1 or more")
     request = Request(resolution=resolution, strict=strict, limit=limit, quiet=quiet)
     name, colon, directory = spec.partition(":")
     if name in SOURCES:
-        return finish(SOURCES[name](directory if colon else None, request), request, flip)
-    raise DataError(f"data {spec!r}: no such data set or folder{nearest(name, SOURCES)}")
+        if colon and not directory:
+            raise DataError(f"data {spec!r}: no folder after the colon; say {name}:DIR or {name}")
+        loaded = SOURCES[name](directory if colon else None, request)
+    else:
+        loaded = _load_path(spec, request)
+    return finish(loaded, request, flip)
+
+
+def _load_path(spec: str, request: Request) -> Loaded:
+    folder = Path(spec).expanduser()
+    try:
+        is_folder = stat.S_ISDIR(os.stat(folder).st_mode)
+    except FileNotFoundError as error:
+        looks_like_path = os.sep in spec or spec.startswith((".", "~"))
+        hint = "; check the path" if looks_like_path else nearest(spec.partition(":")[0], SOURCES)
+        raise DataError(f"data {spec!r}: no such data set or folder{hint}") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"data {spec!r}: cannot be read: {reason}; check the path and its permissions") from error
+    if not is_folder:
+        raise DataError(f"data {spec!r}: a file; give the folder that holds it")
+    if find_idx(folder, "train-images", 3):
+        return load_idx(folder, request, name=folder.resolve().name)
+    for layout, load in ((CIFAR10, load_cifar10), (CIFAR100, load_cifar100)):
+        if find_batches(layout, [folder]):
+            return load(str(folder), request)
+    if files := find_parquet(folder):
+        return load_parquet(folder, files, request)
+    return load_folder(folder, request)
