@@ -1,1 +1,89 @@
-"""ddarts: differentiable neural architecture search with cells of their own (D-DARTS, DARTOpti)."""
+"""ddarts: differentiable architecture search with cells of their own (D-DARTS, DARTOpti).
+
+The public names, imported when first used, so that ``import ddarts`` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+_HOME = {
+    "run": "ddarts.stages",
+    "search": "ddarts.stages",
+    "derive": "ddarts.stages",
+    "train": "ddarts.stages",
+    "test": "ddarts.stages",
+    "predict": "ddarts.stages",
+    "show": "ddarts.stages",
+    "report": "ddarts.stages",
+    "CellGenotype": "ddarts.architecture.genotype",
+    "Edge": "ddarts.architecture.genotype",
+    "Gates": "ddarts.architecture.gates",
+    "Genotype": "ddarts.architecture.genotype",
+    "SearchSpace": "ddarts.architecture.spaces",
+    "build_space": "ddarts.architecture.spaces",
+    "deepen": "ddarts.architecture.deepen",
+    "derive_genotype": "ddarts.architecture.derive",
+    "Network": "ddarts.models.network",
+    "load_model": "ddarts.models.saved",
+    "load_data": "ddarts.data",
+    "RunFolder": "ddarts.runs",
+    "DDartsError": "ddarts.errors",
+}
+
+__all__ = [
+    "CellGenotype",
+    "DDartsError",
+    "Edge",
+    "Gates",
+    "Genotype",
+    "Network",
+    "RunFolder",
+    "SearchSpace",
+    "__version__",
+    "build_space",
+    "deepen",
+    "derive",
+    "derive_genotype",
+    "load_data",
+    "load_model",
+    "predict",
+    "report",
+    "run",
+    "search",
+    "show",
+    "test",
+    "train",
+]
+
+if TYPE_CHECKING:
+    from ddarts.architecture.deepen import deepen
+    from ddarts.architecture.derive import derive_genotype
+    from ddarts.architecture.gates import Gates
+    from ddarts.architecture.genotype import CellGenotype, Edge, Genotype
+    from ddarts.architecture.spaces import SearchSpace, build_space
+    from ddarts.data import load_data
+    from ddarts.errors import DDartsError
+    from ddarts.models.network import Network
+    from ddarts.models.saved import load_model
+    from ddarts.runs import RunFolder
+    from ddarts.stages import derive, predict, report, run, search, show, test, train
+
+    __version__: str
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib import metadata
+
+        return metadata.version("ddarts")
+    if name not in _HOME:
+        raise AttributeError(f"module 'ddarts' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

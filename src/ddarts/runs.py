@@ -63,25 +63,11 @@ class RunFolder:
                 process, or cannot be written.
         """
         path = Path(path)
+        is_run = cls.check_free(path, overwrite=overwrite)
         try:
             path.mkdir(parents=True, exist_ok=True)
-            names = {p.name for p in path.iterdir() if p.name != _LOCK and not _is_leftover(p)}
-        except FileExistsError:
-            raise RunError(f"{path} is a file, not a folder; choose another folder with --out") from None
         except OSError as error:
-            raise RunError(
-                f"{path}: cannot be made or read: {error.strerror}; choose another folder with --out"
-            ) from None
-        is_run = "settings.yaml" in names
-        if is_run and not overwrite:
-            raise RunError(
-                f"{path} holds a run already; choose another folder with --out, go on with it with --resume {path}, "
-                "or replace it with --overwrite"
-            )
-        if names and not is_run:
-            raise RunError(
-                f"{path} is not empty and holds no run (it holds {min(names)!r}); choose another folder with --out"
-            )
+            raise RunError(f"{path}: cannot be made: {error.strerror}; choose another folder with --out") from None
         run = cls(path)
         run._claim()
         try:
@@ -95,6 +81,37 @@ class RunFolder:
             raise RunError(f"{error.filename or path}: cannot be deleted: {error.strerror}") from None
         run._write_sections({})
         return run
+
+    @classmethod
+    def check_free(cls, path: str | os.PathLike[str], *, overwrite: bool = False) -> bool:
+        """Check, without making anything, that `create` could make a run in `path`; tell if it would replace one.
+
+        Raises:
+            RunError: as `create`.
+        """
+        path = Path(path)
+        nearest = next(p for p in (path, *path.absolute().parents) if p.exists())
+        if not nearest.is_dir():
+            raise RunError(f"{nearest} is a file, not a folder; choose another folder with --out")
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise RunError(f"{nearest}: no permission to write; choose another folder with --out")
+        if nearest != path:
+            return False
+        try:
+            names = {p.name for p in path.iterdir() if p.name != _LOCK and not _is_leftover(p)}
+        except OSError as error:
+            raise RunError(f"{path}: cannot be read: {error.strerror}; choose another folder with --out") from None
+        is_run = "settings.yaml" in names
+        if is_run and not overwrite:
+            raise RunError(
+                f"{path} holds a run already; choose another folder with --out, go on with it with --resume {path}, "
+                "or replace it with --overwrite"
+            )
+        if names and not is_run:
+            raise RunError(
+                f"{path} is not empty and holds no run (it holds {min(names)!r}); choose another folder with --out"
+            )
+        return is_run
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> RunFolder:

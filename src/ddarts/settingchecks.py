@@ -88,7 +88,7 @@ def one_line(error: ValidationError, layer: Mapping[Key, Given]) -> str:
     given = layer.get(loc)
     name, where, value = (given.name, given.where, given.value) if given else (".".join(loc), "", first["input"])
     if first["type"] == "literal_error":
-        known = re.findall(r"'([^']*)'", first["ctx"]["expected"])
+        known = re.findall(r"'([^']*)'", first.get("ctx", {}).get("expected", ""))
         return f"{where}unknown {name} {value!r}{nearest(str(value), known)}"
     reason = _REASONS.get("tuple_type" if len(loc) < len(first["loc"]) else first["type"])
     reason = reason.format(**first.get("ctx", {})) if reason else first["msg"][:1].lower() + first["msg"][1:]

@@ -1,7 +1,7 @@
 """Layers of settings: documents brought into one flat form, every name checked.
 
-A document has shared keys on top and the groups ``search``, ``derive`` and ``train``; for a single stage the keys of its
-groups may stand on top as well.
+A document has shared keys on top and the groups ``search``, ``derive`` and ``train``; for a single stage the keys of
+its groups may stand on top as well.
 """
 
 from __future__ import annotations

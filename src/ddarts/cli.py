@@ -1,0 +1,268 @@
+"""The command line: arguments in, a call of the public function of the same name, a table or JSON out.
+
+A command is one entry of `COMMANDS`; its options are made from the fields of the settings classes. Values stay text
+here: the public functions check them, so that every message is the same through both doors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from ddarts.errors import DDartsError, SettingsError, Stopped, nearest
+
+_Option = tuple[tuple[str, ...], dict[str, Any]]
+
+_OUT: _Option = (("--out",), {"metavar": "DIR", "help": "folder for all that is made (default: runs/DATA-TIME)"})
+_OVERWRITE: _Option = (("--overwrite",), {"action": "store_true", "help": "replace the run that is in --out"})
+_CONFIG: _Option = (("--config",), {"metavar": "FILE", "help": "YAML file with settings"})
+_PRESET: _Option = (
+    ("--preset",),
+    {"metavar": "NAME", "help": "demo, small or paper (default: demo for the digits, else small)"},
+)
+_RESUME: _Option = (("--resume",), {"metavar": "RUN", "help": "go on with a run that was stopped"})
+_QUIET: _Option = (("--quiet",), {"action": "store_true", "help": "show no progress"})
+_RUN_OPTIONS = (_OUT, _OVERWRITE, _RESUME, _PRESET, _CONFIG, _QUIET)
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command: the public function of the same name, and what it takes.
+
+    Attributes:
+        help: one line for the overview.
+        stage: whose settings become options (a key of `ddarts.settings.STAGES`); None for none.
+        options: flags, and positional arguments, for `argparse`; each becomes the keyword of its name.
+        positional: name of the argument that the function takes by position, if any.
+    """
+
+    help: str
+    stage: str | None = None
+    options: tuple[_Option, ...] = field(default=())
+    positional: str | None = None
+
+
+COMMANDS = {
+    "run": Command("do the whole job: search, derive, train, test, report", "run", _RUN_OPTIONS),
+    "search": Command("search an architecture for the data", "search", _RUN_OPTIONS),
+    "derive": Command(
+        "turn the gates of a search into a genotype",
+        "derive",
+        (
+            (("source",), {"metavar": "RUN|GATES", "help": "a run, or its gates.json"}),
+            (
+                ("--out",),
+                {"metavar": "FILE", "help": "file for the genotype (default: genotype.json beside the gates)"},
+            ),
+            (("--overwrite",), {"action": "store_true", "help": "replace a file that holds another genotype"}),
+            _CONFIG,
+        ),
+        positional="source",
+    ),
+    "train": Command(
+        "train the network of a genotype",
+        "train",
+        ((("--genotype",), {"metavar": "FILE|RUN", "help": "genotype to train, or a run that has one"}), *_RUN_OPTIONS),
+    ),
+    "test": Command(
+        "evaluate a trained model on test images",
+        "test",
+        ((("model",), {"metavar": "MODEL|RUN", "help": "a run, or the folder of a model"}), _CONFIG, _QUIET),
+        positional="model",
+    ),
+    "predict": Command(
+        "tell what a trained model sees in image files",
+        None,
+        (
+            (("images",), {"metavar": "IMAGE", "nargs": "+", "help": "image files"}),
+            (("--model",), {"metavar": "MODEL|RUN", "help": "a run or a model's folder (default: the newest run)"}),
+            (("--top",), {"metavar": "K", "help": "classes to name for each image (default 5)"}),
+            (("--strict",), {"action": "store_true", "help": "stop at the first image that cannot be decoded"}),
+        ),
+        positional="images",
+    ),
+    "show": Command(
+        "list the cells of a genotype, or draw them",
+        None,
+        (
+            (("genotype",), {"metavar": "GENOTYPE|RUN", "help": "a genotype file, or a run that has one"}),
+            (("--out",), {"metavar": "FILE.svg", "help": "draw into this file"}),
+            (("--cell",), {"metavar": "K", "help": "only this cell, counted from 0"}),
+        ),
+        positional="genotype",
+    ),
+    "report": Command(
+        "write the report of a run",
+        None,
+        ((("run",), {"metavar": "RUN", "help": "a run"}),),
+        positional="run",
+    ),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status.
+
+    0: done. 1: a defect in ddarts. 2: something that the user can mend. 130: stopped by Ctrl-C.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    try:
+        return _dispatch(arguments)
+    except Stopped as error:
+        return _complain(str(error), 130, debug)
+    except DDartsError as error:
+        return _complain(str(error), 2, debug)
+    except KeyboardInterrupt:
+        return _complain("interrupted", 130, debug)
+    except BrokenPipeError:  # whoever read our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        first = next(iter(str(error).strip().splitlines()), "")
+        if isinstance(error, MemoryError) or "out of memory" in first.lower():
+            return _complain(f"out of memory: {first}; choose a smaller batch or fewer channels", 2, debug)
+        return _complain(
+            f"unexpected {type(error).__name__}: {first}; this is a defect of ddarts, --debug shows where", 1, debug
+        )
+
+
+def _complain(message: str, status: int, debug: bool) -> int:
+    if debug:
+        import traceback
+
+        traceback.print_exc()
+    word = "" if status == 130 else "error: "
+    print(f"ddarts: {word}{' '.join(message.split())}", file=sys.stderr)
+    return status
+
+
+def _dispatch(arguments: list[str]) -> int:
+    names = [a for a in arguments if a != "--debug"]
+    if not names or names[0] in ("-h", "--help", "help"):
+        _overview()
+        return 0 if names else 2
+    if names[0] in ("-V", "--version"):
+        import ddarts
+
+        print(f"ddarts {ddarts.__version__}")
+        return 0
+    name, *rest = names
+    if name not in COMMANDS:
+        what = "option" if name.startswith("-") else "command"
+        raise SettingsError(f"unknown {what} {name!r}{nearest(name, COMMANDS)}")
+    command = COMMANDS[name]
+    given = _parse(name, command, rest)
+    if given is None:
+        return 0
+    as_json = given.pop("json")
+    place = [given.pop(command.positional)] if command.positional else []
+
+    from ddarts import stages
+
+    result = getattr(stages, name)(*place, **given)
+    if as_json:
+        import json
+
+        print(json.dumps(result.to_dict(), indent=2))
+    else:
+        from rich.console import Console
+
+        Console(highlight=False, width=None if sys.stdout.isatty() else 100).print(result.table())
+    sys.stdout.flush()
+    return 0
+
+
+def _overview() -> None:
+    width = max(map(len, COMMANDS))
+    print("usage: ddarts COMMAND ...\n\nNeural architecture search: images in, a network designed for them out.\n")
+    print("commands:")
+    for name, command in COMMANDS.items():
+        print(f"  {name:<{width}}  {command.help}")
+    print(
+        "\nddarts COMMAND --help tells what a command takes; every command takes --json and --debug.\n"
+        "First steps: ddarts run --data digits"
+    )
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise SettingsError(f"{message}; see {self.prog} --help")
+
+
+def _parse(name: str, command: Command, rest: list[str]) -> dict[str, Any] | None:
+    """Return the keywords that were given; None after help was printed."""
+    parser = _Parser(
+        prog=f"ddarts {name}",
+        usage=f"ddarts {name} {_positional(command)}[OPTION ...]",
+        description=command.help,
+        epilog="Settings come from the command line, else from --config, else from the preset, else as shown."
+        if command.stage in ("run", "search", "train")
+        else None,
+        allow_abbrev=False,
+        add_help=False,
+        argument_default=argparse.SUPPRESS,
+    )
+    parser.add_argument("-h", "--help", action="store_true", help="show this help")
+    for flags, options in command.options:
+        parser.add_argument(*flags, **options)
+    parser.add_argument("--json", action="store_true", default=False, help="print the result as JSON")
+    parser.add_argument("--debug", action="store_true", help="show a traceback with errors")
+    if command.stage:
+        _add_settings(parser, command.stage)
+    if any(token in ("-h", "--help") for token in rest):
+        parser.print_help()
+        return None
+    given, unknown = parser.parse_known_args([_with_dashes(token) for token in rest])
+    options = [token.partition("=")[0] for token in unknown if token.startswith("-")]
+    if options:
+        known = [flag for action in parser._actions for flag in action.option_strings]
+        raise SettingsError(f"unknown option {options[0]!r} of ddarts {name}{_nearest_option(options[0], known)}")
+    if unknown:
+        raise SettingsError(f"unexpected argument {unknown[0]!r}; see ddarts {name} --help")
+    return vars(given)
+
+
+def _positional(command: Command) -> str:
+    for flags, options in command.options:
+        if flags == (command.positional,):
+            return options["metavar"] + (" [...] " if "nargs" in options else " ")
+    return ""
+
+
+def _nearest_option(option: str, known: list[str]) -> str:
+    """Name the nearest option; of many hundred, a list would help nobody."""
+    grouped = [flag for flag in known if flag.endswith(f".{option.lstrip('-')}")]
+    if grouped:
+        return f"; did you mean {' or '.join(repr(flag) for flag in grouped)}?"
+    suggestion = nearest(option, known)
+    return suggestion if "did you mean" in suggestion else "; --help lists all options"
+
+
+def _with_dashes(token: str) -> str:
+    """Accept ``--alpha_lr`` for ``--alpha-lr``."""
+    name, equals, value = token.partition("=")
+    return name.replace("_", "-") + equals + value if name.startswith("--") else token
+
+
+def _add_settings(parser: argparse.ArgumentParser, stage: str) -> None:
+    from ddarts.settingdocs import documented_fields
+
+    groups: dict[str, Any] = {}
+    for option in documented_fields(stage):
+        if option.group not in groups:
+            groups[option.group] = parser.add_argument_group(option.group)
+        group, flag = groups[option.group], option.name.replace("_", "-")
+        text = option.help.replace("%", "%%")
+        if option.is_switch:
+            head, dot, tail = flag.rpartition(".")
+            group.add_argument(f"--{flag}", dest=option.name, action="store_const", const=True, help=text)
+            group.add_argument(
+                f"--{head}{dot}no-{tail}", dest=option.name, action="store_const", const=False, help="the opposite"
+            )
+        else:
+            group.add_argument(f"--{flag}", dest=option.name, metavar=option.metavar, help=text)

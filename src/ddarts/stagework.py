@@ -1,0 +1,241 @@
+"""The work behind the public functions: opening run folders, and the stages on images already loaded."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ddarts import places
+from ddarts.architecture.gates import Gates
+from ddarts.architecture.genotype import Genotype
+from ddarts.config import DataOptions, EvaluateSettings, RunSettings, SearchSettings, TrainSettings
+from ddarts.errors import DataError, DDartsError, GenotypeError, SettingsError
+from ddarts.files import write_text
+from ddarts.outcomes import SearchResult, TestResult, TrainResult
+from ddarts.runs import RunFolder
+from ddarts.settings import load_settings, resume_settings
+
+if TYPE_CHECKING:
+    from ddarts.data import ImageData
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A run that is about to start or to go on: settings are checked, nothing is written yet."""
+
+    stage: str
+    settings: Any
+    path: Path
+    resumed: RunFolder | None
+    overwrite: bool
+
+    @classmethod
+    def of(
+        cls,
+        stage: str,
+        out: str | os.PathLike[str] | None,
+        preset: str | None,
+        config: Any,
+        resume: str | os.PathLike[str] | None,
+        overwrite: bool,
+        overrides: Mapping[str, Any],
+    ) -> Opening:
+        """Load the settings, and check that the folder can be used.
+
+        Raises:
+            SettingsError: a setting is wrong, or disagrees with the run that is to go on.
+            RunError: `resume` holds no run or none of this stage, or `out` cannot be used.
+        """
+        if resume is not None:
+            if out is not None or overwrite:
+                raise SettingsError(f"--resume {resume} goes on in its own folder; leave out --out and --overwrite")
+            run = RunFolder.open(resume)
+            stored = run.read_settings(stage)
+            settings = resume_settings(stage, stored, run.path, preset=preset, config=config, overrides=overrides)
+            return cls(stage, settings, run.path, run, False)
+        settings = load_settings(stage, preset=preset, config=config, overrides=overrides)
+        path = places.new_run_path(settings.data) if out is None else Path(out)
+        RunFolder.check_free(path, overwrite=overwrite)
+        return cls(stage, settings, path, None, overwrite)
+
+    def start(self, images: ImageData) -> RunFolder:
+        """Create the run folder, or open it again."""
+        if self.resumed is not None:
+            return self.resumed
+        run = RunFolder.create(self.path, overwrite=self.overwrite)
+        run.write_settings(self.stage, self.settings)
+        run.update_summary(
+            data=self.settings.data,
+            seed=self.settings.seed,
+            classes=len(images.classes),
+            train_images=len(images.train),
+            skipped=len(images.skipped),
+            versions=versions(),
+        )
+        if images.skipped:
+            write_text(run.path / "skipped.txt", "\n".join(images.skipped) + "\n")
+        return run
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on."""
+    return {name: metadata.version(name) for name in ("ddarts", "torch", "torchvision")} | {
+        "python": platform.python_version()
+    }
+
+
+@contextlib.contextmanager
+def resumable_by(command: str) -> Iterator[None]:
+    """Let messages of single stages ("go on with: ddarts search --resume") name the command that was really given."""
+    try:
+        yield
+    except DDartsError as error:
+        text = str(error)
+        for stage in ("search", "train"):
+            text = text.replace(f"ddarts {stage} --resume", f"ddarts {command} --resume")
+        if text == str(error):
+            raise
+        raise type(error)(text) from error.__cause__
+
+
+def load_images(settings: DataOptions, quiet: bool, *, resolution: int | None = None) -> ImageData:
+    """Load the data that the settings name, and say on stderr what was found and what was skipped."""
+    from ddarts.data import load_data
+
+    images = load_data(
+        settings.data,
+        resolution=resolution if settings.resolution is None else settings.resolution,
+        strict=settings.strict,
+        limit=settings.limit,
+        flip=settings.flip,
+        quiet=quiet,
+    )
+    if not quiet:
+        parts = ((images.train, "training"), (images.validation, "validation"), (images.test, "test"))
+        counts = ", ".join(f"{len(part)} {name}" for part, name in parts if part is not None)
+        kind = {1: "grey", 3: "colour"}.get(images.channels, f"{images.channels}-channel")
+        say(f"{images.name}: {counts} images, {len(images.classes)} classes, {images.height}x{images.width} {kind}")
+    for reason in images.skipped[:5]:
+        say(f"skipped {reason}")
+    if len(images.skipped) > 5:
+        say(f"skipped {len(images.skipped)} files in all; --strict stops at the first")
+    return images
+
+
+def search_stage(settings: SearchSettings, images: ImageData, run: RunFolder, quiet: bool) -> SearchResult:
+    """Search in `run`, or go on, or return what is there if the search is over. Test images are kept from it."""
+    genotype_file = run.path / "genotype.json"
+    summary = run.summary
+    if "search_s" in summary and genotype_file.is_file():
+        gates, genotype = Gates.load(run.path / "gates.json"), Genotype.load(genotype_file)
+        return SearchResult(
+            run.path,
+            gates,
+            genotype,
+            summary.get("best_epoch") or 0,
+            summary["search_s"] or 0.0,
+            summary.get("stopped"),
+        )
+    from ddarts.reporting.drawing import write_drawings
+    from ddarts.searching.loop import search_architecture
+
+    if "search" not in run.stages:
+        run.write_settings("search", settings)
+    try:
+        outcome = search_architecture(settings, replace(images, test=None), run, quiet=quiet)
+    except GenotypeError as error:  # the gates are there, but the rule finds nothing in one of them
+        epochs = run.metrics("search", "epoch")
+        run.update_summary(search_s=epochs[-1].get("elapsed_s") if epochs else None)
+        raise GenotypeError(
+            f"{error} (the gates are kept: ddarts derive {run.path} --threshold ... tries again)"
+        ) from None
+    if not genotype_file.is_file():
+        outcome.genotype.save(genotype_file)
+    write_drawings(outcome.genotype, run.path / "cells")
+    run.update_summary(best_epoch=outcome.best_epoch, stopped=outcome.stopped, search_s=outcome.search_s)
+    return SearchResult(
+        run.path, outcome.gates, outcome.genotype, outcome.best_epoch, outcome.search_s, outcome.stopped
+    )
+
+
+def train_stage(
+    genotype: Genotype, settings: TrainSettings, images: ImageData, run: RunFolder, quiet: bool
+) -> TrainResult:
+    """Train in `run`, or go on, or return what is there if the training is over. Test images are kept from it."""
+    summary = run.summary
+    if "train_s" in summary and (run.path / "model" / "config.json").is_file():
+        return TrainResult(
+            run.path, summary["parameters"], summary["macs"], summary["train_s"], summary.get("val_top1")
+        )
+    from ddarts.training.loop import train_network
+
+    if "train" not in run.stages:
+        run.write_settings("train", settings)
+    if not (run.path / "genotype.json").is_file():
+        genotype.save(run.path / "genotype.json")
+    outcome = train_network(genotype, settings, replace(images, test=None), run, quiet=quiet)
+    run.update_summary(
+        parameters=outcome.parameters, macs=outcome.macs, val_top1=outcome.val_top1, train_s=outcome.train_s
+    )
+    return TrainResult(run.path, outcome.parameters, outcome.macs, outcome.train_s, outcome.val_top1)
+
+
+def test_stage(run: RunFolder, images: ImageData, settings: RunSettings) -> float | None:
+    """Test the run's model, once; return top-1 (0 to 1), or None if the data has no test images."""
+    if images.test is None:
+        return None
+    if run.summary.get("test_top1") is None:
+        result = _evaluate(run.path / "model", images, settings.data, settings.device, EvaluateSettings().batch)
+        write_json(run.path / "test.json", result.to_dict())
+        run.update_summary(test_top1=result.top1)
+    return run.summary["test_top1"]
+
+
+def evaluate_model(model: Path, settings: EvaluateSettings, quiet: bool) -> TestResult:
+    """Load the test images at the model's resolution and evaluate the model on them.
+
+    Raises:
+        DataError: the data has no test images.
+    """
+    from ddarts.engine import check_engine
+    from ddarts.models.saved import load_model
+
+    check_engine(settings)
+    height, width = load_model(model).config.resolution
+    images = load_images(settings, quiet, resolution=height if height == width else None)
+    if images.test is None:
+        raise DataError(f"{settings.data} has no test images; put them into a folder test/ beside train/")
+    return _evaluate(model, images, settings.data, settings.device, settings.batch)
+
+
+def _evaluate(model: Path, images: ImageData, data: str, device: str, batch: int) -> TestResult:
+    from ddarts.training.evaluate import test_model
+
+    found = test_model(model, images, device=device, batch=batch)
+    confusion = tuple(tuple(int(n) for n in row) for row in found.confusion)
+    return TestResult(model, data, found.top1, found.loss, found.count, confusion, images.classes, images.skipped)
+
+
+def write_json(path: Path, data: dict[str, Any]) -> None:
+    """Write a JSON file in one step."""
+    write_text(path, json.dumps(data, indent=1) + "\n")
+
+
+def write_report_of(run: RunFolder) -> None:
+    """Write the report of a run."""
+    from ddarts.reporting.page import write_report
+
+    write_report(run.path)
+
+
+def say(text: str) -> None:
+    """Print a line to stderr, where it is in nobody's way."""
+    print(text, file=sys.stderr, flush=True)
