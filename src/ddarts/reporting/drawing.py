@@ -5,23 +5,35 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 from xml.sax.saxutils import escape, quoteattr
 
 from ddarts.architecture.genotype import CellGenotype, Edge, Genotype
 from ddarts.architecture.spaces import INPUT_STATES
+from ddarts.errors import RunError
 from ddarts.files import write_text
 from ddarts.reporting.layout import Layout, Link, Point, Size, lay_out
 
-#: Kind of each operation and its colour (Okabe and Ito's palette, told apart by colour-blind readers), fill of its
-#: label, and dash pattern of its line.
+
+class Kind(NamedTuple):
+    """How operations of one kind look: colour and label fill on light and on dark, and the dash pattern of the line."""
+
+    colour: str
+    fill: str
+    dark_colour: str
+    dark_fill: str
+    dash: str = ""
+
+
+#: After Okabe and Ito's palette, which colour-blind readers can tell apart.
 KINDS = {
-    "separable": ("#0072b2", "#e3f0f8", ""),
-    "dilated": ("#c44e00", "#fbeadf", ""),
-    "pool": ("#007a59", "#e0f3ed", "6 3"),
-    "skip": ("#4d4d4d", "#efefef", "2 3"),
-    "plain": ("#9c3f77", "#f7e8f1", ""),
-    "factorized": ("#8a6100", "#faf0d8", ""),
-    "bottleneck": ("#5b3fb0", "#ece8f9", ""),
+    "separable": Kind("#0072b2", "#e3f0f8", "#6db8ec", "#17303f"),
+    "dilated": Kind("#c44e00", "#fbeadf", "#ff9a5c", "#412413"),
+    "pool": Kind("#007a59", "#e0f3ed", "#3fcfa4", "#12352b", "6 3"),
+    "skip": Kind("#4d4d4d", "#efefef", "#c3c8cf", "#33373d", "2 3"),
+    "plain": Kind("#9c3f77", "#f7e8f1", "#ea9cc8", "#3d2233"),
+    "factorized": Kind("#8a6100", "#faf0d8", "#e3b94f", "#3a2f12"),
+    "bottleneck": Kind("#5b3fb0", "#ece8f9", "#b3a3f2", "#2b2547"),
 }
 
 _PREFIXES = {
@@ -113,7 +125,10 @@ def write_drawings(genotype: Genotype, folder: Path, gates: Sequence[Mapping[Edg
     paths.append(folder / "cells.svg")
     write_text(paths[-1], draw_genotype(genotype, gates))
     for stale in set(folder.glob("cell_[0-9]*.svg")) - set(paths):
-        stale.unlink()
+        try:
+            stale.unlink()
+        except OSError as error:
+            raise RunError(f"{stale}: cannot be deleted: {error.strerror}") from None
     return paths
 
 
@@ -183,14 +198,14 @@ def _links(cell: CellGenotype, gates: Mapping[Edge, float]) -> list[Link]:
 
 
 def _line(points: Sequence[Point], operation: str) -> str:
-    colour, _, dash = KINDS[operation_kind(operation)]
-    pattern = f' stroke-dasharray="{dash}"' if dash else ""
+    name = operation_kind(operation)
+    kind = KINDS[name]
+    pattern = f' stroke-dasharray="{kind.dash}"' if kind.dash else ""
     end = points[-1]
-    arrow = f"M{end.x:.1f} {end.y:.1f}l-3.6 -7.5h7.2z"
     return (
-        f'<path class="line" d="{_curve(points, shorten=6.0)}" fill="none" stroke="{colour}" '
+        f'<path class="line {name}" d="{_curve(points, shorten=6.0)}" fill="none" stroke="{kind.colour}" '
         f'stroke-width="1.6"{pattern}/>'
-        f'<path d="{arrow}" fill="{colour}"/>'
+        f'<path class="arrow {name}" d="M{end.x:.1f} {end.y:.1f}l-3.6 -7.5h7.2z" fill="{kind.colour}"/>'
     )
 
 
@@ -213,21 +228,22 @@ def _curve(points: Sequence[Point], shorten: float = 0.0) -> str:
 
 
 def _label(at: Point, edge: Edge, gate: float | None) -> str:
-    colour, fill, _ = KINDS[operation_kind(edge.operation)]
+    name = operation_kind(edge.operation)
+    kind = KINDS[name]
     width = _LETTER * len(edge.operation) + 12
     height = 19.0 if gate is None else 32.0
     name_y = at.y + 4 if gate is None else at.y - 2.5
     text = (
-        f'<g class="label"><title>{escape(_edge_text(edge, gate))}</title>'
+        f'<g class="label {name}"><title>{escape(_edge_text(edge, gate))}</title>'
         f'<rect x="{at.x - width / 2:.1f}" y="{at.y - height / 2:.1f}" width="{width:.1f}" height="{height:.0f}" '
-        f'rx="5" fill="{fill}" stroke="{colour}"/>'
+        f'rx="5" fill="{kind.fill}" stroke="{kind.colour}"/>'
         f'<text x="{at.x:.1f}" y="{name_y:.1f}" font-family="{_MONO}" font-size="11" text-anchor="middle" '
         f'fill="#16191d">{escape(edge.operation)}</text>'
     )
     if gate is not None:
         text += (
             f'<text x="{at.x:.1f}" y="{at.y + 10.5:.1f}" font-family="{_MONO}" font-size="10" text-anchor="middle" '
-            f'fill="{colour}">{gate:.3f}</text>'
+            f'fill="{kind.colour}">{gate:.3f}</text>'
         )
     return text + "</g>"
 

@@ -1,0 +1,116 @@
+"""What lies in a run folder, read and checked for the report. Everything is optional; what is damaged is an error."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ddarts.architecture.gates import Gates
+from ddarts.architecture.genotype import Genotype
+from ddarts.errors import GenotypeError, RunError
+from ddarts.runs import RunFolder
+
+
+@dataclass(frozen=True)
+class TestOutcome:
+    """Results on the test images.
+
+    Attributes:
+        top1: share of images whose class was found, 0 to 1.
+        count: images.
+        loss: mean cross-entropy, None if not known.
+        classes: names.
+        confusion: [true class][predicted class] number of images.
+    """
+
+    __test__ = False  # not a test, whatever pytest makes of the name
+
+    top1: float
+    count: int
+    loss: float | None
+    classes: tuple[str, ...]
+    confusion: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class RunContents:
+    """A run as the report sees it; what the folder does not hold is empty or None."""
+
+    name: str
+    summary: dict[str, Any]
+    settings: dict[str, dict[str, Any]]
+    metrics: list[dict[str, Any]]
+    genotype: Genotype | None
+    gates: Gates | None
+    test: TestOutcome | None
+
+    def records(self, stage: str) -> list[dict[str, Any]]:
+        """Return the records of the epochs of a stage."""
+        return [r for r in self.metrics if r.get("stage") == stage and r.get("kind") == "epoch"]
+
+    @property
+    def rule(self) -> tuple[str, float]:
+        """Method and threshold that the genotype was derived with, the defaults if the settings do not say."""
+        for section in (*self.settings.values(), *(s.get("derive") for s in self.settings.values())):
+            if isinstance(section, dict) and isinstance(section.get("method"), str):
+                threshold = section.get("threshold", 0.85)
+                if isinstance(threshold, int | float) and 0 <= threshold <= 1:
+                    return section["method"], threshold
+        return "threshold_sparse", 0.85
+
+
+def read_run(path: Path) -> RunContents:
+    """Read what a run folder holds.
+
+    Raises:
+        RunError: there is no run, or one of its files is damaged; the message names the file and what to do.
+    """
+    run = RunFolder.open(path)
+    genotype, gates = run.path / "genotype.json", run.path / "gates.json"
+    try:
+        return RunContents(
+            name=run.path.resolve().name,
+            summary=run.summary,
+            settings={stage: run.read_settings(stage) for stage in run.stages},
+            metrics=run.metrics(),
+            genotype=Genotype.load(genotype) if genotype.exists() else None,
+            gates=Gates.load(gates) if gates.exists() else None,
+            test=_read_test(run.path / "test.json"),
+        )
+    except GenotypeError as error:
+        raise RunError(f"{error} (mend the file, or delete it and the report leaves it out)") from None
+
+
+def _read_test(path: Path) -> TestOutcome | None:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(path, f"cannot be read: {error}") from None
+    if not isinstance(data, dict) or not _is_number(data.get("top1")):
+        raise _damaged(path, "expected an object with top1, a number")
+    confusion = data.get("confusion", [])
+    size = len(confusion) if isinstance(confusion, list) else -1
+    if size < 0 or any(
+        not isinstance(row, list) or len(row) != size or any(type(n) is not int or n < 0 for n in row)
+        for row in confusion
+    ):
+        raise _damaged(path, "confusion must be a square table of counts")
+    classes = data.get("classes") or [str(i) for i in range(size)]
+    if not isinstance(classes, list) or len(classes) != size or any(not isinstance(name, str) for name in classes):
+        raise _damaged(path, f"classes must be {size} names, one for each row of confusion")
+    loss, count = data.get("loss"), data.get("count", sum(map(sum, confusion)))
+    if (loss is not None and not _is_number(loss)) or type(count) is not int:
+        raise _damaged(path, "loss must be a number and count a whole number")
+    return TestOutcome(data["top1"], count, loss, tuple(classes), tuple(map(tuple, confusion)))
+
+
+def _damaged(path: Path, reason: str) -> RunError:
+    return RunError(f"{path}: {reason}; delete the file and test again with `ddarts test`")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
