@@ -333,6 +333,7 @@ def _keep(newest: Path, previous: Path) -> None:
         except OSError:  # a file system without hard links
             shutil.copyfile(newest, beside)
         os.replace(beside, previous)
+        beside.unlink(missing_ok=True)  # renaming between two names of one file does nothing at all
     except OSError as error:
         raise RunError(
             f"{previous}: cannot be written: {error.strerror}; {newest.name} beside it is still usable"

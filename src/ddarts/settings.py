@@ -114,7 +114,7 @@ def resume_settings(
 def _data_of(*layers: dict[Key, Given]) -> str:
     for layer in layers:
         if ("data",) in layer:
-            return os.fspath(layer["data",].value) if layer["data",].value is not None else "digits"
+            return str(layer["data",].value)
     return "digits"
 
 

@@ -59,8 +59,9 @@ def read_yaml(path: Path, *, typed: bool = False) -> YamlFile:
 
 def parse_yaml(text: str, where: str, *, typed: bool = False) -> YamlFile:
     """Parse YAML text; `where` (a file name) begins every message. See `read_yaml`."""
-    loader = _Loader(text)
+    loader: _Loader | None = None
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         if node is None or (isinstance(node, yaml.ScalarNode) and node.tag.endswith(":null")):
             return YamlFile({})
@@ -78,7 +79,8 @@ def parse_yaml(text: str, where: str, *, typed: bool = False) -> YamlFile:
     except (RecursionError, ValueError) as error:
         raise SettingsError(f"{where}: not a settings file: {error}") from None
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
 
 
 class _Loader(yaml.SafeLoader):
