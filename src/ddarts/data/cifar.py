@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,17 +81,17 @@ def find_batches(layout: Layout, places: list[Path]) -> tuple[Path, bool] | None
     for place in places:
         for folder in (place, place / layout.folder, place / layout.binary_folder):
             for ending in ("", ".bin"):
-                if (folder / f"{layout.test}{ending}").is_file() and (folder / f"{layout.train[0]}{ending}").is_file():
+                if all(os.path.isfile(folder / f"{name}{ending}") for name in (layout.test, layout.train[0])):
                     return folder, bool(ending)
     return None
 
 
 def _load(layout: Layout, directory: str | None) -> Loaded:
     if directory is None:
-        cache = Path("~/.cache/ddarts").expanduser()
+        cache = Path(os.path.expanduser("~/.cache/ddarts"))
         places = [Path("data"), cache, cache / layout.name]
     else:
-        places = [Path(directory).expanduser()]
+        places = [Path(os.path.expanduser(directory))]
     found = find_batches(layout, places)
     if found is None:
         raise DataError(

@@ -90,10 +90,7 @@ def decode(source: bytes | Path | None, channels: int, height: int, width: int) 
         if channels == 1 and image.mode != "L":
             image = image.convert("L")
         if image.size != (width, height):
-            scale = min(image.width / width, image.height / height)
-            left, top = (image.width - width * scale) / 2, (image.height - height * scale) / 2
-            box = (left, top, left + width * scale, top + height * scale)
-            image = image.resize((width, height), Image.Resampling.BILINEAR, box=box)
+            image = image.resize((width, height), Image.Resampling.BILINEAR, box=_centre(image.size, (width, height)))
         array = np.asarray(image)
     except Exception as error:
         raise _undecodable(error) from error
@@ -113,6 +110,15 @@ def read_image(path: Path, *, channels: int, height: int, width: int) -> Tensor:
             return torch.from_numpy(np.array(decode(Path(path), channels, height, width)))
     except Undecodable as error:
         raise DataError(f"{path}: {error}; give an image file ({', '.join(FORMATS)})") from error
+
+
+def _centre(size: tuple[int, int], wanted: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Return the largest box (left, top, right, bottom) in the middle of `size` with the shape of `wanted`."""
+    scale = min(size[0] / wanted[0], size[1] / wanted[1])
+    # Rounding could set the box a hair outside the image, which Pillow refuses.
+    wide, tall = min(wanted[0] * scale, size[0]), min(wanted[1] * scale, size[1])
+    left, top = (size[0] - wide) / 2, (size[1] - tall) / 2
+    return left, top, min(left + wide, size[0]), min(top + tall, size[1])
 
 
 def _open(source: bytes | Path | None) -> Image:

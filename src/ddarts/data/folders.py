@@ -69,23 +69,20 @@ def load_folder(folder: Path, request: Request) -> Loaded:
     return decode_all(parts, name=folder.resolve().name, place=str(folder), classes=classes, request=request)
 
 
-def entries(folder: Path) -> list[Path]:
-    """Return what a folder holds, sorted, without hidden entries.
+def subfolders(folder: Path) -> list[Path]:
+    """Return the folders in a folder, sorted, without hidden ones.
 
     Raises:
         DataError: it cannot be listed.
     """
     try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        with os.scandir(folder) as found:
+            names = sorted(entry.name for entry in found if entry.is_dir() and not entry.name.startswith("."))
     except OSError as error:
         raise DataError(
             f"{folder}: cannot be read: {error.strerror or error}; check the path and its permissions"
         ) from error
-
-
-def subfolders(folder: Path) -> list[Path]:
-    """Return the folders in a folder, sorted, without hidden ones."""
-    return [path for path in entries(folder) if path.is_dir()]
+    return [folder / name for name in names]
 
 
 def _part_folders(folder: Path) -> dict[str, Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import zlib
 from pathlib import Path
 
@@ -31,7 +32,7 @@ _NAMES = {"train": "train", "test": "t10k"}
 
 def load_fashion_mnist(directory: str | None, request: Request) -> Loaded:
     """Read Fashion-MNIST from `directory`, or from where Debian's package or torchvision put it."""
-    usual = [DEBIAN_FASHION, Path("data/FashionMNIST/raw"), Path("~/.cache/ddarts/fashion-mnist").expanduser()]
+    usual = [DEBIAN_FASHION, Path("data/FashionMNIST/raw"), Path(os.path.expanduser("~/.cache/ddarts/fashion-mnist"))]
     folder = _locate(directory, usual, "FashionMNIST")
     if folder is None:
         raise DataError(
@@ -44,7 +45,7 @@ def load_fashion_mnist(directory: str | None, request: Request) -> Loaded:
 
 def load_mnist(directory: str | None, request: Request) -> Loaded:
     """Read MNIST, or another data set in its files, from `directory`, or from where torchvision puts it."""
-    usual = [Path("data/MNIST/raw"), Path("~/.cache/ddarts/mnist").expanduser()]
+    usual = [Path("data/MNIST/raw"), Path(os.path.expanduser("~/.cache/ddarts/mnist"))]
     folder = _locate(directory, usual, "MNIST")
     if folder is None:
         raise DataError(
@@ -98,7 +99,7 @@ def find_idx(folder: Path, stem: str, dimensions: int) -> Path | None:
     for dash in ("-", "."):
         for ending in ("", ".gz"):
             path = folder / f"{stem}{dash}idx{dimensions}-ubyte{ending}"
-            if path.is_file():
+            if os.path.isfile(path):  # says no, and raises nothing, where it may not look
                 return path
     return None
 
@@ -133,6 +134,6 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
 
 def _locate(directory: str | None, usual: list[Path], torchvision: str) -> Path | None:
     if directory is not None:
-        base = Path(directory).expanduser()
+        base = Path(os.path.expanduser(directory))
         usual = [base, base / "raw", base / torchvision / "raw"]
     return next((folder for folder in usual if find_idx(folder, "train-images", 3)), None)

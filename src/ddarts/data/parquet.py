@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ddarts.data.encoded import decode_all
-from ddarts.data.folders import PART_NAMES, entries
+from ddarts.data.folders import PART_NAMES, subfolders
 from ddarts.data.loaded import Loaded, Request
 from ddarts.errors import DataError
 
@@ -50,11 +50,8 @@ class Rows:
 def find_parquet(folder: Path) -> list[Path]:
     """Return the Parquet files in a folder and the folders in it, hidden ones left out."""
     found: list[Path] = []
-    for path in entries(folder):
-        if path.is_dir():
-            found += sorted(p for p in path.glob("*.parquet") if not p.name.startswith("."))
-        elif path.suffix == ".parquet":
-            found.append(path)
+    for place in (folder, *subfolders(folder)):
+        found += sorted(path for path in place.glob("*.parquet") if not path.name.startswith("."))
     return found
 
 

@@ -64,12 +64,15 @@ def load_data(
 
 
 def _load_path(spec: str, request: Request) -> Loaded:
-    folder = Path(spec).expanduser()
+    folder = Path(os.path.expanduser(spec))
     try:
+        if not spec:
+            raise FileNotFoundError  # Path("") would be the current folder
         is_folder = stat.S_ISDIR(os.stat(folder).st_mode)
     except FileNotFoundError as error:
-        looks_like_path = os.sep in spec or spec.startswith((".", "~"))
-        hint = "; check the path" if looks_like_path else nearest(spec.partition(":")[0], SOURCES)
+        name = spec.partition(":")[0]
+        looks_like_path = os.sep in name or name.startswith((".", "~"))
+        hint = "; check the path" if looks_like_path else nearest(name, SOURCES)
         raise DataError(f"data {spec!r}: no such data set or folder{hint}") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+
+from ddarts.data.augment import POLICIES, Augment, apply_policy, crop_and_flip, cutout
+from ddarts.errors import SettingsError
+
+
+def random(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def noise(*shape: int) -> torch.Tensor:
+    return torch.randint(0, 256, shape, generator=random(9)).to(torch.uint8)
+
+
+def test_each_cropped_image_is_a_window_of_its_padded_self() -> None:
+    before = noise(16, 2, 6, 5)
+    after = crop_and_flip(before, crop=2, flip=False, random=random())
+    padded = functional.pad(before, (2,) * 4)
+    shifts = set()
+    for old, new in zip(padded, after, strict=True):
+        fits = [(i, j) for i in range(5) for j in range(5) if torch.equal(old[:, i : i + 6, j : j + 5], new)]
+        assert len(fits) == 1
+        shifts.add(fits[0])
+    assert len(shifts) > 5  # the samples do not move together
+
+
+def test_flip_mirrors_about_half_of_the_images_and_nothing_else() -> None:
+    before = noise(200, 1, 3, 4)
+    after = crop_and_flip(before, crop=0, flip=True, random=random())
+    same = (after == before).flatten(1).all(1)
+    mirrored = (after == before.flip(3)).flatten(1).all(1)
+    assert bool((same ^ mirrored).all())
+    assert 70 < int(mirrored.sum()) < 130
+
+
+def test_nothing_asked_for_changes_nothing() -> None:
+    before = noise(4, 3, 5, 5)
+    assert torch.equal(crop_and_flip(before, crop=0, flip=False, random=random()), before)
+
+
+@pytest.mark.parametrize("side", [1, 4, 5])
+def test_cutout_erases_one_square_at_most_as_large_as_asked(side: int) -> None:
+    after = cutout(torch.ones(64, 2, 9, 7), side, random())
+    assert torch.equal(after[:, 0], after[:, 1])
+    for image in after[:, 0]:
+        rows, columns = (image == 0).nonzero(as_tuple=True)
+        tall, wide = rows.unique(), columns.unique()
+        assert 1 <= len(tall) <= side
+        assert 1 <= len(wide) <= side
+        assert len(rows) == len(tall) * len(wide)
+    assert bool(((after[:, 0] == 0).flatten(1).sum(1) == side**2).any())
+
+
+@pytest.mark.parametrize("policy", [p for p in POLICIES if p != "none"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_policies_change_images_reproducibly(policy: str, channels: int) -> None:
+    before = noise(6, channels, 12, 10)
+    after = apply_policy(before, policy, 5)
+    assert after.shape == before.shape
+    assert after.dtype == torch.uint8
+    assert not torch.equal(after, before)
+    assert torch.equal(after, apply_policy(before, policy, 5))
+    assert not torch.equal(after, apply_policy(before, policy, 6))
+
+
+def test_a_policy_treats_a_grey_image_as_the_colour_image_of_equal_channels() -> None:
+    grey = noise(8, 1, 9, 9)
+    for policy in ("autoaugment", "randaugment", "trivialaugment", "augmix"):
+        colour = apply_policy(grey.expand(-1, 3, -1, -1).contiguous(), policy, 1)
+        assert torch.equal(colour[:, :1].expand_as(colour), colour)
+        assert torch.equal(apply_policy(grey, policy, 1), colour[:, :1])
+
+
+def test_an_unknown_policy_names_the_nearest() -> None:
+    with pytest.raises(SettingsError, match="policy 'autoaugmnt': unknown; did you mean 'autoaugment'"):
+        Augment(policy="autoaugmnt")
+
+
+def test_a_negative_crop_is_refused() -> None:
+    with pytest.raises(SettingsError, match="crop -1: must be 0"):
+        Augment(crop=-1)

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ddarts.data.images import Images, channel_statistics
+
+
+def test_statistics_equal_those_of_the_scaled_pixels() -> None:
+    pixels = torch.randint(0, 256, (50, 3, 7, 5), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    mean, std = channel_statistics(pixels)
+    scaled = pixels.double() / 255
+    assert mean == pytest.approx(scaled.mean(dim=(0, 2, 3)).tolist(), abs=1e-12)
+    assert std == pytest.approx(scaled.std(dim=(0, 2, 3), correction=0).tolist(), abs=1e-12)
+
+
+def test_statistics_do_not_depend_on_the_order_of_images() -> None:
+    pixels = torch.randint(0, 256, (40, 2, 6, 6), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
+    assert channel_statistics(pixels) == channel_statistics(pixels.flip(0))
+
+
+def test_a_constant_channel_has_standard_deviation_one() -> None:
+    assert channel_statistics(torch.full((3, 1, 4, 4), 51, dtype=torch.uint8)) == ((pytest.approx(0.2),), (1.0,))
+
+
+def test_images_refuse_labels_that_do_not_fit() -> None:
+    with pytest.raises(ValueError, match=r"labels must be int64 \[2\], not torch.int64 \[3\]"):
+        Images(torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64))
+
+
+def test_images_refuse_pixels_that_are_not_bytes() -> None:
+    with pytest.raises(ValueError, match="pixels must be uint8"):
+        Images(torch.zeros(2, 1, 4, 4), torch.zeros(2, dtype=torch.int64))
