@@ -12,7 +12,7 @@ from ddarts.reporting.curves import Line, line_chart
 from ddarts.reporting.drawing import operation_kind, state_name
 
 _MOST_CELLS = 40  # with a gate chart each
-_MOST_GATE_LINES = 2400  # in all charts of a page together, so that it stays small
+_MOST_GATE_LINES = 1500  # in all charts of a page together, so that it stays small
 _TABLE_ROWS = 12
 #: Index into `curves.SERIES` of each kind of operation, near the colour that the drawings give it.
 _KIND_SERIES = {

@@ -23,7 +23,7 @@ SERIES = (
 _INK = "#1b2027"  # becomes currentColor
 _GRID = "#d9dde3"  # becomes var(--grid)
 _DASHES = ("-", "--", ":", "-.")
-_MOST_POINTS = 200
+_MOST_POINTS = 100
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def line_chart(
         "text.parse_math": False,
     }
     with matplotlib.rc_context(style):
-        figure = Figure(figsize=(4.7, 2.7), layout="constrained")
+        figure = Figure(figsize=(4.3, 2.6), layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
         axes.grid(True)
@@ -140,7 +140,7 @@ def _plot(axes: Any, line: Line, place: int, gid: str) -> None:
 
 
 def thinned(values: Sequence[Any]) -> list[Any]:
-    """Return at most a few hundred of the values, evenly spaced, with the last one kept."""
+    """Return at most about a hundred of the values, evenly spaced, with the last one kept."""
     step = -(-len(values) // _MOST_POINTS) or 1
     kept = list(values[::step])
     return kept if not values or (len(values) - 1) % step == 0 else [*kept, values[-1]]

@@ -20,7 +20,7 @@ __all__ = ["write_drawings", "write_report"]
 
 _MATRIX_CLASSES = 100  # with more classes the confusion matrix would not fit a page
 _MOST_CONFUSED = 15
-_CELLS_DRAWN = 60  # a deeper network repeats its cells
+_DRAWN_BYTES = 2_000_000  # of all drawings together, so that the page stays under 5 MB
 
 
 @dataclass(frozen=True)
@@ -77,14 +77,15 @@ def render(run: RunContents) -> str:
     )
     environment.filters["percent"] = percent
     proofs = _evidence(run)
+    cells = _cell_views(run, proofs)
     search = search_charts(run.records("search"))
     gates = _gate_charts(run, proofs)
     return environment.get_template("report.html").render(
         name=run.name,
         headline=_headline(run),
         summary=summary_rows(run),
-        cells=_cell_views(run, proofs),
-        cells_left_out=max(0, len(run.genotype) - _CELLS_DRAWN) if run.genotype else 0,
+        cells=cells,
+        cells_left_out=len(run.genotype) - len(cells) if run.genotype else 0,
         genotype_name=run.genotype.name if run.genotype else "",
         search=search,
         gates=gates,
@@ -186,7 +187,9 @@ def _evidence(run: RunContents) -> list[CellEvidence]:
 
 def _cell_views(run: RunContents, proofs: Sequence[CellEvidence]) -> list[CellView]:
     views = []
-    for i, cell in enumerate(run.genotype.cells[:_CELLS_DRAWN] if run.genotype else ()):
+    for i, cell in enumerate(run.genotype.cells if run.genotype else ()):
+        if sum(len(view.svg) for view in views) > _DRAWN_BYTES:
+            break
         proof = proofs[i] if proofs else CellEvidence(None, {}, {})
         svg = draw_cell(cell, title=cell_title(i, cell), gates=proof.gates or None)
         width = int(svg.split(' width="', 1)[1].split('"', 1)[0])

@@ -1,0 +1,224 @@
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from ddarts.architecture.deepen import deepen
+from ddarts.architecture.genotype import Genotype
+from ddarts.errors import RunError
+from ddarts.reporting.page import count_text, duration, percent, write_report
+from ddarts.runs import RunFolder
+
+VOID = {"meta", "link", "br", "img", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """A page taken apart, which complains about tags that do not close."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.words: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data.strip())
+
+    @property
+    def ids(self) -> list[str]:
+        return [attrs["id"] for _, attrs in self.tags if "id" in attrs]
+
+    def count(self, tag: str, class_: str) -> int:
+        return sum(t == tag and class_ in attrs.get("class", "").split() for t, attrs in self.tags)
+
+
+def page_of(run: RunFolder) -> Page:
+    path = write_report(run.path)
+    assert path == run.path / "report.html"
+    return Page(path.read_text(encoding="utf-8"))
+
+
+def test_a_whole_run_shows_everything(whole_run: RunFolder) -> None:
+    page = page_of(whole_run)
+    sections = ["results", "cells", "search", "gates", "training", "test", "settings"]
+    assert [i for i in page.ids if i in sections] == sections
+    assert page.count("svg", "cell-drawing") == 5
+    assert page.count("svg", "chart") == 5 + 5 + 3
+    for text in ("95.00%", "96.12%", "1.68 M (1,680,000)", "1 min 15 s", "1 h 04 min", "digits", "my run & co", "2.6"):
+        assert text in page.words
+    assert "search.zero_one_weight" in page.words
+
+
+def test_the_page_needs_nothing_else_and_runs_no_script(whole_run: RunFolder) -> None:
+    page = page_of(whole_run)
+    text = (whole_run.path / "report.html").read_text(encoding="utf-8")
+    assert not {"script", "iframe", "object", "embed", "img"} & {tag for tag, _ in page.tags}
+    assert '<script>alert("x")</script>' in " ".join(page.words)  # the genotype's name, as text
+    assert not any(name.startswith("on") for _, attrs in page.tags for name in attrs)
+    for tag, attrs in page.tags:
+        for name in ("src", "href", "xlink:href"):
+            assert attrs.get(name, "#").startswith(("#", "data:,")), (tag, attrs)
+    assert "url(http" not in text
+    assert "@import" not in text
+    assert len(text) < 5_000_000
+
+
+def test_ids_are_unique_and_links_lead_somewhere(whole_run: RunFolder) -> None:
+    page = page_of(whole_run)
+    assert len(page.ids) == len(set(page.ids))
+    links = {a["href"][1:] for tag, a in page.tags if tag == "a"}
+    assert links <= set(page.ids)
+    assert len(links) == 8
+
+
+def test_every_drawing_has_a_text_for_readers_who_do_not_see_it(whole_run: RunFolder) -> None:
+    page = page_of(whole_run)
+    assert all(attrs.get("aria-label") for tag, attrs in page.tags if tag == "svg")
+    assert page.words.count("Numbers") == 5 + 5 + 3
+    assert sum(word.endswith("in words") for word in page.words) == 5
+
+
+def test_each_operation_is_shown_with_its_gate_and_lead(whole_run: RunFolder) -> None:
+    page = page_of(whole_run)
+    start = page.words.index("above the runner-up")
+    row = [word for word in page.words[start + 1 : start + 30] if word][:5]
+    assert row[1:3] == ["c_{k-2}", "node 0"]
+    assert 0.85 <= float(row[3]) <= 1
+    assert 0 <= float(row[4]) <= 1
+
+
+def test_test_results_are_shown_by_class_and_by_mistake(whole_run: RunFolder) -> None:
+    page = page_of(whole_run)
+    words = [word for word in page.words if word]
+    at = words.index("Most frequent mistakes")
+    assert words[at + 6 : at + 14] == ["dog <b>", "cat", "2", "10.00%", "dog <b>", "bird", "1", "5.00%"]
+    assert "85.00%" in words
+    assert page.count("td", "hit") == 3
+    assert page.count("td", "miss") == 2
+    assert page.count("td", "none") == 4
+
+
+def test_a_run_that_has_only_begun_says_so(bare_run: RunFolder) -> None:
+    page = page_of(bare_run)
+    assert "This run has no results yet." in page.words
+    assert page.ids == ["main", "results", "settings"]
+    assert page.count("svg", "chart") == 0
+
+
+def test_a_searched_run_without_training_shows_its_search(whole_run: RunFolder) -> None:
+    for name in ("summary.json", "test.json"):
+        (whole_run.path / name).unlink()
+    lines = (whole_run.path / "metrics.jsonl").read_text().splitlines()
+    (whole_run.path / "metrics.jsonl").write_text("\n".join(x for x in lines if '"search"' in x) + "\n")
+    page = page_of(whole_run)
+    assert "search" in page.ids
+    assert "training" not in page.ids
+    assert "test" not in page.ids
+
+
+def test_a_genotype_without_gates_is_drawn_without_them(whole_run: RunFolder) -> None:
+    (whole_run.path / "gates.json").unlink()
+    page = page_of(whole_run)
+    assert page.count("svg", "cell-drawing") == 5
+    assert "gates" not in page.ids
+
+
+def test_a_deeper_genotype_keeps_its_gates(whole_run: RunFolder) -> None:
+    path = whole_run.path / "genotype.json"
+    deepen(Genotype.load(path), 12).save(path)
+    page = page_of(whole_run)
+    assert page.count("svg", "cell-drawing") == 12
+    assert not any("cells are not drawn" in word for word in page.words)
+
+
+def test_a_very_deep_genotype_leaves_drawings_out_and_says_how_many(whole_run: RunFolder) -> None:
+    path = whole_run.path / "genotype.json"
+    deepen(Genotype.load(path), 400).save(path)
+    page = page_of(whole_run)
+    drawn = page.count("svg", "cell-drawing")
+    assert 100 < drawn < 400
+    assert f"{400 - drawn} more cells are not drawn here; genotype.json lists them." in page.words
+    assert (whole_run.path / "report.html").stat().st_size < 5_000_000
+
+
+def test_many_classes_get_a_list_of_mistakes_and_no_matrix(whole_run: RunFolder) -> None:
+    size = 101
+    confusion = [[9 if i == j else 1 if j == i + 1 else 0 for j in range(size)] for i in range(size)]
+    (whole_run.path / "test.json").write_text(json.dumps({"top1": 0.9, "confusion": confusion}))
+    page = page_of(whole_run)
+    assert page.count("table", "matrix") == 0
+    assert any(word.startswith("With 101 classes the whole matrix is too large") for word in page.words)
+    assert "10.00%" in page.words
+
+
+def test_a_class_without_test_images_has_no_accuracy(whole_run: RunFolder) -> None:
+    (whole_run.path / "test.json").write_text('{"top1": 1.0, "confusion": [[3, 0], [0, 0]], "classes": ["a", "b"]}')
+    page = page_of(whole_run)
+    assert "\N{EN DASH}" in page.words
+    assert "None at all." in page.words
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("gates.json", "{", "line 1, column 2"),
+        ("genotype.json", '{"format": "x", "version": 1}', "format is 'x'"),
+        ("summary.json", "[]", "expected an object, found list"),
+        ("settings.yaml", "a: [", ""),
+        ("test.json", "{", "cannot be read"),
+        ("test.json", "[" * 100_000, "cannot be read"),
+        ("test.json", '{"top1": "high"}', "expected an object with top1, a number"),
+        ("test.json", '{"top1": 1, "confusion": [[1, 2]]}', "confusion must be a square table of counts"),
+        ("test.json", '{"top1": 1, "confusion": [[-1]]}', "confusion must be a square table of counts"),
+        ("test.json", '{"top1": 1, "confusion": [[1]], "classes": []}', None),
+        ("test.json", '{"top1": 1, "confusion": [[1]], "classes": ["a", "b"]}', "classes must be 1 names"),
+        ("test.json", '{"top1": 1, "confusion": [[1]], "loss": "x"}', "loss must be a number"),
+        ("metrics.jsonl", '{"stage": "train", "kind": "epoch", "epoch": 1, "lr": []}\n', "'lr' holds '[]'"),
+    ],
+)
+def test_a_damaged_file_is_an_error_of_one_line_that_names_it(
+    whole_run: RunFolder, name: str, content: str, message: str | None
+) -> None:
+    (whole_run.path / name).write_text(content)
+    if message is None:  # no names: the classes are numbered
+        page_of(whole_run)
+        return
+    with pytest.raises(RunError) as caught:
+        write_report(whole_run.path)
+    assert name in str(caught.value)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (whole_run.path / "report.html").exists()
+
+
+def test_a_folder_without_a_run_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="holds no run"):
+        write_report(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.04, "0.0 s"), (59.94, "59.9 s"), (75.25, "1 min 15 s"), (3599.8, "1 h 00 min"), (7260, "2 h 01 min")],
+)
+def test_durations_read_well(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_counts_and_shares_read_well() -> None:
+    assert [count_text(n) for n in (999, 1500, 1_680_000, 8_600_000_000)] == ["999", "1.5 k", "1.68 M", "8.6 G"]
+    assert [percent(x) for x in (0.97333, None)] == ["97.33%", "\N{EN DASH}"]
