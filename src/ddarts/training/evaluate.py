@@ -1,0 +1,223 @@
+"""Measuring a trained network on images, and asking it about new ones."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ddarts.data import ImageData, Normalise, in_order
+from ddarts.data.decode import read_image
+from ddarts.engine import resolve_device
+from ddarts.errors import DataError
+from ddarts.models.saved import SavedModel, load_model
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a network does on a set of images.
+
+    Attributes:
+        top1: share of images whose class is found, 0 to 1.
+        loss: mean cross-entropy.
+        count: images.
+        confusion: images, by [true class][predicted class].
+        per_class: share of each class's images that are found, 0 to 1; None for a class without images.
+    """
+
+    top1: float
+    loss: float
+    count: int
+    confusion: tuple[tuple[int, ...], ...]
+    per_class: tuple[float | None, ...]
+
+
+class Prediction(NamedTuple):
+    """What a network sees in one image: the likeliest classes as (name, probability 0 to 1), the likeliest first."""
+
+    image: str
+    classes: tuple[tuple[str, float], ...]
+
+
+class Predictions(list[Prediction]):
+    """The predictions, in the order of the images.
+
+    Attributes:
+        skipped: images that could not be decoded, "path: reason".
+    """
+
+    def __init__(self, predictions: Iterable[Prediction] = (), skipped: Iterable[str] = ()) -> None:
+        super().__init__(predictions)
+        self.skipped = tuple(skipped)
+
+
+@torch.no_grad()
+def evaluate(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], *, classes: int) -> Evaluation:
+    """Classify every image once, in evaluation mode; the network's mode is put back afterwards.
+
+    Args:
+        network: maps images [B, C, H, W] to logits [B, classes].
+        batches: (images, labels int64 [B]), on the network's device.
+        classes: number of classes.
+
+    Raises:
+        DataError: there are no images.
+    """
+    was_training = network.training
+    network.eval()
+    try:
+        table: Tensor | None = None
+        losses: list[Tensor] = []
+        for x, labels in batches:
+            logits = network(x).float()
+            losses.append(F.cross_entropy(logits, labels, reduction="sum"))
+            cell = labels * classes + logits.argmax(1)
+            counts = torch.bincount(cell, minlength=classes * classes)
+            table = counts if table is None else table + counts
+    finally:
+        network.train(was_training)
+    if table is None:
+        raise DataError("there are no images to evaluate on; choose data that has some")
+    confusion = table.reshape(classes, classes).tolist()
+    count = sum(map(sum, confusion))
+    return Evaluation(
+        top1=sum(confusion[i][i] for i in range(classes)) / count,
+        loss=sum(torch.stack(losses).tolist()) / count,
+        count=count,
+        confusion=tuple(map(tuple, confusion)),
+        per_class=tuple(row[i] / sum(row) if sum(row) else None for i, row in enumerate(confusion)),
+    )
+
+
+def test_model(
+    model: str | os.PathLike[str],
+    images: ImageData,
+    *,
+    device: str = "cpu",  # noqa: PT028 (not a test of pytest)
+    batch: int = 256,  # noqa: PT028
+) -> Evaluation:
+    """Evaluate a saved network on the test images of a data set, prepared as its training images were.
+
+    Args:
+        model: folder of the model, or of the run that trained it.
+        images: a data set of the classes, channels and resolution of the model.
+        device: auto, cpu, cuda, cuda:N or mps.
+        batch: images a batch.
+
+    Raises:
+        DataError: there are no test images, or they do not fit the model.
+        ModelError: the model cannot be loaded.
+        SettingsError: the device is not there.
+    """
+    saved = _load(model, device)
+    config = saved.config
+    if images.test is None:
+        raise DataError(f"{images.name} has no test images; put them into a folder test/ beside train/")
+    if images.classes != config.classes:
+        raise DataError(
+            f"{images.name} has the classes {_names(images.classes)}, the model {_names(config.classes)}; "
+            "test it on data with the classes that it was trained on, in the same order"
+        )
+    if images.channels != config.in_channels:
+        raise DataError(
+            f"{images.name} has images of {images.channels} channels, the model wants {config.in_channels}; "
+            "choose other data"
+        )
+    if (images.height, images.width) != config.resolution:
+        height, width = config.resolution
+        raise DataError(
+            f"{images.name} has images of {images.height}x{images.width} pixels, the model wants {height}x{width}; "
+            f"load them with resolution = {min(height, width)}"
+        )
+    normalise = Normalise(config.mean, config.std, device=_device(device))
+    return evaluate(saved.network, in_order(images.test, batch, normalise=normalise), classes=len(config.classes))
+
+
+test_model.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever pytest makes of the name
+
+
+def predict_images(
+    model: str | os.PathLike[str],
+    paths: Sequence[str | os.PathLike[str]],
+    *,
+    top: int = 5,
+    strict: bool = False,
+    device: str = "cpu",
+    batch: int = 64,
+) -> Predictions:
+    """Tell what a saved network sees in image files, which are fitted to its resolution as training images were.
+
+    Args:
+        model: folder of the model, or of the run that trained it.
+        paths: image files.
+        top: classes to name for each image (all of them if there are fewer).
+        strict: raise at the first image that cannot be decoded, instead of skipping it.
+        device: auto, cpu, cuda, cuda:N or mps.
+        batch: images a batch.
+
+    Raises:
+        DataError: no image can be decoded, or under `strict` the first that cannot.
+        ModelError: the model cannot be loaded.
+        SettingsError: the device is not there.
+    """
+    saved = _load(model, device)
+    config = saved.config
+    height, width = config.resolution
+    names: list[str] = []
+    skipped: list[str] = []
+    pixels: list[Tensor] = []
+    probabilities: list[Tensor] = []
+    normalise = Normalise(config.mean, config.std, device=_device(device))
+
+    def classify() -> None:
+        if pixels:
+            with torch.no_grad():
+                probabilities.append(saved.network(normalise(torch.stack(pixels))).float().softmax(1).cpu())
+            pixels.clear()
+
+    for path in paths:
+        try:
+            image = read_image(Path(path), channels=config.in_channels, height=height, width=width)
+        except DataError as error:
+            if strict:
+                raise
+            skipped.append(str(error))
+            continue
+        names.append(str(path))
+        pixels.append(image)
+        if len(pixels) == batch:
+            classify()
+    classify()
+    if not names:
+        more = f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""
+        raise DataError(f"no image can be decoded: {skipped[0]}{more}" if skipped else "no image is named")
+    values, indices = torch.cat(probabilities).topk(min(top, len(config.classes)), dim=1)
+    return Predictions(
+        (
+            Prediction(name, tuple((config.classes[i], p) for i, p in zip(index, value, strict=True)))
+            for name, index, value in zip(names, indices.tolist(), values.tolist(), strict=True)
+        ),
+        skipped,
+    )
+
+
+def _load(model: str | os.PathLike[str], device: str) -> SavedModel:
+    saved = load_model(model, device=_device(device))
+    saved.network.to(memory_format=torch.channels_last)
+    return saved
+
+
+def _device(name: str) -> torch.device:
+    kind, index = resolve_device(name)
+    return torch.device(kind, index) if kind == "cuda" else torch.device(kind)
+
+
+def _names(classes: Sequence[str]) -> str:
+    shown = ", ".join(classes[:5])
+    return f"{shown}, ... ({len(classes)} in all)" if len(classes) > 5 else shown

@@ -1,0 +1,266 @@
+"""The final training of a discrete network (paper, section 4; specification, section 10).
+
+The weights kept are those of the last epoch (or their moving average): no epoch is picked by its accuracy, and test
+images never come near the training.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from ddarts.architecture.genotype import Genotype
+from ddarts.config import TrainSettings
+from ddarts.data import Augment, Batches, ImageData, split
+from ddarts.engine import launch
+from ddarts.errors import DivergedError, RunError, Stopped
+from ddarts.interrupt import StopRequest
+from ddarts.models.counting import count_macs, count_parameters
+from ddarts.models.network import Network
+from ddarts.models.resolution import check_resolution, choose_stem
+from ddarts.models.saved import save_model
+from ddarts.progress import Progress
+from ddarts.runs import RunFolder
+from ddarts.seeds import seed_everything
+from ddarts.training.average import WeightAverage
+from ddarts.training.evaluate import evaluate
+from ddarts.training.schedule import cosine, drop_path_at, is_evaluated
+from ddarts.training.state import TrainingState
+
+_STAGE = "train"
+_GPU_READS_EVERY = 20  # steps between two looks at the losses: each look makes the GPU wait
+
+
+@dataclass(frozen=True, eq=False)
+class TrainOutcome:
+    """What a training gave.
+
+    Attributes:
+        network: with the weights that were saved, in evaluation mode.
+        val_top1: accuracy on the validation part after the last epoch, 0 to 1; None if there is no such part.
+        train_s: seconds of training, those before a stop included.
+        parameters: of the network without auxiliary head.
+        macs: multiply-accumulate operations an image.
+    """
+
+    network: Network
+    val_top1: float | None
+    train_s: float
+    parameters: int
+    macs: int
+
+
+def train_network(
+    genotype: Genotype, settings: TrainSettings, images: ImageData, run: RunFolder, *, quiet: bool = False
+) -> TrainOutcome:
+    """Train the network of a genotype from new weights, or go on from the run's checkpoint if it has one.
+
+    Writes model/, metrics and checkpoints into the run. A resumed training ends with the very weights of an
+    uninterrupted one (same machine, same settings).
+
+    Raises:
+        SettingsError, DataError: the settings do not fit the images.
+        DivergedError: the loss is not finite; the last good checkpoint is kept.
+        Stopped: Ctrl-C or SIGTERM; a checkpoint is written first.
+        RunError: the run cannot be written, or its checkpoint is of another training.
+    """
+    fabric = launch(settings)
+    return _Training(genotype, settings, images, run, fabric).run_to_the_end(quiet)
+
+
+class _Training:
+    """One training: what does not change while it runs, and its state."""
+
+    def __init__(
+        self, genotype: Genotype, settings: TrainSettings, images: ImageData, run: RunFolder, fabric: Fabric
+    ) -> None:
+        stem = choose_stem(settings.stem, images.height, images.width)
+        check_resolution(images.height, images.width, len(genotype.reductions), stem)
+        parts = split(images, validation=settings.validation, seed=settings.seed)
+        shared: dict[str, Any] = {
+            "seed": settings.seed,
+            "mean": images.mean,
+            "std": images.std,
+            "device": fabric.device,
+        }
+        augment = Augment(flip=images.flip, crop=settings.crop, cutout=settings.cutout, policy=settings.policy)
+        self.batches = Batches(parts.train, settings.batch, label=_STAGE, augment=augment, **shared)
+        self.validation: Batches | None = None
+        if parts.validation is not None and len(parts.validation) > 0:
+            batch = min(256, len(parts.validation))
+            self.validation = Batches(parts.validation, batch, label="validation", **shared)
+        self.settings, self.images, self.run, self.fabric = settings, images, run, fabric
+        self.steps = min(self.batches.per_epoch, settings.steps_per_epoch or self.batches.per_epoch)
+        self.about = {"genotype": genotype.to_json(), "steps_per_epoch": self.steps, "images": len(parts.train)}
+
+        seed_everything(settings.seed, _STAGE, "weights")
+        network = Network(
+            genotype,
+            channels=settings.channels,
+            in_channels=images.channels,
+            classes=len(images.classes),
+            stem=stem,
+            auxiliary=settings.auxiliary_weight > 0,
+        )
+        self.parameters = count_parameters(network)
+        self.macs = count_macs(network, (images.channels, images.height, images.width))
+        network.to(fabric.device).to(memory_format=torch.channels_last)
+        optimizer = torch.optim.SGD(
+            network.parameters(),
+            lr=settings.lr,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+            fused=fabric.device.type == "cpu",  # there it saves much time; on a GPU it would forbid clipping with fp16
+        )
+        average = WeightAverage(network, settings.ema) if settings.ema > 0 else None
+        self.state = TrainingState(network, optimizer, average, fabric)
+        self.module, self.optimizer = fabric.setup(network, optimizer)
+
+    def run_to_the_end(self, quiet: bool) -> TrainOutcome:
+        """Train from where the state is to the last epoch, and save the model."""
+        checkpoint = self.run.load_checkpoint(_STAGE)
+        if checkpoint is not None:
+            self.state.load_state_dict(checkpoint, str(self.run.path), **self.about)
+            self.check_position()
+            self.run.rewind(_STAGE, self.steps_done)
+        state, epochs = self.state, self.settings.epochs
+        self.started = time.perf_counter() - state.elapsed_s
+        with StopRequest() as stop, Progress(_STAGE, epochs * self.steps, quiet=quiet) as progress:
+            while state.epoch <= epochs:
+                self.train_epoch(stop, progress)
+                self.end_epoch(progress)
+        save_model(
+            self.run.path / "model",
+            state.best,
+            classes=self.images.classes,
+            resolution=(self.images.height, self.images.width),
+            mean=self.images.mean,
+            std=self.images.std,
+        )
+        return TrainOutcome(state.best.eval(), state.val_top1, state.elapsed_s, self.parameters, self.macs)
+
+    def check_position(self) -> None:
+        """Raise `RunError` unless the state lies within the training."""
+        epoch, step, epochs = self.state.epoch, self.state.step, self.settings.epochs
+        if not (1 <= epoch <= epochs + 1 and 0 <= step <= self.steps):
+            raise RunError(
+                f"{self.run.path}: the checkpoint is at epoch {epoch}, step {step}, which {epochs} epochs "
+                f"of {self.steps} steps do not have; start a new run"
+            )
+
+    @property
+    def steps_done(self) -> int:
+        """Steps done since the start of the training."""
+        return (self.state.epoch - 1) * self.steps + self.state.step
+
+    def train_epoch(self, stop: StopRequest, progress: Progress) -> None:
+        """Do the steps of the epoch that are left, with a checkpoint now and then."""
+        state, settings = self.state, self.settings
+        read_every = 1 if self.fabric.device.type == "cpu" else _GPU_READS_EVERY
+        self.module.train()
+        state.network.drop_path = drop_path_at(settings.drop_path, state.epoch, settings.epochs)
+        while state.step < self.steps:
+            self.train_step()
+            state.step += 1
+            done = self.steps_done
+            if done % read_every == 0 or state.step == self.steps:
+                self.read_losses()
+                progress.update(
+                    done,
+                    epoch=f"{state.epoch}/{settings.epochs}",
+                    loss=state.meter.loss,
+                    accuracy=state.meter.accuracy,
+                    **({} if state.val_top1 is None else {"validation": state.val_top1}),
+                )
+            if stop.requested:
+                self.save_checkpoint()
+                raise Stopped(
+                    f"stopped at epoch {state.epoch}, step {done}; go on with: ddarts train --resume {self.run.path}"
+                )
+            if done % settings.checkpoint_steps == 0:
+                self.save_checkpoint()
+
+    def train_step(self) -> None:
+        """One step: forward, loss, backward, clipping, SGD."""
+        state, settings = self.state, self.settings
+        done = self.steps_done
+        rate = cosine(settings.lr, settings.lr_min, done, settings.epochs * self.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        x, labels = self.batches.batch(state.epoch, state.step)
+        seed_everything(settings.seed, _STAGE, state.epoch, state.step)  # for drop-path
+        output = self.module(x)
+        logits: Tensor = output[0] if isinstance(output, tuple) else output
+        loss = F.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
+        total = loss
+        if isinstance(output, tuple):
+            auxiliary = F.cross_entropy(output[1], labels, label_smoothing=settings.label_smoothing)
+            total = loss + settings.auxiliary_weight * auxiliary
+        self.optimizer.zero_grad()
+        self.fabric.backward(total)
+        # a gradient that is not finite shows in the next loss; under fp16 it is common, and the step is left out
+        self.fabric.clip_gradients(self.module, self.optimizer, max_norm=settings.clip, error_if_nonfinite=False)
+        self.optimizer.step()
+        if state.average is not None:
+            state.average.update(state.network, done)
+        shown = torch.where(total.isfinite(), loss, total)  # the head's loss is of interest only when it is not finite
+        state.meter.add(shown, (logits.detach().argmax(1) == labels).sum(), len(labels))
+
+    def end_epoch(self, progress: Progress) -> None:
+        """Evaluate, log, and checkpoint the start of the next epoch."""
+        state = self.state
+        values: dict[str, Any] = {"train_loss": state.meter.loss, "train_accuracy": state.meter.accuracy}
+        if self.validation is not None and is_evaluated(state.epoch, self.settings.epochs):
+            found = evaluate(state.best, self.validation.in_order(), classes=len(self.images.classes))
+            state.val_top1 = found.top1
+            values |= {"val_loss": found.loss, "val_accuracy": found.top1}
+        finished, done = state.epoch, self.steps_done
+        values |= {"lr": self.optimizer.param_groups[0]["lr"], "elapsed_s": time.perf_counter() - self.started}
+        self.run.log(_STAGE, "epoch", epoch=finished, step=done, **values)
+        state.epoch, state.step = finished + 1, 0
+        state.meter = type(state.meter)()
+        self.save_checkpoint()
+
+    def read_losses(self) -> None:
+        """Look at the losses since the last look; raise `DivergedError` if one is not finite."""
+        ago = self.state.meter.flush()
+        if ago is not None:
+            self.diverged(f"the loss is {self.state.meter.last_loss}", self.steps_done - ago)
+
+    def save_checkpoint(self) -> None:
+        """Write a checkpoint, if there is something worth keeping: one that is not finite never replaces a good one."""
+        self.read_losses()
+        broken = self.state.first_not_finite()
+        if broken is not None:
+            self.diverged(f"the weights {broken} are not finite", self.steps_done)
+        self.state.elapsed_s = time.perf_counter() - self.started
+        self.run.save_checkpoint(_STAGE, self.state.state_dict(**self.about))
+
+    def diverged(self, what: str, step: int) -> None:
+        """Raise `DivergedError` for `step` (from 1, since the start)."""
+        settings, epoch = self.settings, (step - 1) // self.steps + 1
+        good = "no checkpoint was written before"
+        try:
+            checkpoint = self.run.load_checkpoint(_STAGE)
+        except RunError:
+            checkpoint = None
+        if checkpoint is not None:
+            at = (checkpoint["epoch"] - 1) * self.steps + checkpoint["step"]
+            good = (
+                f"the checkpoint after step {at} (epoch {max(at - 1, 0) // self.steps + 1}) is kept in {self.run.path}"
+            )
+        causes = [f"a learning rate that is too high (lr = {settings.lr:g}, try {settings.lr / 4:.2g})"]
+        if settings.precision != "float32":
+            causes.append(f"too little range or precision ({settings.precision}, try float32)")
+        if settings.clip > 5:
+            causes.append(f"gradients hardly clipped (clip = {settings.clip:g}, try 5)")
+        raise DivergedError(
+            f"{what} at epoch {epoch}, step {step}; likely causes: {'; '.join(causes)}; {good}; "
+            "train again in a new run with other settings"
+        )
