@@ -82,6 +82,7 @@ COMMANDS = {
             (("--model",), {"metavar": "MODEL|RUN", "help": "a run or a model's folder (default: the newest run)"}),
             (("--top",), {"metavar": "K", "help": "classes to name for each image (default 5)"}),
             (("--strict",), {"action": "store_true", "help": "stop at the first image that cannot be decoded"}),
+            (("--device",), {"metavar": "TEXT", "help": "auto | cpu | cuda | cuda:N | mps (default auto)"}),
         ),
         positional="images",
     ),

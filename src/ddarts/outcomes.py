@@ -314,19 +314,17 @@ class ReportResult(Outcome):
 
 def genotype_rows(genotype: Genotype, only: int | None = None) -> Iterable[tuple[str, str]]:
     """List a genotype's cells, or one of them: for each node what flows into it, and what the cell puts out."""
+    from ddarts.reporting.drawing import state_name
+
     yield "cells", f"{len(genotype)}, reductions at {', '.join(map(str, genotype.reductions)) or 'none'}"
     for i, cell in enumerate(genotype.cells):
         if only not in (None, i):
             continue
         yield f"cell {i}", "reduction" if cell.reduction else "normal"
         for node in sorted({edge.target for edge in cell.edges}):
-            inputs = [f"{e.operation}({_state(e.source)})" for e in cell.edges if e.target == node]
-            yield f"  {_state(node)}", " + ".join(inputs)
-        yield "  output", ", ".join(_state(s) for s in cell.live_concat)
-
-
-def _state(number: int) -> str:
-    return ("input 0", "input 1")[number] if number < 2 else f"node {number}"
+            inputs = [f"{e.operation}({state_name(e.source)})" for e in cell.edges if e.target == node]
+            yield f"  {state_name(node)}", " + ".join(inputs)
+        yield "  output", f"concat({', '.join(state_name(s) for s in cell.live_concat)})"
 
 
 def percent(share: float | None) -> str:

@@ -34,6 +34,7 @@ from ddarts.runs import RunFolder
 from ddarts.settings import load_settings
 from ddarts.stagework import (
     Opening,
+    draw_cells,
     evaluate_model,
     load_images,
     resumable_by,
@@ -172,6 +173,8 @@ def derive(
     if target.exists() and not overwrite and target.read_bytes() != text.encode():
         raise RunError(f"{target} holds another genotype; name another file with --out, or replace it with --overwrite")
     write_text(target, text)
+    if folder is not None and out is None:
+        draw_cells(folder, genotype, gates, wanted)
     return DeriveResult(genotype, target, wanted.method, wanted.threshold)
 
 
@@ -253,6 +256,7 @@ def predict(
     model: PathLike | None = None,
     top: int = 5,
     strict: bool = False,
+    device: str = "auto",
 ) -> PredictResult:
     """Tell what a trained model sees in image files.
 
@@ -261,6 +265,7 @@ def predict(
         model: a run, or the folder of a model; the newest trained run in ``runs`` if not given.
         top: classes to name for each image, the likeliest first.
         strict: stop at the first image that cannot be decoded, instead of skipping it.
+        device: auto, cpu, cuda, cuda:N or mps.
     """
     from ddarts.training.evaluate import predict_images
 
@@ -271,7 +276,8 @@ def predict(
     if not paths:
         raise SettingsError("no image is named; give at least one file")
     folder = places.newest_model() if model is None else places.model_of(model)[0]
-    return PredictResult(folder, tuple(predict_images(folder, paths, top=top, strict=strict)))
+    found = predict_images(folder, paths, top=top, strict=strict, device=device)
+    return PredictResult(folder, tuple(found), found.skipped)
 
 
 def show(genotype: Genotype | PathLike, *, out: PathLike | None = None, cell: int | None = None) -> ShowResult:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ddarts import places
 from ddarts.architecture.gates import Gates
 from ddarts.architecture.genotype import Genotype
-from ddarts.config import DataOptions, EvaluateSettings, RunSettings, SearchSettings, TrainSettings
+from ddarts.config import DataOptions, DeriveOptions, EvaluateSettings, RunSettings, SearchSettings, TrainSettings
 from ddarts.errors import DataError, DDartsError, GenotypeError, SettingsError
 from ddarts.files import write_text
 from ddarts.outcomes import SearchResult, TestResult, TrainResult
@@ -144,7 +144,6 @@ def search_stage(settings: SearchSettings, images: ImageData, run: RunFolder, qu
             summary["search_s"] or 0.0,
             summary.get("stopped"),
         )
-    from ddarts.reporting.drawing import write_drawings
     from ddarts.searching.loop import search_architecture
 
     if "search" not in run.stages:
@@ -159,7 +158,7 @@ def search_stage(settings: SearchSettings, images: ImageData, run: RunFolder, qu
         ) from None
     if not genotype_file.is_file():
         outcome.genotype.save(genotype_file)
-    write_drawings(outcome.genotype, run.path / "cells")
+    draw_cells(run, outcome.genotype, outcome.gates, settings)
     run.update_summary(best_epoch=outcome.best_epoch, stopped=outcome.stopped, search_s=outcome.search_s)
     return SearchResult(
         run.path, outcome.gates, outcome.genotype, outcome.best_epoch, outcome.search_s, outcome.stopped
@@ -181,11 +180,25 @@ def train_stage(
         run.write_settings("train", settings)
     if not (run.path / "genotype.json").is_file():
         genotype.save(run.path / "genotype.json")
+        draw_cells(run, genotype)
     outcome = train_network(genotype, settings, replace(images, test=None), run, quiet=quiet)
     run.update_summary(
         parameters=outcome.parameters, macs=outcome.macs, val_top1=outcome.val_top1, train_s=outcome.train_s
     )
     return TrainResult(run.path, outcome.parameters, outcome.macs, outcome.train_s, outcome.val_top1)
+
+
+def draw_cells(
+    run: RunFolder, genotype: Genotype, gates: Gates | None = None, rule: DeriveOptions | SearchSettings | None = None
+) -> None:
+    """Draw every cell into ``cells/``, with its gates if they are known."""
+    from ddarts.reporting.chosen import evidence
+    from ddarts.reporting.drawing import write_drawings
+
+    shown = None
+    if gates is not None and rule is not None:
+        shown = [proof.gates for proof in evidence(genotype, gates, rule.method, rule.threshold)] or None
+    write_drawings(genotype, run.path / "cells", shown)
 
 
 def test_stage(run: RunFolder, images: ImageData, settings: RunSettings) -> float | None:
