@@ -184,9 +184,16 @@ def test_images_all_broken_are_refused(make_folder: Maker) -> None:
     root = make_folder({"cat": 2, "dog": 2})
     for path in root.rglob("*.png"):
         path.write_bytes(b"broken")
-    with pytest.raises(
-        DataError, match=r"none of the 2 training images can be decoded \(the first: .*cat/.*png: not an"
-    ):
+    with pytest.raises(DataError, match=r"none of the 2 train images can be decoded \(the first: .*cat/.*png: not an"):
+        load_data(str(root))
+
+
+def test_a_test_part_all_broken_is_refused(make_folder: Maker) -> None:
+    make_folder({"cat": 3, "dog": 3}, part="train")
+    root = make_folder({"cat": 2, "dog": 2}, part="test")
+    for path in (root / "test").rglob("*.png"):
+        path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(DataError, match=r"none of the 4 test images can be decoded \(the first: .*test/cat/000\.png: "):
         load_data(str(root))
 
 

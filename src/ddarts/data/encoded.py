@@ -70,7 +70,7 @@ def decode_all(
     check_classes(place, classes, {which: encoded.labels for which, encoded in parts.items()})
     chosen = _choose(parts, request)
     total = sum(len(p.positions) for p in chosen.values())
-    tried = len(chosen["train"].positions)
+    tried = {which: len(part.positions) for which, part in chosen.items()}
     skipped: list[str] = []
     with (
         quiet_decoding(),
@@ -79,7 +79,7 @@ def decode_all(
         headers = _peek_all(chosen, request.strict, skipped, progress)
         left = sum(len(p.positions) for p in chosen.values())
         if not headers:
-            raise _nothing(place, tried, skipped)
+            raise _nothing(place, "train", tried, skipped)
         height, width = _settle_size(headers, request.resolution)
         channels = 1 if all(h.grey for h in headers) else 3
         check_budget(left, channels, (height, width), place)
@@ -88,8 +88,9 @@ def decode_all(
         for which, part in chosen.items():
             images[which] = _decode_part(part, (channels, height, width), request.strict, skipped, progress, done)
             done += len(part.positions)
-    if len(images["train"]) == 0:
-        raise _nothing(place, tried, skipped)
+    for which, part in images.items():
+        if len(part) == 0:
+            raise _nothing(place, which, tried, skipped)
     if channels == 3 and not _shows_colour(images["train"].pixels):
         images = {which: Images(_to_grey(i.pixels), i.labels) for which, i in images.items()}
     return Loaded(
@@ -195,9 +196,11 @@ def _skip(part: _Part, number: int, reason: Undecodable, strict: bool, skipped: 
     skipped.append(line)
 
 
-def _nothing(place: str, tried: int, skipped: list[str]) -> DataError:
+def _nothing(place: str, which: str, tried: dict[str, int], skipped: list[str]) -> DataError:
     first = f" (the first: {skipped[0]})" if skipped else ""
-    return DataError(f"{place}: none of the {tried} training images can be decoded{first}; give readable image files")
+    return DataError(
+        f"{place}: none of the {tried[which]} {which} images can be decoded{first}; give readable image files"
+    )
 
 
 def _settle_size(headers: Sequence[Peek], resolution: int | None) -> tuple[int, int]:
