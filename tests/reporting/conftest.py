@@ -1,6 +1,7 @@
 import json
 import math
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -79,32 +80,47 @@ def write_test(run: RunFolder) -> None:
     (run.path / "test.json").write_text(json.dumps(test))
 
 
-@pytest.fixture
-def bare_run(tmp_path: Path) -> RunFolder:
-    """A run that holds its settings and nothing else."""
-    run = RunFolder.create(tmp_path / "my run & co")
+def fill(run: RunFolder) -> None:
+    write_search(run)
+    write_training(run)
+    write_test(run)
+    run.update_summary(
+        test_top1=0.95,
+        val_top1=0.9612,
+        parameters=1_680_000,
+        macs=259_000_000,
+        search_s=75.25,
+        train_s=3840.0,
+        data="digits",
+        seed=7,
+        best_epoch=6,
+        versions={"ddarts": "0.1.0", "torch": "2.6"},
+    )
+
+
+def begin(folder: Path) -> RunFolder:
+    run = RunFolder.create(folder / "my run & co")
     run.write_settings("run", RunSettings(search=SearchOptions(cells=CELLS, nodes=3, epochs=EPOCHS)))
     run.close()
     return run
 
 
 @pytest.fixture
-def whole_run(bare_run: RunFolder) -> RunFolder:
-    """A run that holds everything."""
-    with bare_run as run:
-        write_search(run)
-        write_training(run)
-        write_test(run)
-        run.update_summary(
-            test_top1=0.95,
-            val_top1=0.9612,
-            parameters=1_680_000,
-            macs=259_000_000,
-            search_s=75.25,
-            train_s=3840.0,
-            data="digits",
-            seed=7,
-            best_epoch=6,
-            versions={"ddarts": "0.1.0", "torch": "2.6"},
-        )
+def bare_run(tmp_path: Path) -> RunFolder:
+    """A run that holds its settings and nothing else."""
+    return begin(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def shared_run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run that holds everything, for tests that change nothing in it."""
+    with begin(tmp_path_factory.mktemp("shared")) as run:
+        fill(run)
     return run
+
+
+@pytest.fixture
+def whole_run(shared_run: RunFolder, tmp_path: Path) -> RunFolder:
+    """A copy of the run that holds everything, for tests that damage it."""
+    shutil.copytree(shared_run.path, tmp_path / shared_run.path.name, ignore=shutil.ignore_patterns("report.html"))
+    return RunFolder.open(tmp_path / shared_run.path.name)

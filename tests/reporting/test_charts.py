@@ -41,6 +41,15 @@ def test_a_search_gets_a_chart_for_each_thing_that_was_measured() -> None:
     assert "At the end: cell 0 -0.1; cell 1 0.2." in charts["Marginal contribution of each cell"].svg
 
 
+def test_very_many_cells_are_told_apart_by_pointing() -> None:
+    (few,) = search_charts([{"epoch": 1, "margin": [0.1] * 12}])
+    (many,) = search_charts([{"epoch": 1, "margin": [0.1] * 13}])
+    assert ">cell 11</text>" in few.svg
+    assert ">cell 11</text>" not in many.svg
+    assert "<title>cell 11</title>" in many.svg
+    assert many.note.endswith("Point at a line to read which cell it is.")
+
+
 def test_what_was_not_measured_gets_no_chart() -> None:
     assert search_charts([]) == []
     assert search_charts([{"epoch": 1, "marginal": None, "search_loss": None}]) == []
@@ -77,11 +86,11 @@ def test_gates_without_a_genotype_are_drawn_too() -> None:
 
 
 def test_only_the_largest_of_very_many_gates_are_drawn() -> None:
-    cells = [[[0.5, 0.4]] * 30 for _ in range(40)]
+    cells = [[[0.5, 0.4]] * 30 for _ in range(30)]
     edges = [(s, t) for t in range(2, 10) for s in range(t)][:30]
     charts = gate_charts([{"epoch": 1, "gates": cells}], OPS, edges, [])
-    assert len(charts) == 40
-    assert "The 37 largest of 60 are drawn." in charts[0].note
+    assert len(charts) == 30
+    assert "The 50 largest of 60 are drawn." in charts[0].note
 
 
 @pytest.mark.parametrize(

@@ -53,8 +53,13 @@ def page_of(run: RunFolder) -> Page:
     return Page(path.read_text(encoding="utf-8"))
 
 
-def test_a_whole_run_shows_everything(whole_run: RunFolder) -> None:
-    page = page_of(whole_run)
+@pytest.fixture(scope="module")
+def whole_page(shared_run: RunFolder) -> Page:
+    return page_of(shared_run)
+
+
+def test_a_whole_run_shows_everything(whole_page: Page) -> None:
+    page = whole_page
     sections = ["results", "cells", "search", "gates", "training", "test", "settings"]
     assert [i for i in page.ids if i in sections] == sections
     assert page.count("svg", "cell-drawing") == 5
@@ -64,9 +69,9 @@ def test_a_whole_run_shows_everything(whole_run: RunFolder) -> None:
     assert "search.zero_one_weight" in page.words
 
 
-def test_the_page_needs_nothing_else_and_runs_no_script(whole_run: RunFolder) -> None:
-    page = page_of(whole_run)
-    text = (whole_run.path / "report.html").read_text(encoding="utf-8")
+def test_the_page_needs_nothing_else_and_runs_no_script(shared_run: RunFolder, whole_page: Page) -> None:
+    page = whole_page
+    text = (shared_run.path / "report.html").read_text(encoding="utf-8")
     assert not {"script", "iframe", "object", "embed", "img"} & {tag for tag, _ in page.tags}
     assert '<script>alert("x")</script>' in " ".join(page.words)  # the genotype's name, as text
     assert not any(name.startswith("on") for _, attrs in page.tags for name in attrs)
@@ -78,23 +83,23 @@ def test_the_page_needs_nothing_else_and_runs_no_script(whole_run: RunFolder) ->
     assert len(text) < 5_000_000
 
 
-def test_ids_are_unique_and_links_lead_somewhere(whole_run: RunFolder) -> None:
-    page = page_of(whole_run)
+def test_ids_are_unique_and_links_lead_somewhere(whole_page: Page) -> None:
+    page = whole_page
     assert len(page.ids) == len(set(page.ids))
     links = {a["href"][1:] for tag, a in page.tags if tag == "a"}
     assert links <= set(page.ids)
     assert len(links) == 8
 
 
-def test_every_drawing_has_a_text_for_readers_who_do_not_see_it(whole_run: RunFolder) -> None:
-    page = page_of(whole_run)
+def test_every_drawing_has_a_text_for_readers_who_do_not_see_it(whole_page: Page) -> None:
+    page = whole_page
     assert all(attrs.get("aria-label") for tag, attrs in page.tags if tag == "svg")
     assert page.words.count("Numbers") == 5 + 5 + 3
     assert sum(word.endswith("in words") for word in page.words) == 5
 
 
-def test_each_operation_is_shown_with_its_gate_and_lead(whole_run: RunFolder) -> None:
-    page = page_of(whole_run)
+def test_each_operation_is_shown_with_its_gate_and_lead(whole_page: Page) -> None:
+    page = whole_page
     start = page.words.index("above the runner-up")
     row = [word for word in page.words[start + 1 : start + 30] if word][:5]
     assert row[1:3] == ["c_{k-2}", "node 0"]
@@ -102,8 +107,8 @@ def test_each_operation_is_shown_with_its_gate_and_lead(whole_run: RunFolder) ->
     assert 0 <= float(row[4]) <= 1
 
 
-def test_test_results_are_shown_by_class_and_by_mistake(whole_run: RunFolder) -> None:
-    page = page_of(whole_run)
+def test_test_results_are_shown_by_class_and_by_mistake(whole_page: Page) -> None:
+    page = whole_page
     words = [word for word in page.words if word]
     at = words.index("Most frequent mistakes")
     assert words[at + 6 : at + 14] == ["dog <b>", "cat", "2", "10.00%", "dog <b>", "bird", "1", "5.00%"]
@@ -132,6 +137,7 @@ def test_a_searched_run_without_training_shows_its_search(whole_run: RunFolder) 
 
 
 def test_a_genotype_without_gates_is_drawn_without_them(whole_run: RunFolder) -> None:
+    (whole_run.path / "metrics.jsonl").unlink()
     (whole_run.path / "gates.json").unlink()
     page = page_of(whole_run)
     assert page.count("svg", "cell-drawing") == 5
@@ -139,6 +145,7 @@ def test_a_genotype_without_gates_is_drawn_without_them(whole_run: RunFolder) ->
 
 
 def test_a_deeper_genotype_keeps_its_gates(whole_run: RunFolder) -> None:
+    (whole_run.path / "metrics.jsonl").unlink()
     path = whole_run.path / "genotype.json"
     deepen(Genotype.load(path), 12).save(path)
     page = page_of(whole_run)
@@ -147,6 +154,7 @@ def test_a_deeper_genotype_keeps_its_gates(whole_run: RunFolder) -> None:
 
 
 def test_a_very_deep_genotype_leaves_drawings_out_and_says_how_many(whole_run: RunFolder) -> None:
+    (whole_run.path / "metrics.jsonl").unlink()
     path = whole_run.path / "genotype.json"
     deepen(Genotype.load(path), 400).save(path)
     page = page_of(whole_run)
@@ -157,6 +165,7 @@ def test_a_very_deep_genotype_leaves_drawings_out_and_says_how_many(whole_run: R
 
 
 def test_many_classes_get_a_list_of_mistakes_and_no_matrix(whole_run: RunFolder) -> None:
+    (whole_run.path / "metrics.jsonl").unlink()
     size = 101
     confusion = [[9 if i == j else 1 if j == i + 1 else 0 for j in range(size)] for i in range(size)]
     (whole_run.path / "test.json").write_text(json.dumps({"top1": 0.9, "confusion": confusion}))
@@ -166,7 +175,16 @@ def test_many_classes_get_a_list_of_mistakes_and_no_matrix(whole_run: RunFolder)
     assert "10.00%" in page.words
 
 
+def test_classes_without_names_are_numbered(whole_run: RunFolder) -> None:
+    (whole_run.path / "metrics.jsonl").unlink()
+    (whole_run.path / "test.json").write_text('{"top1": 0.5, "confusion": [[1, 1], [0, 0]], "classes": []}')
+    words = [word for word in page_of(whole_run).words if word]
+    at = words.index("Most frequent mistakes")
+    assert words[at + 6 : at + 10] == ["0", "1", "1", "50.00%"]
+
+
 def test_a_class_without_test_images_has_no_accuracy(whole_run: RunFolder) -> None:
+    (whole_run.path / "metrics.jsonl").unlink()
     (whole_run.path / "test.json").write_text('{"top1": 1.0, "confusion": [[3, 0], [0, 0]], "classes": ["a", "b"]}')
     page = page_of(whole_run)
     assert "\N{EN DASH}" in page.words
@@ -185,19 +203,15 @@ def test_a_class_without_test_images_has_no_accuracy(whole_run: RunFolder) -> No
         ("test.json", '{"top1": "high"}', "expected an object with top1, a number"),
         ("test.json", '{"top1": 1, "confusion": [[1, 2]]}', "confusion must be a square table of counts"),
         ("test.json", '{"top1": 1, "confusion": [[-1]]}', "confusion must be a square table of counts"),
-        ("test.json", '{"top1": 1, "confusion": [[1]], "classes": []}', None),
         ("test.json", '{"top1": 1, "confusion": [[1]], "classes": ["a", "b"]}', "classes must be 1 names"),
         ("test.json", '{"top1": 1, "confusion": [[1]], "loss": "x"}', "loss must be a number"),
         ("metrics.jsonl", '{"stage": "train", "kind": "epoch", "epoch": 1, "lr": []}\n', "'lr' holds '[]'"),
     ],
 )
 def test_a_damaged_file_is_an_error_of_one_line_that_names_it(
-    whole_run: RunFolder, name: str, content: str, message: str | None
+    whole_run: RunFolder, name: str, content: str, message: str
 ) -> None:
     (whole_run.path / name).write_text(content)
-    if message is None:  # no names: the classes are numbered
-        page_of(whole_run)
-        return
     with pytest.raises(RunError) as caught:
         write_report(whole_run.path)
     assert name in str(caught.value)

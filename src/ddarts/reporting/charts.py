@@ -8,7 +8,7 @@ from typing import Any
 
 from ddarts.architecture.genotype import Edge
 from ddarts.errors import RunError
-from ddarts.reporting.curves import Line, line_chart
+from ddarts.reporting.curves import LEGEND_ENTRIES, Line, line_chart
 from ddarts.reporting.drawing import operation_kind, state_name
 
 _MOST_CELLS = 40  # with a gate chart each
@@ -245,6 +245,8 @@ def _per_cell(
             value = _checked(row[cell], key)
             values.append(None if value is None else scale * value)
         lines.append(Line(f"cell {cell}", epochs, values))
+    if count > LEGEND_ENTRIES:
+        note += " Point at a line to read which cell it is."
     name = key.replace("_", "-")
     return _chart(name, title, note, lines, y_label=y_label, y_range=y_range, zero_line=zero_line)
 

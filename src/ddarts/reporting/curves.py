@@ -24,6 +24,9 @@ _INK = "#1b2027"  # becomes currentColor
 _GRID = "#d9dde3"  # becomes var(--grid)
 _DASHES = ("-", "--", ":", "-.")
 _MOST_POINTS = 100
+_LEGEND_COLUMNS = 4
+#: With more lines there is no legend, which would leave no room for the chart: hovering tells which line is which.
+LEGEND_ENTRIES = 12
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def line_chart(
         x_label: what the horizontal axis shows.
         y_range: limits of the vertical axis; from the data if None.
         zero_line: draw a line at 0.
-        legend: show a legend of the lines that are not faint.
+        legend: show a legend of the lines that are not faint, if they are not too many.
         description: text for readers who do not see the chart.
     """
     import matplotlib
@@ -90,7 +93,7 @@ def line_chart(
         "text.parse_math": False,
     }
     with matplotlib.rc_context(style):
-        figure = Figure(figsize=(4.3, 2.6), layout="constrained")
+        figure = Figure(figsize=(4.3, 2.6))
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
         axes.grid(True)
@@ -107,9 +110,20 @@ def line_chart(
             _plot(axes, line, max(0, i - (len(ordered) - len(bold))), f"{name}-series-{i}")
         if y_range:
             axes.set_ylim(*y_range)
-        if legend and bold:
-            columns = min(4, len(bold))
-            figure.legend(loc="outside upper center", ncols=columns, frameon=False, handlelength=1.8, columnspacing=1.2)
+        shown = bold if legend and len(bold) <= LEGEND_ENTRIES else []
+        rows = -(-len(shown) // _LEGEND_COLUMNS)
+        # fixed margins: matplotlib's own layouts take as long as all the rest
+        figure.subplots_adjust(left=0.145, right=0.985, bottom=0.165, top=0.96 - 0.068 * rows)
+        if shown:
+            figure.legend(
+                loc="upper center",
+                ncols=min(_LEGEND_COLUMNS, len(shown)),
+                frameon=False,
+                handlelength=1.8,
+                columnspacing=1.2,
+                borderaxespad=0.1,
+                borderpad=0.2,
+            )
         stream = io.StringIO()
         figure.savefig(
             stream,

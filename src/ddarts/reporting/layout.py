@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -79,6 +80,11 @@ def lay_out(sizes: Sequence[Size], layers: Sequence[int], links: Sequence[Link])
     Returns:
         A layout whose top left corner is (0, 0).
     """
+    return _lay_out(tuple(sizes), tuple(layers), tuple(links))
+
+
+@lru_cache(maxsize=64)  # a deep network repeats its cells
+def _lay_out(sizes: tuple[Size, ...], layers: tuple[int, ...], links: tuple[Link, ...]) -> Layout:
     graph = _Graph(sizes, layers, links)
     graph.order()
     graph.place()
