@@ -34,7 +34,6 @@ from ddarts.training.schedule import cosine, drop_path_at, is_evaluated
 from ddarts.training.state import TrainingState
 
 _STAGE = "train"
-_GPU_READS_EVERY = 20  # steps between two looks at the losses: each look makes the GPU wait
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +161,7 @@ class _Training:
     def train_epoch(self, stop: StopRequest, progress: Progress) -> None:
         """Do the steps of the epoch that are left, with a checkpoint now and then."""
         state, settings = self.state, self.settings
-        read_every = 1 if self.fabric.device.type == "cpu" else _GPU_READS_EVERY
+        read_every = _reads_every(self.fabric.device)
         self.module.train()
         state.network.drop_path = drop_path_at(settings.drop_path, state.epoch, settings.epochs)
         while state.step < self.steps:
@@ -264,3 +263,8 @@ class _Training:
             f"{what} at epoch {epoch}, step {step}; likely causes: {'; '.join(causes)}; {good}; "
             "train again in a new run with other settings"
         )
+
+
+def _reads_every(device: torch.device) -> int:
+    """Return how many steps lie between two looks at the losses; each look makes a GPU wait."""
+    return 1 if device.type == "cpu" else 20
