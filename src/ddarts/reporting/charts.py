@@ -10,6 +10,7 @@ from ddarts.architecture.genotype import Edge
 from ddarts.errors import RunError
 from ddarts.reporting.curves import LEGEND_ENTRIES, Line, line_chart
 from ddarts.reporting.drawing import operation_kind, state_name
+from ddarts.reporting.values import cell_gates, checked, listing, number
 
 _MOST_CELLS = 40  # with a gate chart each
 _MOST_GATE_LINES = 1500  # in all charts of a page together, so that it stays small
@@ -155,7 +156,7 @@ def gate_charts(
     records = [record for record in records if record.get("gates")]
     if not records:
         return []
-    cells = len(_list(records[-1], "gates"))
+    cells = len(listing(records[-1], "gates"))
     most = max(24, _MOST_GATE_LINES // cells)
     charts = []
     for cell in range(min(cells, _MOST_CELLS)):
@@ -171,9 +172,9 @@ def _gate_chart(
     chosen: frozenset[Edge] | None,
     most: int,
 ) -> Chart:
-    epochs = [_number(record, "epoch") for record in records]
+    epochs = [number(record, "epoch") for record in records]
     lines = []
-    history = [_cell_gates(record, cell, len(edges), len(operations)) for record in records]
+    history = [cell_gates(record, cell, len(edges), len(operations)) for record in records]
     for e, (source, target) in enumerate(edges):
         for o, operation in enumerate(operations):
             edge = Edge(operation, source, target)
@@ -213,8 +214,8 @@ def _curves(
         there = [record for record in records if key in record]
         if any(record[key] is not None for record in there):
             labels.append(label)
-            values = [None if (v := _number(record, key)) is None else scale * v for record in there]
-            lines.append(Line(label, [_number(record, "epoch") for record in there], values, i))
+            values = [None if (v := number(record, key)) is None else scale * v for record in there]
+            lines.append(Line(label, [number(record, "epoch") for record in there], values, i))
     return _chart(name, title, note, lines, y_label=y_label)
 
 
@@ -233,16 +234,16 @@ def _per_cell(
     there = [record for record in records if record.get(key) is not None]
     if not there:
         return None
-    count = len(_list(there[-1], key))
-    epochs = [_number(record, "epoch") for record in there]
+    count = len(listing(there[-1], key))
+    epochs = [number(record, "epoch") for record in there]
     lines = []
     for cell in range(count):
         values = []
         for record in there:
-            row = _list(record, key)
+            row = listing(record, key)
             if len(row) != count:
                 raise RunError(f"metrics.jsonl: {key!r} has {len(row)} cells at epoch {record['epoch']}, later {count}")
-            value = _checked(row[cell], key)
+            value = checked(row[cell], key)
             values.append(None if value is None else scale * value)
         lines.append(Line(f"cell {cell}", epochs, values))
     if count > LEGEND_ENTRIES:
@@ -267,48 +268,5 @@ def _chart(name: str, title: str, note: str, lines: Sequence[Line], **options: A
     return Chart(title, note, svg, ("epoch", *(line.label for line in lines)), tuple(rows))
 
 
-# -- values that may be broken -----------------------------------------------------------------------------------------
-
-
 def _text(value: float | None) -> str:
     return "–" if value is None else f"{value:.4g}"  # noqa: RUF001
-
-
-def _checked(value: Any, key: str) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise RunError(f"metrics.jsonl: {key!r} holds {str(value)[:40]!r}, expected a number; the file is damaged")
-    try:
-        return float(value)
-    except OverflowError:  # JSON allows whole numbers of any length
-        raise RunError(
-            f"metrics.jsonl: {key!r} holds a number of {len(str(value))} digits; the file is damaged"
-        ) from None
-
-
-def _number(record: Mapping[str, Any], key: str) -> Any:
-    if key == "epoch" and record.get(key) is None:
-        raise RunError("metrics.jsonl: a record has no epoch; the file is damaged")
-    return _checked(record[key], key)
-
-
-def _list(record: Mapping[str, Any], key: str) -> list[Any]:
-    if not isinstance(record[key], list) or not record[key]:
-        raise RunError(f"metrics.jsonl: {key!r} holds {str(record[key])[:40]!r}, expected a list of cells")
-    return record[key]
-
-
-def _cell_gates(record: Mapping[str, Any], cell: int, edges: int, operations: int) -> list[list[float | None]]:
-    cells = _list(record, "gates")
-    rows = cells[cell] if cell < len(cells) else None
-    if (
-        not isinstance(rows, list)
-        or len(rows) != edges
-        or any(not isinstance(row, list) or len(row) != operations for row in rows)
-    ):
-        raise RunError(
-            f"metrics.jsonl: the gates of cell {cell} at epoch {record.get('epoch')} are not {edges} edges of "
-            f"{operations} operations; the file does not belong to gates.json"
-        )
-    return [[_checked(gate, "gates") for gate in row] for row in rows]
