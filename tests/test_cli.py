@@ -120,7 +120,8 @@ def test_a_resume_with_other_settings_lists_them(capsys, tmp_path):
         "error: r cannot go on with other settings: search.epochs (the run has 5, given is 6); "
         "leave them out to go on, or start a new run"
     )
-    assert "the run has no settings of the stage 'train' (it has search)" in complaint(capsys, "train", "--resume", "r")
+    line = complaint(capsys, "train", "--resume", "r")
+    assert "r was not made by `ddarts train`; go on with ddarts search --resume r" in line
 
 
 def test_a_broken_genotype_is_named_with_the_path_into_the_file(capsys, tmp_path, genotype):

@@ -171,11 +171,21 @@ def _dispatch(arguments: list[str]) -> int:
 
         print(json.dumps(result.to_dict(), indent=2))
     else:
-        from rich.console import Console
-
-        Console(highlight=False, width=None if sys.stdout.isatty() else 100).print(result.table())
+        _print_table(result.table())
     sys.stdout.flush()
     return 0
+
+
+def _print_table(table: Any) -> None:
+    from rich.console import Console
+
+    if sys.stdout.isatty():
+        Console(highlight=False).print(table)
+        return
+    console = Console(highlight=False, width=120, no_color=True)
+    with console.capture() as captured:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()).strip())
 
 
 def _overview() -> None:

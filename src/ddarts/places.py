@@ -16,7 +16,8 @@ RUNS = Path("runs")
 
 def new_run_path(data: str) -> Path:
     """Return a path for a new run, named after the data and the time; no two calls return the same one."""
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(data).name if os.sep in data else data).strip("-.") or "run"
+    head = data.partition(":")[0]  # of cifar10:DIR
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(head).name if os.sep in head else head).strip("-.") or "run"
     stem = f"{name[:40]}-{time.strftime('%Y%m%d-%H%M%S')}"
     path, number = RUNS / stem, 2
     while path.exists():

@@ -69,7 +69,7 @@ class RunFolder:
         except OSError as error:
             raise RunError(f"{path}: cannot be made: {error.strerror}; choose another folder with --out") from None
         run = cls(path)
-        run._claim()
+        run.claim()
         try:
             if is_run:
                 for name in _FILES:
@@ -153,7 +153,7 @@ class RunFolder:
 
     def write_settings(self, stage: str, settings: BaseModel) -> None:
         """Write the settings of one stage into its section of settings.yaml."""
-        self._claim()
+        self.claim()
         self._write_sections({**self._sections(), stage: settings.model_dump(mode="json")})
 
     def read_settings(self, stage: str) -> dict[str, Any]:
@@ -186,7 +186,7 @@ class RunFolder:
 
     def update_summary(self, **values: Any) -> None:
         """Set values in summary.json and keep the others."""
-        self._claim()
+        self.claim()
         merged = self.summary | {key: plain(value) for key, value in values.items()}
         write_text(self.path / "summary.json", json.dumps(merged, indent=2) + "\n")
 
@@ -220,7 +220,7 @@ class RunFolder:
         Raises:
             RunError: the disk is full; the message names the file. Checkpoints are untouched.
         """
-        self._claim()
+        self.claim()
         record = {
             "stage": stage,
             "kind": kind,
@@ -239,7 +239,7 @@ class RunFolder:
 
     def rewind(self, stage: str, step: int) -> None:
         """Forget the metrics of `stage` after `step`, because the stage goes on from there."""
-        self._claim()
+        self.claim()
         self._metrics.keep(lambda r: r.get("stage") != stage or r.get("step", 0) <= step)
         if stage in self._events:
             self._events.pop(stage).close()
@@ -262,7 +262,7 @@ class RunFolder:
         import torch
 
         _check_state(state, stage)
-        self._claim()
+        self.claim()
         self._metrics.sync()  # a checkpoint must never be younger on disk than the metrics that led to it
         memory = io.BytesIO()
         torch.save(state, memory)
@@ -308,7 +308,12 @@ class RunFolder:
 
     # -- one writer at a time --------------------------------------------------------------------------------------
 
-    def _claim(self) -> None:
+    def claim(self) -> None:
+        """Take the lock of the run now, not at the first write.
+
+        Raises:
+            RunError: another process is writing into the run, or it cannot be written.
+        """
         if self._lock is not None:
             return
         self._lock = RunLock.take(self.path / _LOCK)

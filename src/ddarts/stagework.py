@@ -17,7 +17,7 @@ from ddarts import places
 from ddarts.architecture.gates import Gates
 from ddarts.architecture.genotype import Genotype
 from ddarts.config import DataOptions, DeriveOptions, EvaluateSettings, RunSettings, SearchSettings, TrainSettings
-from ddarts.errors import DataError, DDartsError, GenotypeError, SettingsError
+from ddarts.errors import DataError, DDartsError, GenotypeError, RunError, SettingsError
 from ddarts.files import write_text
 from ddarts.outcomes import SearchResult, TestResult, TrainResult
 from ddarts.runs import RunFolder
@@ -58,6 +58,9 @@ class Opening:
             if out is not None or overwrite:
                 raise SettingsError(f"--resume {resume} goes on in its own folder; leave out --out and --overwrite")
             run = RunFolder.open(resume)
+            if stage not in run.stages:
+                others = " or ".join(f"ddarts {other} --resume {run.path}" for other in run.stages)
+                raise RunError(f"{run.path} was not made by `ddarts {stage}`; go on with {others or 'another run'}")
             stored = run.read_settings(stage)
             settings = resume_settings(stage, stored, run.path, preset=preset, config=config, overrides=overrides)
             return cls(stage, settings, run.path, run, False)
@@ -69,6 +72,7 @@ class Opening:
     def start(self, images: ImageData) -> RunFolder:
         """Create the run folder, or open it again."""
         if self.resumed is not None:
+            self.resumed.claim()
             return self.resumed
         run = RunFolder.create(self.path, overwrite=self.overwrite)
         run.write_settings(self.stage, self.settings)
@@ -154,7 +158,8 @@ def search_stage(settings: SearchSettings, images: ImageData, run: RunFolder, qu
         epochs = run.metrics("search", "epoch")
         run.update_summary(search_s=epochs[-1].get("elapsed_s") if epochs else None)
         raise GenotypeError(
-            f"{error} (the gates are kept: ddarts derive {run.path} --threshold ... tries again)"
+            f"{error} (the gates are kept: ddarts derive {run.path} --threshold ... makes a genotype of them, "
+            f"then --resume {run.path} goes on)"
         ) from None
     if not genotype_file.is_file():
         outcome.genotype.save(genotype_file)
