@@ -85,8 +85,8 @@ def test_a_training_leaves_a_model_metrics_and_a_checkpoint(tmp_path: Path, digi
 
 
 def test_training_learns(tmp_path: Path) -> None:
-    data = load_data("digits", limit=500)
-    outcome = _train(tmp_path / "run", data, epochs=6, drop_path=0.0, auxiliary_weight=0.0, cutout=0, lr=0.1)
+    data = load_data("digits", limit=400)
+    outcome = _train(tmp_path / "run", data, epochs=5, drop_path=0.0, auxiliary_weight=0.0, cutout=0, lr=0.1)
     assert outcome.val_top1 is not None
     assert outcome.val_top1 > 0.6
     assert test_model(tmp_path / "run", data).top1 > 0.6
@@ -275,7 +275,8 @@ def test_the_average_is_what_is_evaluated_and_saved(tmp_path: Path, digits: Imag
 
 
 def test_each_part_of_the_recipe_changes_the_result(tmp_path: Path, digits: ImageData) -> None:
-    _train(tmp_path / "base", digits, epochs=2)
+    short: dict[str, Any] = {"epochs": 2, "steps_per_epoch": 2, "validation": 0, "checkpoint_steps": 100}
+    _train(tmp_path / "base", digits, **short)
     base = _weights(tmp_path / "base")
     changes: list[dict[str, Any]] = [
         {"drop_path": 0.0},
@@ -292,7 +293,7 @@ def test_each_part_of_the_recipe_changes_the_result(tmp_path: Path, digits: Imag
         {"precision": "bf16"},
     ]
     for i, change in enumerate(changes):
-        _train(tmp_path / str(i), digits, epochs=2, **change)
+        _train(tmp_path / str(i), digits, **short, **change)
         other = _weights(tmp_path / str(i))
         assert not torch.equal(other["classifier.weight"], base["classifier.weight"]), change
         assert all(t.isfinite().all() for t in other.values())
