@@ -18,10 +18,10 @@ LAYERS = (
     {"files", "config", "yamlfile", "settinglayers", "settingchecks", "settingdocs", "settings", "seeds"},
     {"architecture"},
     {"models"},
-    {"data", "runs", "runlock", "runmetrics", "engine", "progress", "interrupt"},
+    {"data", "runs", "runlock", "runmetrics", "checkpoints", "engine", "progress", "interrupt"},
     {"training", "searching"},
     {"reporting"},
-    {"outcomes", "places", "precheck", "stagework", "stages"},
+    {"listing", "outcomes", "places", "precheck", "stagework", "stages"},
     {"cli"},
     {"__main__", "__init__"},
 )

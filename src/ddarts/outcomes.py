@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ddarts.architecture.gates import Gates
 from ddarts.architecture.genotype import Genotype
+from ddarts.listing import count, genotype_rows, percent
 from ddarts.progress import format_seconds
 
 if TYPE_CHECKING:
@@ -310,31 +311,3 @@ class ReportResult(Outcome):
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready data."""
         return {"report": str(self.path)}
-
-
-def genotype_rows(genotype: Genotype, only: int | None = None) -> Iterable[tuple[str, str]]:
-    """List a genotype's cells, or one of them: for each node what flows into it, and what the cell puts out."""
-    from ddarts.reporting.drawing import state_name
-
-    yield "cells", f"{len(genotype)}, reductions at {', '.join(map(str, genotype.reductions)) or 'none'}"
-    for i, cell in enumerate(genotype.cells):
-        if only not in (None, i):
-            continue
-        yield f"cell {i}", "reduction" if cell.reduction else "normal"
-        for node in sorted({edge.target for edge in cell.edges}):
-            inputs = [f"{e.operation}({state_name(e.source)})" for e in cell.edges if e.target == node]
-            yield f"  {state_name(node)}", " + ".join(inputs)
-        yield "  output", f"concat({', '.join(state_name(s) for s in cell.live_concat)})"
-
-
-def percent(share: float | None) -> str:
-    """Return a share of 0..1 as ``97.22 %``."""
-    return "-" if share is None else f"{100 * share:.2f} %"
-
-
-def count(number: int) -> str:
-    """Return a large number for people: ``3,412,345 (3.41 M)``."""
-    for size, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
-        if number >= size:
-            return f"{number:,} ({number / size:.2f} {letter})"
-    return str(number)

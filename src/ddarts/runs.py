@@ -7,20 +7,18 @@ checkpoints/, gates.json, genotype.json, cells/, model/, test.json, report.html.
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
-import re
 import shutil
 import sys
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from ddarts import checkpoints
 from ddarts.errors import RunError, SettingsError
-from ddarts.files import write_bytes, write_text
+from ddarts.files import write_text
 from ddarts.runlock import RunLock
 from ddarts.runmetrics import EventLog, MetricsFile, plain
 from ddarts.yamlfile import read_yaml
@@ -259,17 +257,9 @@ class RunFolder:
             RunError: the disk is full or the folder cannot be written; the last checkpoint is untouched.
             TypeError: `state` holds something that could not be loaded again, with the path to it.
         """
-        import torch
-
-        _check_state(state, stage)
         self.claim()
         self._metrics.sync()  # a checkpoint must never be younger on disk than the metrics that led to it
-        memory = io.BytesIO()
-        torch.save(state, memory)
-        newest, previous = self._checkpoint_paths(stage)
-        if newest.exists():
-            _keep(newest, previous)
-        write_bytes(newest, memory.getvalue())
+        checkpoints.save(state, *self._checkpoint_paths(stage))
 
     def load_checkpoint(self, stage: str) -> dict[str, Any] | None:
         """Return the newest whole checkpoint of a stage (on the CPU), or None if there is none.
@@ -284,7 +274,7 @@ class RunFolder:
             if not path.exists():
                 continue
             try:
-                state = _load(path)
+                state = checkpoints.load(path)
             except RunError as error:
                 broken.append(str(error))
                 continue
@@ -326,61 +316,3 @@ class RunFolder:
 
 def _is_leftover(path: Path) -> bool:
     return path.name.startswith(".") and path.name.endswith(".tmp")
-
-
-def _keep(newest: Path, previous: Path) -> None:
-    """Let `previous` name the file that `newest` names, without a moment in which neither is there."""
-    beside = previous.with_name(f".{previous.name}.tmp")
-    try:
-        beside.unlink(missing_ok=True)
-        try:
-            os.link(newest, beside)
-        except OSError:  # a file system without hard links
-            shutil.copyfile(newest, beside)
-        os.replace(beside, previous)
-        beside.unlink(missing_ok=True)  # renaming between two names of one file does nothing at all
-    except OSError as error:
-        raise RunError(
-            f"{previous}: cannot be written: {error.strerror}; {newest.name} beside it is still usable"
-        ) from None
-
-
-def _load(path: Path) -> dict[str, Any]:
-    import torch
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about strange pickles: they fail anyway
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except Exception as error:  # torch raises whatever its unpickler meets, and a stranger's file may hold anything
-        raise RunError(f"{path} is broken or not a checkpoint of ddarts ({_reason(error)})") from None
-    if not isinstance(state, dict):
-        raise RunError(f"{path} is not a checkpoint of ddarts (it holds a {type(state).__name__})")
-    return state
-
-
-def _reason(error: Exception) -> str:
-    """Return the gist of a message of `torch.load`, which may run over twenty lines of advice."""
-    text = str(error).strip()
-    code = re.search(r"GLOBAL (\S+)", text)
-    if code:
-        return f"it asks for {code[1]} to be run, which is refused"
-    if not text or text.startswith("Weights only load failed"):
-        return "not in the format that ddarts writes"
-    return text.splitlines()[0].split(". ")[0][:100]
-
-
-def _check_state(value: Any, where: str) -> None:
-    import torch
-
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _check_state(key, f"{where} key")
-            _check_state(item, f"{where}[{key!r}]")
-    elif isinstance(value, list | tuple):
-        for i, item in enumerate(value):
-            _check_state(item, f"{where}[{i}]")
-    elif type(value) not in (int, float, bool, str, bytes, type(None)) and not isinstance(value, torch.Tensor):
-        raise TypeError(f"{where} is a {type(value).__name__}; a checkpoint may hold tensors and plain data only")
