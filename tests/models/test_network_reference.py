@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from ddarts.models.counting import count_parameters
 from ddarts.models.network import Network
@@ -36,3 +37,10 @@ def test_the_reference_weights_give_the_reference_logits(name: str) -> None:
         assert relative_error(outputs[1], tensors["logits_aux_train"]) < _TOLERANCE
     assert count_parameters(network, auxiliary=True) == about["parameters_total"]
     assert count_parameters(network) == about["parameters_without_auxiliary"]
+
+
+def test_a_published_architecture_has_its_published_size() -> None:
+    genotype = genotype_from_reference(golden_json("published")["ddarts"]["ResNet18_cifar10_threshold_sparse_0.85"])
+    with torch.device("meta"):
+        network = Network(genotype, channels=64)
+    assert round(count_parameters(network) / 1e6, 1) == 36.3  # DO-ResNet18, specification, section 11
