@@ -1,9 +1,10 @@
 """Depthwise convolution whose gradients are fast on the CPU.
 
-PyTorch's CPU backend differentiates dilated and 5x5 depthwise kernels by slow paths (10 to 50 times the forward time on
-the shapes of a search). The gradient with respect to the input of a stride-1 convolution is itself a convolution with the
-kernel flipped, and the gradient of a 5x5 or dilated kernel splits into gradients of plain 3x3 kernels, which are fast.
-Both rearrangements give the same numbers; `tests/models/test_convolution.py` compares them with PyTorch's own.
+PyTorch's CPU backend differentiates dilated and 5x5 depthwise kernels by slow paths (10 to 50 times the forward time
+on the shapes of a search). The gradient with respect to the input of a stride-1 convolution is itself a convolution
+with the kernel flipped, and the gradient of a 5x5 or dilated kernel splits into gradients of plain 3x3 kernels, which
+are fast. Both rearrangements give the same numbers; `tests/models/test_convolution.py` compares them with PyTorch's
+own.
 """
 
 from __future__ import annotations
@@ -25,14 +26,15 @@ class DepthwiseConv(nn.Conv2d):
         padding = dilation * (kernel - 1) // 2
         super().__init__(channels, channels, kernel, stride, padding, dilation=dilation, groups=channels, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Convolve `x` [B, C, H, W]."""
+    def forward(self, input: Tensor) -> Tensor:
+        """Convolve `input` [B, C, H, W]."""
+        x = input
         if x.device.type == "cpu" and torch.is_grad_enabled():
             weight = self.weight
             if torch.is_autocast_enabled("cpu"):  # a custom function is outside autocast's list
                 x, weight = x.to(torch.get_autocast_dtype("cpu")), weight.to(torch.get_autocast_dtype("cpu"))
-            return _Depthwise.apply(x, weight, self.stride[0], self.padding[0], self.dilation[0])  # type: ignore[no-any-return]
-        return super().forward(x)
+            return _Depthwise.apply(x, weight, self.stride[0], self.padding[0], self.dilation[0])
+        return super().forward(input)
 
 
 class _Depthwise(torch.autograd.Function):

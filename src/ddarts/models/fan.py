@@ -2,14 +2,14 @@
 
 In a cell, state j feeds every later node over an edge of its own, and each edge holds every candidate operation. This
 module computes one operation for all E edges that leave a state at once: the E sets of weights lie side by side as
-groups of one convolution, so that a cell needs a few large kernels instead of hundreds of small ones. What the edges share
-is computed once: ReLU, the two pools and their batch norm.
+groups of one convolution, so that a cell needs a few large kernels instead of hundreds of small ones. What the edges
+share is computed once: ReLU, the two pools and their batch norm.
 
-The gates enter as the scale of each operation's last batch norm, so weighting costs no pass over memory and the gradient of
-a gate is the batch norm's own scale gradient.
+The gates enter as the scale of each operation's last batch norm, so weighting costs no pass over memory and the
+gradient of a gate is the batch norm's own scale gradient.
 
-Shapes: B images, C channels of the cell, E edges, [B, C, H, W] states, [B, E * C, H', W'] groups, edge-major. All tensors
-are channels-last in memory. The slow, plain twin is tests/reference/plain_supernet.py.
+Shapes: B images, C channels of the cell, E edges, [B, C, H, W] states, [B, E * C, H', W'] groups, edge-major. All
+tensors are channels-last in memory. The slow, plain twin is tests/reference/plain_supernet.py.
 """
 
 from __future__ import annotations
@@ -172,25 +172,24 @@ class _Reduction(_Branch):
     def __init__(self, channels: int, edges: int, stride: int, kernel: int) -> None:
         super().__init__(channels, edges)
         self.edges = edges
-        self.even = nn.Conv2d(channels, edges * (channels // 2), 1, stride, bias=False) if channels > 1 else None
-        self.odd = nn.Conv2d(channels, edges * (channels - channels // 2), 1, stride, bias=False)
+        self.even = nn.Conv2d(channels, edges * (channels - channels // 2), 1, stride, bias=False)
+        self.odd = nn.Conv2d(channels, edges * (channels // 2), 1, stride, bias=False) if channels > 1 else None
 
     def forward(self, state: _State, track: bool) -> Tensor:
         return factorized_reduction(state.relu, self.even, self.odd, self.edges)
 
 
-def factorized_reduction(relu: Tensor, even: nn.Module | None, odd: nn.Module, edges: int = 1) -> Tensor:
+def factorized_reduction(relu: Tensor, even: nn.Module, odd: nn.Module | None, edges: int = 1) -> Tensor:
     """Halve [B, C, H, W] by two 1x1 convolutions of stride 2, the second on the image shifted by one pixel.
 
-    Odd sizes are padded by zeros at the far side so that both halves have ceil(H / 2) x ceil(W / 2) pixels. The results of
-    each of the `edges` groups are laid side by side: [B, E * C, H', W'].
+    Odd sizes are padded by zeros at the far side so that both halves have ceil(H / 2) x ceil(W / 2) pixels. The
+    results of each of the `edges` groups are laid side by side: [B, E * C, H', W'].
     """
-    height, width = relu.shape[2:]
-    shifted = F.pad(relu[:, :, 1:, 1:], (0, width % 2, 0, height % 2))
-    second = odd(shifted)
-    if even is None:
-        return second
     first = even(relu)
+    if odd is None:  # a single channel
+        return first
+    height, width = relu.shape[2:]
+    second = odd(F.pad(relu[:, :, 1:, 1:], (0, width % 2, 0, height % 2)))
     if edges == 1:
         return torch.cat([first, second], 1)
     b, _, h, w = first.shape

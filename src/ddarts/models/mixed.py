@@ -11,7 +11,7 @@ from ddarts.models.fan import BatchStatistics, Fan, FanOutput, factorized_reduct
 
 
 class Preprocess(nn.Module):
-    """Bring a cell's input to the cell's width: ReLU - 1x1 conv - BN, or a factorized reduction if it must be halved."""
+    """Bring a cell's input to the cell's width: ReLU - 1x1 conv - BN, or a factorized reduction to halve it."""
 
     def __init__(self, channels_in: int, channels: int, *, halve: bool) -> None:
         super().__init__()
@@ -20,8 +20,8 @@ class Preprocess(nn.Module):
         self.even: nn.Conv2d | None = None
         self.odd: nn.Conv2d | None = None
         if halve:
-            self.even = nn.Conv2d(channels_in, channels // 2, 1, 2, bias=False) if channels > 1 else None
-            self.odd = nn.Conv2d(channels_in, channels - channels // 2, 1, 2, bias=False)
+            self.even = nn.Conv2d(channels_in, channels - channels // 2, 1, 2, bias=False)
+            self.odd = nn.Conv2d(channels_in, channels // 2, 1, 2, bias=False) if channels > 1 else None
         else:
             self.conv = nn.Conv2d(channels_in, channels, 1, bias=False)
 
@@ -31,7 +31,7 @@ class Preprocess(nn.Module):
         if self.conv is not None:
             x = self.conv(x)
         else:
-            assert self.odd is not None
+            assert self.even is not None
             x = factorized_reduction(x, self.even, self.odd)
         return self.norm(x, track=track)
 
@@ -76,7 +76,8 @@ class MixedCell(nn.Module):
         """Compute the cell's output [B, len(concat) * C, H', W'].
 
         Args:
-            state_0, state_1: outputs of the two cells before, or None for a cell that is ablated: its output is zero, and
+            state_0, state_1: outputs of the two cells before, or None for a cell that is ablated: its output is zero,
+            and
                 so is all that follows from it alone (a convolution, pool or batch norm of zeros is zero).
             gates: [edges, operations].
             track: move running statistics.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -93,9 +93,7 @@ class Supernet(nn.Module):
         """Logits [B, classes] of images [B, in_channels, H, W]; in training mode running statistics move."""
         return self.trunk(x, gates, track=self.training).logits
 
-    def trunk(
-        self, x: Tensor, gates: list[Tensor] | None = None, *, track: bool, keep_fans: bool = False
-    ) -> Trunk:
+    def trunk(self, x: Tensor, gates: list[Tensor] | None = None, *, track: bool, keep_fans: bool = False) -> Trunk:
         """Run the whole network and keep what branches need.
 
         Args:
@@ -127,7 +125,7 @@ class Supernet(nn.Module):
         gates: list[Tensor],
         replacement: Tensor | None,
         *,
-        fans: Mapping[int, dict[int, FanOutput]] | None = None,
+        fans: Sequence[dict[int, FanOutput]] | None = None,
     ) -> Tensor:
         """Logits of the supernet with one searched cell ablated, from the first place where that makes a difference.
 

@@ -1,0 +1,199 @@
+"""The gradient of every alpha, in one backward pass for all cells (specification, section 3).
+
+For cell i the loss is CE(S) + w_01 L_01(i) + w_AB L_AB(i). CE(S without i) does not depend on alpha_i, so with nu held
+constant all of these gradients together are the gradient of one scalar:
+
+    CE(S) + w_01 * sum_i L_01(i) + w_AB / (n nu) * sum_j CE(S without j)
+
+The branches "S without j" share with the trunk S everything before cell j. They run one after the other: each is
+differentiated at once down to the trunk's states that it left from, its gradient is added up there, and the trunk's
+single backward pass carries the sum on to earlier cells. Memory holds the trunk and one branch, however many cells
+there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ddarts.models.supernet import Supernet, Trunk
+from ddarts.searching.losses import ablation_scale, zero_one_loss
+
+Context = Callable[[], AbstractContextManager[object]]
+
+
+@dataclass(frozen=True)
+class AblationPlan:
+    """Which cells to ablate in this step, how, and what for.
+
+    Attributes:
+        use: "gradient" adds the ablation loss's gradient, "monitor" only measures, "off" does nothing.
+        kind: "zero" removes the cell, "random" replaces its gates.
+        cells: searched cells to ablate now; all of them, or a sample.
+        replacements: with "random", for each of `cells` the gates [edges, operations] to use.
+        weight: w_AB.
+        floor: floor of nu, as a share of CE(S).
+        known: running means of M of the other cells, for nu when `cells` is a sample; a tensor [others].
+    """
+
+    use: Literal["gradient", "monitor", "off"] = "off"
+    kind: Literal["zero", "random"] = "zero"
+    cells: Sequence[int] = ()
+    replacements: Sequence[Tensor] = ()
+    weight: float = 0.0
+    floor: float = 0.1
+    known: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class AlphaOutcome:
+    """What an alpha step has found.
+
+    Attributes:
+        gradients: for each searched cell, [edges, operations].
+        cross_entropy: CE(S), a scalar tensor.
+        zero_one: sum of L_01 over the cells, a scalar tensor.
+        correct: number of images that S classifies rightly, a scalar tensor.
+        marginal: M of each ablated cell, in the order of the plan's `cells`; a tensor [len(cells)].
+    """
+
+    gradients: list[Tensor]
+    cross_entropy: Tensor
+    zero_one: Tensor
+    correct: Tensor
+    marginal: Tensor
+
+
+def alpha_gradients(
+    net: Supernet,
+    x: Tensor,
+    y: Tensor,
+    *,
+    zero_one_weight: float,
+    zero_one_kind: Literal["l2", "l1"] = "l2",
+    plan: AblationPlan | None = None,
+    autocast: Context = nullcontext,
+    loss_scale: float = 1.0,
+) -> AlphaOutcome:
+    """Differentiate the search's loss with respect to every alpha, and to nothing else.
+
+    Weights, their gradients and the running statistics are as they were afterwards.
+
+    Args:
+        net: the supernet, in training mode.
+        x: images [B, C, H, W].
+        y: labels [B].
+        zero_one_weight: w_01 in this step.
+        zero_one_kind: "l2" or "l1".
+        plan: the ablations of this step; none if not given.
+        autocast: makes the context in which the network runs.
+        loss_scale: factor on the losses that half-precision gradients need; the gradients returned are free of it.
+    """
+    plan = plan or AblationPlan()
+    ablate = list(plan.cells) if plan.use != "off" else []
+    with net.weights_frozen():
+        gates = net.gates()
+        with autocast():
+            trunk = net.trunk(x, gates, track=False, keep_fans=bool(ablate) and plan.use == "monitor")
+        cross_entropy = F.cross_entropy(trunk.logits.float(), y)
+        zero_one = torch.stack([zero_one_loss(g, zero_one_kind) for g in gates]).sum()
+        outputs: list[Tensor] = [loss_scale * (cross_entropy + zero_one_weight * zero_one)]
+        weights: list[Tensor | None] = [None]
+        marginal = x.new_zeros(0)
+        if ablate and plan.use == "monitor":
+            marginal = cross_entropy.detach() - _monitor(net, y, trunk, gates, plan, autocast)
+        elif ablate:
+            losses, at_states, at_gates = _branches(net, y, trunk, gates, plan, autocast, loss_scale)
+            marginal = cross_entropy.detach() - losses
+            every = marginal if plan.known is None else torch.cat([marginal, plan.known])
+            scale = plan.weight / (len(ablate) * ablation_scale(every, cross_entropy, plan.floor))
+            for index, gradient in at_states.items():
+                outputs.append(trunk.states[index])
+                weights.append(gradient * scale.to(gradient.dtype))
+            for gate, gradient in zip(gates, at_gates, strict=True):
+                if gradient is not None:
+                    outputs.append(gate)
+                    weights.append(gradient * scale)
+        gradients = torch.autograd.grad(outputs, net.architecture_parameters(), weights)
+    correct = (trunk.logits.detach().argmax(1) == y).sum()
+    return AlphaOutcome(
+        [g / loss_scale for g in gradients] if loss_scale != 1 else list(gradients),
+        cross_entropy.detach(),
+        zero_one.detach(),
+        correct,
+        marginal,
+    )
+
+
+def _replacement(plan: AblationPlan, index: int) -> Tensor | None:
+    return plan.replacements[index] if plan.kind == "random" else None
+
+
+def _monitor(
+    net: Supernet, y: Tensor, trunk: Trunk, gates: list[Tensor], plan: AblationPlan, autocast: Context
+) -> Tensor:
+    """CE(S without j) for each j, without a graph; the trunk's fan outputs are used again."""
+    losses = []
+    with torch.no_grad():
+        for index, cell in enumerate(plan.cells):
+            first = net.positions(cell)[0]
+            with autocast():
+                logits = net.branch(
+                    cell,
+                    trunk.states[first],
+                    trunk.states[first + 1],
+                    gates,
+                    _replacement(plan, index),
+                    fans=trunk.fans,
+                )
+            losses.append(F.cross_entropy(logits.float(), y))
+    return torch.stack(losses)
+
+
+def _branches(
+    net: Supernet,
+    y: Tensor,
+    trunk: Trunk,
+    gates: list[Tensor],
+    plan: AblationPlan,
+    autocast: Context,
+    loss_scale: float,
+) -> tuple[Tensor, dict[int, Tensor], list[Tensor | None]]:
+    """Run and differentiate every branch.
+
+    Returns:
+        CE(S without j) for each j [cells]; the summed gradient at each of the trunk's states that a branch left from;
+        and at the gates of each searched cell.
+    """
+    losses: list[Tensor] = []
+    at_states: dict[int, Tensor] = {}
+    free_gates = [g.detach().requires_grad_() for g in gates]
+    at_gates: list[Tensor | None] = [None] * len(gates)
+    for index, cell in enumerate(plan.cells):
+        first = net.positions(cell)[0]
+        starts = {k: trunk.states[k].detach() for k in (first, first + 1)}
+        for k, start in starts.items():
+            start.requires_grad_(trunk.states[k].requires_grad)
+        with autocast():
+            logits = net.branch(cell, starts[first], starts[first + 1], free_gates, _replacement(plan, index))
+        loss = F.cross_entropy(logits.float(), y)
+        losses.append(loss.detach())
+        if not loss.requires_grad:  # the last cell removed: nothing that could be trained is left in this branch
+            continue
+        inputs = [s for s in starts.values() if s.requires_grad] + free_gates
+        found = torch.autograd.grad(loss_scale * loss, inputs, allow_unused=True)
+        places = [k for k, s in starts.items() if s.requires_grad]
+        for k, gradient in zip(places, found, strict=False):
+            if gradient is not None:
+                at_states[k] = at_states[k] + gradient if k in at_states else gradient
+        for i, gradient in enumerate(found[len(places) :]):
+            if gradient is not None:
+                before = at_gates[i]
+                at_gates[i] = gradient if before is None else before + gradient
+    return torch.stack(losses), at_states, at_gates

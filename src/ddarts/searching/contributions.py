@@ -1,0 +1,80 @@
+"""Marginal contributions over time: which cells to ablate next, and what is known of each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ddarts.config import SearchOptions
+from ddarts.models.supernet import Supernet
+from ddarts.searching.alpha_step import AblationPlan
+from ddarts.seeds import generator
+
+#: Share of the old value in the running mean of a cell's contribution.
+_DECAY = 0.9
+
+
+class Contributions:
+    """M of every searched cell, as a running mean and as the mean of the epoch so far.
+
+    The numbers stay on the device; reading them (`epoch_means`) makes it wait.
+    """
+
+    def __init__(self, cells: int, device: torch.device) -> None:
+        self.cells = cells
+        self.running = torch.zeros(cells, device=device)
+        self.sums = torch.zeros(cells, device=device)
+        self.seen = [0] * cells  # ablations of each cell since the start of the search
+        self.counts = [0] * cells  # and in this epoch
+
+    def plan(self, options: SearchOptions, net: Supernet, seed: int, step: int) -> AblationPlan:
+        """Choose the cells to ablate in `step` (from 0), and draw their replacement gates if the kind asks for some."""
+        if options.ablation == "off":
+            return AblationPlan()
+        random = generator(seed, "search", "ablation", step)
+        sample = min(options.ablation_sample or self.cells, self.cells)
+        cells = torch.randperm(self.cells, generator=random)[:sample].sort().values.tolist()
+        replacements: list[Tensor] = []
+        if options.ablation_kind == "random":
+            alpha = net.alphas[0]
+            replacements = [torch.rand(alpha.shape, generator=random).to(alpha.device) for _ in cells]
+        others = [i for i in range(self.cells) if i not in cells and self.seen[i]]
+        return AblationPlan(
+            use=options.ablation,
+            kind=options.ablation_kind,
+            cells=cells,
+            replacements=replacements,
+            weight=options.ablation_weight,
+            floor=options.ablation_floor,
+            known=self.running[others] if others else None,
+        )
+
+    def add(self, plan: AblationPlan, marginal: Tensor) -> None:
+        """Take in M of the plan's cells."""
+        for place, cell in enumerate(plan.cells if len(marginal) else ()):
+            value = marginal[place]
+            self.running[cell] = value if not self.seen[cell] else _DECAY * self.running[cell] + (1 - _DECAY) * value
+            self.sums[cell] += value
+            self.seen[cell] += 1
+            self.counts[cell] += 1
+
+    def epoch_means(self) -> list[float | None]:
+        """Mean M of each cell in this epoch; None for a cell that was not ablated in it."""
+        return [s / n if n else None for s, n in zip(self.sums.tolist(), self.counts, strict=True)]
+
+    def new_epoch(self) -> None:
+        """Forget the epoch's sums; the running means go on."""
+        self.sums.zero_()
+        self.counts = [0] * self.cells
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all of it as plain data and tensors."""
+        return {"running": self.running, "sums": self.sums, "seen": self.seen, "counts": self.counts}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self.running.copy_(state["running"])
+        self.sums.copy_(state["sums"])
+        self.seen, self.counts = [int(n) for n in state["seen"]], [int(n) for n in state["counts"]]

@@ -1,0 +1,329 @@
+"""The search: first-order bilevel optimisation of gates and weights (paper, section 3; specification, section 4).
+
+Every step moves the alphas on a batch of one half of the training images, then the weights on a batch of the other
+half. The alpha step leaves weights, their gradients and the running statistics alone; the weight step leaves the
+alphas alone.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch.nn import functional as F
+
+from ddarts.architecture.derive import derive_genotype
+from ddarts.architecture.gates import Gates
+from ddarts.architecture.genotype import Genotype
+from ddarts.architecture.spaces import build_space
+from ddarts.config import SearchSettings
+from ddarts.data import Augment, Batches, ImageData, halves, split
+from ddarts.engine import launch
+from ddarts.errors import DivergedError, RunError, Stopped
+from ddarts.interrupt import StopRequest
+from ddarts.models.resolution import check_resolution, choose_stem
+from ddarts.models.supernet import Supernet
+from ddarts.progress import Progress
+from ddarts.runs import RunFolder
+from ddarts.searching.alpha_step import alpha_gradients
+from ddarts.searching.losses import zero_one_weight
+from ddarts.searching.state import SearchState
+from ddarts.searching.watch import check_health
+from ddarts.seeds import seed_everything
+from ddarts.training.schedule import cosine
+
+_STAGE = "search"
+
+#: Steps between two lines of losses in the metrics.
+_LOG_STEPS = 20
+
+
+@dataclass(frozen=True, eq=False)
+class SearchOutcome:
+    """What a search found.
+
+    Attributes:
+        gates: of the last epoch, or of the best one if the search was stopped by the collapse watch.
+        genotype: what the settings' rule derives from them.
+        best_epoch: the epoch that the gates are of.
+        search_s: seconds of searching, those before a stop included.
+        stopped: why it ended before the last epoch, or None.
+    """
+
+    gates: Gates
+    genotype: Genotype
+    best_epoch: int
+    search_s: float
+    stopped: str | None
+
+
+def search_architecture(
+    settings: SearchSettings, images: ImageData, run: RunFolder, *, quiet: bool = False
+) -> SearchOutcome:
+    """Search an architecture for the images, or go on from the run's checkpoint if it has one.
+
+    Writes gates.json, genotype.json, metrics and checkpoints into the run. A resumed search ends with the very gates of
+    an uninterrupted one (same machine, same settings). Test images are not looked at.
+
+    Raises:
+        SettingsError, DataError: the settings do not fit the images.
+        GenotypeError: the rule finds nothing in a cell at the end; gates.json is there, for another rule.
+        DivergedError: the loss is not finite; the last good checkpoint is kept.
+        Stopped: Ctrl-C or SIGTERM; a checkpoint is written first.
+        RunError: the run cannot be written, or its checkpoint is of another search.
+    """
+    fabric = launch(settings)
+    return _Search(settings, images, run, fabric).run_to_the_end(quiet)
+
+
+class _Search:
+    """One search: what does not change while it runs, and its state."""
+
+    def __init__(self, settings: SearchSettings, images: ImageData, run: RunFolder, fabric: Fabric) -> None:
+        self.settings, self.run, self.fabric = settings, run, fabric
+        space = build_space(settings.space, cells=settings.cells, nodes=settings.nodes, reductions=settings.reductions)
+        stem = choose_stem("auto", images.height, images.width)
+        check_resolution(images.height, images.width, len(space.reductions), stem)
+
+        train = split(images, validation=settings.validation, seed=settings.seed).train
+        weight_half, alpha_half = halves(train, seed=settings.seed)
+        shared: dict[str, Any] = {
+            "seed": settings.seed,
+            "mean": images.mean,
+            "std": images.std,
+            "device": fabric.device,
+            "augment": Augment(flip=images.flip, crop=min(images.height, images.width) // 8),
+        }
+        self.weight_batches = Batches(weight_half, settings.batch, label="search weights", **shared)
+        self.alpha_batches = Batches(alpha_half, settings.batch, label="search alphas", **shared)
+        self.steps = min(self.weight_batches.per_epoch, settings.steps_per_epoch or self.weight_batches.per_epoch)
+        self.about = {"images": len(train), "steps_per_epoch": self.steps, "classes": len(images.classes)}
+
+        seed_everything(settings.seed, _STAGE, "weights")
+        net = Supernet(
+            space,
+            channels=settings.channels,
+            in_channels=images.channels,
+            classes=len(images.classes),
+            stem=stem,
+        )
+        net.to(fabric.device).to(memory_format=torch.channels_last)
+        self.state = SearchState(net, settings, fabric)
+        self.module, self.weight_optimizer = fabric.setup(net, self.state.weight_optimizer)
+
+    # -- the whole search ------------------------------------------------------------------------------------------
+
+    def run_to_the_end(self, quiet: bool) -> SearchOutcome:
+        """Search from where the state is to the last epoch or an early stop, and derive."""
+        checkpoint = self.run.load_checkpoint(_STAGE)
+        if checkpoint is not None:
+            self.state.load_state_dict(checkpoint, str(self.run.path), **self.about)
+            self.check_position()
+            self.run.rewind(_STAGE, self.steps_done)
+        state, settings = self.state, self.settings
+        self.started = time.perf_counter() - state.elapsed_s
+        with StopRequest() as stop, Progress(_STAGE, settings.epochs * self.steps, quiet=quiet) as progress:
+            while state.epoch <= settings.epochs and state.stopped is None:
+                self.search_epoch(stop, progress)
+                self.end_epoch(progress)
+        if state.stopped is not None and state.best is not None:
+            best_epoch, _, gates = state.best
+        else:
+            best_epoch, gates = state.epoch - 1, state.gates()
+        gates.save(self.run.path / "gates.json")
+        name = f"{self.run.path.name}-{settings.method}"
+        genotype = derive_genotype(gates, settings.method, settings.threshold, name)
+        genotype.save(self.run.path / "genotype.json")
+        return SearchOutcome(gates, genotype, best_epoch, state.elapsed_s, state.stopped)
+
+    def search_epoch(self, stop: StopRequest, progress: Progress) -> None:
+        """Do the steps of the epoch that are left, with a checkpoint now and then."""
+        state, settings = self.state, self.settings
+        read_every = 1 if self.fabric.device.type == "cpu" else _LOG_STEPS  # each look makes a GPU wait
+        self.module.train()
+        while state.step < self.steps:
+            terms = self.alpha_step()
+            self.weight_step()
+            state.step += 1
+            done = self.steps_done
+            if done % read_every == 0 or state.step == self.steps:
+                self.read_losses()
+                progress.update(
+                    done,
+                    epoch=f"{state.epoch}/{settings.epochs}",
+                    loss=state.on_weights.loss,
+                    alpha_loss=state.on_alphas.loss,
+                    accuracy=state.on_alphas.accuracy,
+                )
+            if done % _LOG_STEPS == 0:
+                self.log_step(terms)
+            if stop.requested:
+                self.save_checkpoint()
+                raise Stopped(
+                    f"stopped at epoch {state.epoch}, step {done}; go on with: ddarts search --resume {self.run.path}"
+                )
+            if done % settings.checkpoint_steps == 0:
+                self.save_checkpoint()
+
+    # -- one step --------------------------------------------------------------------------------------------------
+
+    def alpha_step(self) -> dict[str, Any]:
+        """Move the alphas on a batch of the alpha half; return the loss's terms, unread."""
+        state, settings = self.state, self.settings
+        step = self.steps_done
+        share = step / (settings.epochs * self.steps)
+        weight = zero_one_weight(settings.zero_one_weight, settings.zero_one_schedule, settings.zero_one_warmup, share)
+        x, y = self.alpha_batches.batch(*divmod(step, self.alpha_batches.per_epoch))
+        plan = state.contributions.plan(settings, state.net, settings.seed, step)
+        scaler = getattr(self.fabric.strategy.precision, "scaler", None)
+        outcome = alpha_gradients(
+            state.net,
+            x,
+            y,
+            zero_one_weight=weight,
+            zero_one_kind=settings.zero_one_kind,
+            plan=plan,
+            autocast=self.fabric.autocast,
+            loss_scale=1.0 if scaler is None else scaler.get_scale(),
+        )
+        self.set_rate(state.alpha_optimizer, settings.alpha_lr, settings.alpha_lr_min)
+        for alpha, gradient in zip(state.net.architecture_parameters(), outcome.gradients, strict=True):
+            alpha.grad = gradient
+        # fp16 gradients overflow now and then, until the weight step has lowered the scale: such a step is left out
+        if scaler is None or all(bool(g.isfinite().all()) for g in outcome.gradients):
+            state.alpha_optimizer.step()
+        state.alpha_optimizer.zero_grad()
+        state.contributions.add(plan, outcome.marginal)
+        state.on_alphas.add(outcome.cross_entropy, outcome.correct, len(y))
+        return {
+            "ce": outcome.cross_entropy,
+            "zero_one": outcome.zero_one,
+            "zero_one_weight": weight,
+            **({"marginal_mean": outcome.marginal.mean()} if len(outcome.marginal) else {}),
+        }
+
+    def weight_step(self) -> None:
+        """Move the weights on a batch of the weight half, the gates held fixed."""
+        state, settings = self.state, self.settings
+        x, y = self.weight_batches.batch(state.epoch, state.step)
+        self.set_rate(self.weight_optimizer, settings.lr, settings.lr_min)
+        gates = [gate.detach() for gate in state.net.gates()]
+        logits = self.module(x, gates)
+        loss = F.cross_entropy(logits.float(), y)
+        self.weight_optimizer.zero_grad()
+        self.fabric.backward(loss)
+        # a gradient that is not finite shows in the next loss; under fp16 it is common, and the step is left out
+        self.fabric.clip_gradients(self.module, self.weight_optimizer, max_norm=settings.clip, error_if_nonfinite=False)
+        self.weight_optimizer.step()
+        state.on_weights.add(loss, (logits.detach().argmax(1) == y).sum(), len(y))
+
+    def set_rate(self, optimizer: Any, start: float, end: float) -> None:
+        """Set the learning rate of this step."""
+        for group in optimizer.param_groups:
+            group["lr"] = cosine(start, end, self.steps_done, self.settings.epochs * self.steps)
+
+    # -- between steps ---------------------------------------------------------------------------------------------
+
+    def end_epoch(self, progress: Progress) -> None:
+        """Log, watch for a collapse, and checkpoint the start of the next epoch."""
+        state, settings = self.state, self.settings
+        finished, done = state.epoch, self.steps_done
+        gates = state.gates()
+        health = check_health(gates, settings.method, settings.threshold, last=finished == settings.epochs)
+        accuracy = state.on_alphas.accuracy
+        self.run.log(
+            _STAGE,
+            "epoch",
+            epoch=finished,
+            step=done,
+            search_loss=state.on_alphas.loss,
+            search_accuracy=accuracy,
+            train_loss=state.on_weights.loss,
+            train_accuracy=state.on_weights.accuracy,
+            gates=gates.values,
+            marginal=state.contributions.epoch_means(),
+            parameter_free=health.parameter_free,
+            margin=health.margin,
+            elapsed_s=time.perf_counter() - self.started,
+        )
+        if not health.collapsed:
+            if max(health.parameter_free) < 1 and (state.best is None or accuracy >= state.best[1]):
+                state.best = (finished, accuracy, gates)
+        elif settings.stop_on_collapse and state.best is not None:
+            cells = ", ".join(str(c) for c in health.collapsed)
+            state.stopped = (
+                f"epoch {finished}: cell {cells} would be made of pools and identities only; "
+                f"the gates of epoch {state.best[0]} are kept (stop_on_collapse)"
+            )
+            progress.note(state.stopped)
+        state.epoch, state.step = finished + 1, 0
+        state.on_alphas, state.on_weights = type(state.on_alphas)(), type(state.on_weights)()
+        state.contributions.new_epoch()
+        self.save_checkpoint()
+
+    @property
+    def steps_done(self) -> int:
+        """Steps done since the start of the search."""
+        return (self.state.epoch - 1) * self.steps + self.state.step
+
+    def check_position(self) -> None:
+        """Raise `RunError` unless the state lies within the search."""
+        epoch, step, epochs = self.state.epoch, self.state.step, self.settings.epochs
+        if not (1 <= epoch <= epochs + 1 and 0 <= step <= self.steps):
+            raise RunError(
+                f"{self.run.path}: the checkpoint is at epoch {epoch}, step {step}, which {epochs} epochs "
+                f"of {self.steps} steps do not have; start a new run"
+            )
+
+    def log_step(self, terms: dict[str, Any]) -> None:
+        """Write a line of losses."""
+        state = self.state
+        self.run.log(
+            _STAGE,
+            "step",
+            epoch=state.epoch,
+            step=self.steps_done,
+            **{name: float(value) for name, value in terms.items()},
+            train_loss=state.on_weights.last_loss,
+            lr=self.weight_optimizer.param_groups[0]["lr"],
+            alpha_lr=state.alpha_optimizer.param_groups[0]["lr"],
+        )
+
+    def read_losses(self) -> None:
+        """Look at the losses since the last look; raise `DivergedError` if one is not finite."""
+        state = self.state
+        for meter, half in ((state.on_alphas, "alpha"), (state.on_weights, "weight")):
+            ago = meter.flush()
+            if ago is not None:
+                self.diverged(f"the loss on the {half} half is {meter.last_loss}", self.steps_done - ago)
+
+    def save_checkpoint(self) -> None:
+        """Write a checkpoint, if there is something worth keeping: one that is not finite never replaces a good one."""
+        self.read_losses()
+        broken = self.state.first_not_finite()
+        if broken is not None:
+            self.diverged(f"{broken} is not finite", self.steps_done)
+        self.state.elapsed_s = time.perf_counter() - self.started
+        self.run.save_checkpoint(_STAGE, self.state.state_dict(**self.about))
+
+    def diverged(self, what: str, step: int) -> None:
+        """Raise `DivergedError` for `step` (from 1, since the start)."""
+        settings, epoch = self.settings, math.ceil(step / self.steps)
+        checkpoint = self.run.load_checkpoint(_STAGE)
+        good = "no checkpoint was written before"
+        if checkpoint is not None:
+            at = (checkpoint["epoch"] - 1) * self.steps + checkpoint["step"]
+            good = f"the checkpoint after step {at} is kept in {self.run.path}"
+        causes = [f"a learning rate that is too high (lr = {settings.lr:g}, try {settings.lr / 4:.2g})"]
+        if settings.precision != "float32":
+            causes.append(f"too little range or precision ({settings.precision}, try float32)")
+        if settings.clip > 5:
+            causes.append(f"gradients hardly clipped (clip = {settings.clip:g}, try 5)")
+        raise DivergedError(
+            f"{what} at epoch {epoch}, step {step}; likely causes: {'; '.join(causes)}; {good}; "
+            "search again in a new run with other settings"
+        )

@@ -1,0 +1,127 @@
+"""All that a search has to remember, in one object that is saved and restored."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ddarts.architecture.gates import Gates
+from ddarts.config import SearchSettings
+from ddarts.errors import RunError
+from ddarts.models.supernet import Supernet
+from ddarts.searching.contributions import Contributions
+from ddarts.training.meter import Meter
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+class SearchState:
+    """Supernet, optimisers, position and sums of a search.
+
+    There is no random state: everything random follows from the seed and the position.
+
+    Attributes:
+        net: the supernet with its alphas.
+        alpha_optimizer: Adam over the alphas.
+        weight_optimizer: SGD over the weights.
+        epoch: the epoch that is under way, from 1; epochs + 1 at the end.
+        step: steps of this epoch that are done.
+        on_alphas: loss and accuracy on the alpha half in this epoch so far.
+        on_weights: loss and accuracy on the weight half in this epoch so far.
+        contributions: marginal contributions.
+        best: (epoch, accuracy on the alpha half, gates) of the best epoch that had not collapsed, or None.
+        stopped: why the search ended before its last epoch, or None.
+        elapsed_s: seconds spent until the last checkpoint.
+    """
+
+    def __init__(self, net: Supernet, settings: SearchSettings, fabric: Fabric) -> None:
+        self.net = net
+        self.alpha_optimizer = torch.optim.Adam(
+            net.architecture_parameters(), lr=settings.alpha_lr, weight_decay=settings.alpha_weight_decay
+        )
+        self.weight_optimizer = torch.optim.SGD(
+            net.weight_parameters(),
+            lr=settings.lr,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+            fused=fabric.device.type == "cpu",  # one call for hundreds of tensors; fp16's clipping forbids it on a GPU
+        )
+        self.epoch = 1
+        self.step = 0
+        self.on_alphas = Meter()
+        self.on_weights = Meter()
+        self.contributions = Contributions(net.space.searched_cells, fabric.device)
+        self.best: tuple[int, float, Gates] | None = None
+        self.stopped: str | None = None
+        self.elapsed_s = 0.0
+        self._fabric = fabric
+
+    def gates(self) -> Gates:
+        """The gates as they are now."""
+        return Gates.from_space(self.net.space, [g.detach().double().tolist() for g in self.net.gates()])
+
+    def state_dict(self, **about: Any) -> dict[str, Any]:
+        """Return plain data and tensors; `about` (what the search is of) is kept with it and checked on loading."""
+        best = None if self.best is None else [self.best[0], self.best[1], self.best[2].to_dict()]
+        return {
+            "about": about,
+            "net": self.net.state_dict(),
+            "alpha_optimizer": self.alpha_optimizer.state_dict(),
+            "weight_optimizer": self.weight_optimizer.state_dict(),
+            "precision": self._fabric.strategy.precision.state_dict(),  # the loss scale of fp16
+            "epoch": self.epoch,
+            "step": self.step,
+            "on_alphas": self.on_alphas.state_dict(),
+            "on_weights": self.on_weights.state_dict(),
+            "contributions": self.contributions.state_dict(),
+            "best": best,
+            "stopped": self.stopped,
+            "elapsed_s": self.elapsed_s,
+        }
+
+    def load_state_dict(self, state: dict[str, Any], where: str, **about: Any) -> None:
+        """Go on from a checkpoint. Parameters keep their identity, so the optimisers go on with the very alphas.
+
+        Args:
+            state: what `state_dict` returned.
+            where: the run, for messages.
+            about: what the search is of; must be what it was.
+
+        Raises:
+            RunError: the checkpoint is of another search, or broken.
+        """
+        try:
+            for name, value in about.items():
+                if state["about"][name] != value:
+                    raise RunError(
+                        f"{where}: the checkpoint is of a search with {name.replace('_', ' ')} "
+                        f"{state['about'][name]}, not {value}; give the run the data that it started with, "
+                        "or start a new run"
+                    )
+            self.net.load_state_dict(state["net"])
+            self.alpha_optimizer.load_state_dict(state["alpha_optimizer"])
+            self.weight_optimizer.load_state_dict(state["weight_optimizer"])
+            if state["precision"]:
+                self._fabric.strategy.precision.load_state_dict(state["precision"])
+            self.epoch, self.step = int(state["epoch"]), int(state["step"])
+            self.on_alphas.load_state_dict(state["on_alphas"])
+            self.on_weights.load_state_dict(state["on_weights"])
+            self.contributions.load_state_dict(state["contributions"])
+            best = state["best"]
+            self.best = None if best is None else (int(best[0]), float(best[1]), Gates.from_dict(best[2], where))
+            self.stopped = None if state["stopped"] is None else str(state["stopped"])
+            self.elapsed_s = float(state["elapsed_s"])
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise RunError(
+                f"{where}: the checkpoint of the search does not fit ({type(error).__name__}: {reason}); "
+                "delete the folder checkpoints to search anew"
+            ) from None
+
+    def first_not_finite(self) -> str | None:
+        """Return the name of an alpha, weight or buffer that is not finite, or None."""
+        named = [(n, t) for n, t in self.net.state_dict().items() if t.is_floating_point()]
+        finite = torch.stack([t.isfinite().all() for _, t in named]).tolist()
+        return next((name for (name, _), ok in zip(named, finite, strict=True) if not ok), None)
