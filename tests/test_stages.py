@@ -10,7 +10,7 @@ import ddarts
 from ddarts import Edge, Genotype
 from ddarts.architecture.genotype import CellGenotype
 from ddarts.cli import main
-from ddarts.errors import DataError, RunError, SettingsError
+from ddarts.errors import DataError, GenotypeError, RunError, SettingsError, Stopped
 from ddarts.places import new_run_path
 from ddarts.runs import RunFolder
 
@@ -69,6 +69,72 @@ def test_training_never_sees_the_test_images(genotype, tmp_path, monkeypatch):
         ddarts.train(genotype=genotype, out=tmp_path / "run", quiet=True, **TINY)
     assert seen[0].test is None
     assert ddarts.load_data("digits").test is not None
+
+
+SEARCH = {"cells": 3, "nodes": 1, "channels": 2, "epochs": 1, "steps_per_epoch": 2, "batch": 8, "ablation": "off"}
+TRAIN = {"channels": 2, "epochs": 1, "steps_per_epoch": 2, "batch": 8}
+RULE = {"method": "darts", "layers": 4}
+WHOLE = {"data": "digits", "limit": 60, "device": "cpu", "threads": 1, "search": SEARCH, "derive": RULE, "train": TRAIN}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run from the search to the report."""
+    return ddarts.run(out=tmp_path_factory.mktemp("stages") / "whole", quiet=True, **WHOLE)
+
+
+def test_a_whole_run_leaves_every_product_in_its_folder(whole):
+    run = RunFolder.open(whole.path)
+    assert run.stages == ("run", "search", "train")
+    assert {"gates.json", "genotype.json", "summary.json", "metrics.jsonl", "test.json", "report.html"} <= {
+        p.name for p in run.path.iterdir()
+    }
+    assert run.summary["test_top1"] == whole.test_top1
+    assert run.summary["search_s"] == whole.search_s
+    assert len(Genotype.load(run.path)) == 4
+    assert len(list((run.path / "cells").glob("cell_*.svg"))) == 4
+    assert all((run.path / name).exists() for name in whole.files)
+    assert dict(whole.rows())["top-1 (test)"] == f"{100 * whole.test_top1:.2f} %"
+
+
+def test_the_stages_one_by_one_give_what_the_whole_run_gives(whole, tmp_path):
+    shared = {name: WHOLE[name] for name in ("data", "limit", "device", "threads")}
+    searched = ddarts.search(out=tmp_path / "s", quiet=True, **shared, **SEARCH, **RULE)
+    assert searched.gates == ddarts.Gates.load(whole.path / "gates.json")
+    assert searched.genotype.cells == Genotype.load(whole.path).cells
+    trained = ddarts.train(genotype=tmp_path / "s", out=tmp_path / "t", quiet=True, **shared, **TRAIN)
+    assert (trained.val_top1, trained.parameters, trained.macs) == (whole.val_top1, whole.parameters, whole.macs)
+    assert ddarts.test(tmp_path / "t", quiet=True).top1 == whole.test_top1
+
+
+def test_a_run_that_is_over_is_not_done_again(whole):
+    assert ddarts.run(resume=whole.path, quiet=True) == whole
+    assert ddarts.search(resume=whole.path, quiet=True).search_s == whole.search_s
+
+
+def test_a_run_stopped_in_the_middle_goes_on_and_ends_the_same(whole, tmp_path, monkeypatch):
+    import ddarts.training.loop as loop
+
+    def stop(genotype, settings, images, run, *, quiet):
+        raise Stopped(f"stopped at epoch 1, step 1; go on with: ddarts train --resume {run.path}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_network", stop)
+        with pytest.raises(Stopped, match=r"go on with: ddarts run --resume .*again"):
+            ddarts.run(out=tmp_path / "again", quiet=True, **WHOLE)
+    result = ddarts.run(resume=tmp_path / "again", quiet=True)
+    assert (result.test_top1, result.val_top1) == (whole.test_top1, whole.val_top1)
+    assert (tmp_path / "again" / "gates.json").read_bytes() == (whole.path / "gates.json").read_bytes()
+
+
+def test_a_rule_that_finds_nothing_keeps_the_gates_and_another_rule_lets_the_run_go_on(tmp_path):
+    strict = {**WHOLE, "derive": {"method": "threshold_sparse", "threshold": 1.0}}
+    with pytest.raises(
+        GenotypeError, match=r"the gates are kept: ddarts derive .*r --threshold .* then --resume .*r goes on"
+    ):
+        ddarts.run(out=tmp_path / "r", quiet=True, **strict)
+    ddarts.derive(tmp_path / "r", method="darts")
+    assert ddarts.run(resume=tmp_path / "r", quiet=True).test_top1 is not None
 
 
 def test_a_training_that_is_over_is_not_done_again(trained):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ddarts import places
+from ddarts.architecture.deepen import deepen
 from ddarts.architecture.gates import Gates
 from ddarts.architecture.genotype import Genotype
 from ddarts.config import DataOptions, DeriveOptions, EvaluateSettings, RunSettings, SearchSettings, TrainSettings
@@ -161,13 +162,11 @@ def search_stage(settings: SearchSettings, images: ImageData, run: RunFolder, qu
             f"{error} (the gates are kept: ddarts derive {run.path} --threshold ... makes a genotype of them, "
             f"then --resume {run.path} goes on)"
         ) from None
-    if not genotype_file.is_file():
-        outcome.genotype.save(genotype_file)
-    draw_cells(run, outcome.genotype, outcome.gates, settings)
+    genotype = outcome.genotype if settings.layers is None else deepen(outcome.genotype, settings.layers)
+    genotype.save(genotype_file)
+    draw_cells(run, genotype, outcome.gates, settings)
     run.update_summary(best_epoch=outcome.best_epoch, stopped=outcome.stopped, search_s=outcome.search_s)
-    return SearchResult(
-        run.path, outcome.gates, outcome.genotype, outcome.best_epoch, outcome.search_s, outcome.stopped
-    )
+    return SearchResult(run.path, outcome.gates, genotype, outcome.best_epoch, outcome.search_s, outcome.stopped)
 
 
 def train_stage(
