@@ -20,10 +20,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ddarts.models.supernet import Supernet, Trunk
-from ddarts.searching.losses import ablation_scale, zero_one_loss
+from ddarts.searching.losses import ablation_scale, cross_entropy, zero_one_loss
 
 Context = Callable[[], AbstractContextManager[object]]
 
@@ -101,18 +100,18 @@ def alpha_gradients(
         gates = net.gates()
         with autocast():
             trunk = net.trunk(x, gates, track=False, keep_fans=bool(ablate) and plan.use == "monitor")
-        cross_entropy = F.cross_entropy(trunk.logits.float(), y)
+        whole = cross_entropy(trunk.logits, y)
         zero_one = torch.stack([zero_one_loss(g, zero_one_kind) for g in gates]).sum()
-        outputs: list[Tensor] = [loss_scale * (cross_entropy + zero_one_weight * zero_one)]
+        outputs: list[Tensor] = [loss_scale * (whole + zero_one_weight * zero_one)]
         weights: list[Tensor | None] = [None]
         marginal = x.new_zeros(0)
         if ablate and plan.use == "monitor":
-            marginal = cross_entropy.detach() - _monitor(net, y, trunk, gates, plan, autocast)
+            marginal = whole.detach() - _monitor(net, y, trunk, gates, plan, autocast)
         elif ablate:
             losses, at_states, at_gates = _branches(net, y, trunk, gates, plan, autocast, loss_scale)
-            marginal = cross_entropy.detach() - losses
+            marginal = whole.detach() - losses
             every = marginal if plan.known is None else torch.cat([marginal, plan.known])
-            scale = plan.weight / (len(ablate) * ablation_scale(every, cross_entropy, plan.floor))
+            scale = plan.weight / (len(ablate) * ablation_scale(every, whole, plan.floor))
             for index, gradient in at_states.items():
                 outputs.append(trunk.states[index])
                 weights.append(gradient * scale.to(gradient.dtype))
@@ -124,7 +123,7 @@ def alpha_gradients(
     correct = (trunk.logits.detach().argmax(1) == y).sum()
     return AlphaOutcome(
         [g / loss_scale for g in gradients] if loss_scale != 1 else list(gradients),
-        cross_entropy.detach(),
+        whole.detach(),
         zero_one.detach(),
         correct,
         marginal,
@@ -152,7 +151,7 @@ def _monitor(
                     _replacement(plan, index),
                     fans=trunk.fans,
                 )
-            losses.append(F.cross_entropy(logits.float(), y))
+            losses.append(cross_entropy(logits, y))
     return torch.stack(losses)
 
 
@@ -182,7 +181,7 @@ def _branches(
             start.requires_grad_(trunk.states[k].requires_grad)
         with autocast():
             logits = net.branch(cell, starts[first], starts[first + 1], free_gates, _replacement(plan, index))
-        loss = F.cross_entropy(logits.float(), y)
+        loss = cross_entropy(logits, y)
         losses.append(loss.detach())
         if not loss.requires_grad:  # the last cell removed: nothing that could be trained is left in this branch
             continue
