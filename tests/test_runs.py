@@ -191,6 +191,23 @@ def test_rewinding_a_stage_forgets_its_later_lines_only(run):
     assert [r["step"] for r in run.metrics("train")] == [1, 2, 3, 4, 5]
 
 
+def test_the_closing_line_of_an_epoch_that_is_closed_again_is_forgotten(run):
+    """A kill between that line and the checkpoint after it leaves a line for an epoch whose steps are all done."""
+    for epoch in (1, 2):
+        run.log("search", "step", epoch=epoch, step=5 * epoch)
+        run.log("search", "epoch", epoch=epoch, step=5 * epoch)
+    run.rewind("search", 10, epoch=3)
+    assert len(run.metrics("search")) == 4
+    run.rewind("search", 10, epoch=2)
+    assert [(r["kind"], r["epoch"]) for r in run.metrics("search")] == [("step", 1), ("epoch", 1), ("step", 2)]
+
+
+def test_rewinding_bears_lines_with_anything_in_them(run):
+    (run.path / "metrics.jsonl").write_text('{"stage": "search", "step": "x", "kind": "epoch", "epoch": null}\n')
+    run.rewind("search", 3, epoch=2)
+    assert len(run.metrics("search")) == 1
+
+
 def read_events(folder: Path):
     """Read TensorBoard event files, oldest first: a length, its checksum, the record, its checksum."""
     from tensorboardX.proto.event_pb2 import Event

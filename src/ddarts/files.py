@@ -35,8 +35,8 @@ def write_bytes(path: Path, data: bytes) -> None:
         _sync_folder(path.parent)
     except OSError as error:
         raise RunError(
-            f"{path}: cannot be written: {error.strerror or error}; free some space or choose another folder with --out "
-            "(the file as it was before is untouched)"
+            f"{path}: cannot be written: {error.strerror or error}; free some space or choose another folder with "
+            "--out (the file as it was before is untouched)"
         ) from error
     finally:
         if temporary is not None:

@@ -235,10 +235,24 @@ class RunFolder:
         """Return the metrics records, in order, of one stage or all and of one kind or all."""
         return [r for r in self._metrics.read() if stage in (None, r.get("stage")) and kind in (None, r.get("kind"))]
 
-    def rewind(self, stage: str, step: int) -> None:
-        """Forget the metrics of `stage` after `step`, because the stage goes on from there."""
+    def rewind(self, stage: str, step: int, epoch: int | None = None) -> None:
+        """Forget the metrics of `stage` that it is going to write again, because it goes on from a checkpoint.
+
+        Args:
+            stage: name of the stage.
+            step: steps done since its start; what came after is forgotten.
+            epoch: the epoch under way. Its closing line is forgotten even if all of its steps are done: a kill between
+                that line and the next checkpoint leaves the line to be written again.
+        """
+
+        def wanted(record: dict[str, Any]) -> bool:
+            if record.get("stage") != stage:
+                return True
+            closes = epoch is not None and record.get("kind") == "epoch" and _number(record, "epoch") >= epoch
+            return _number(record, "step") <= step and not closes
+
         self.claim()
-        self._metrics.keep(lambda r: r.get("stage") != stage or r.get("step", 0) <= step)
+        self._metrics.keep(wanted)
         if stage in self._events:
             self._events.pop(stage).close()
         if (self.path / "events" / stage).is_dir():
@@ -312,6 +326,11 @@ class RunFolder:
                 for leftover in filter(_is_leftover, folder.iterdir()):  # of a write that was killed
                     with contextlib.suppress(OSError):
                         leftover.unlink()
+
+
+def _number(record: dict[str, Any], key: str) -> float:
+    value = record.get(key)
+    return value if isinstance(value, int | float) else 0
 
 
 def _is_leftover(path: Path) -> bool:

@@ -16,7 +16,7 @@ from ddarts import places
 from ddarts.architecture.deepen import deepen
 from ddarts.architecture.derive import derive_genotype
 from ddarts.architecture.gates import Gates
-from ddarts.architecture.genotype import Genotype
+from ddarts.architecture.genotype import Genotype, printable_name
 from ddarts.config import DataOptions, RunSettings, SearchSettings, TrainSettings
 from ddarts.errors import GenotypeError, RunError, SettingsError
 from ddarts.files import write_text
@@ -328,7 +328,7 @@ _PRODUCTS = (
 
 
 def _name_of(source: Path) -> str:
-    return source.name if source.is_dir() else source.stem
+    return printable_name(source.name if source.is_dir() else source.stem)
 
 
 def _whole_number(name: str, value: Any) -> int:

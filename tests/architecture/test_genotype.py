@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddarts.architecture.genotype import CellGenotype, Edge, Genotype
+from ddarts.architecture.genotype import CellGenotype, Edge, Genotype, printable_name
 from ddarts.architecture.spaces import OPERATIONS
 from ddarts.errors import GenotypeError
 
@@ -127,6 +127,7 @@ def test_a_genotype_needs_cells_but_not_thousands() -> None:
 def test_a_name_that_could_upset_a_terminal_or_a_page_is_refused(name: str) -> None:
     with pytest.raises(GenotypeError, match="must be one line of at most 200 printable characters"):
         Genotype(TINY.cells, name)
+    assert Genotype(TINY.cells, printable_name(name)).name
 
 
 # -- broken data -----------------------------------------------------------------------------------------------------

@@ -199,6 +199,11 @@ class Genotype:
         return cls.from_dict(checks.parse(text, where, "genotype"), where)
 
 
+def printable_name(text: str) -> str:
+    """Return the name of a genotype for `text` (such as a folder's name, which may hold anything)."""
+    return "".join(c if c.isprintable() else "-" for c in text)[:_MAX_NAME]
+
+
 def _fed_states(edges: tuple[Edge, ...]) -> frozenset[int]:
     fed = set(range(INPUT_STATES))
     for edge in sorted(edges, key=lambda e: e.target):  # edges lead forward, so one pass in target order is enough

@@ -74,7 +74,14 @@ class Contributions:
         return {"running": self.running, "sums": self.sums, "seen": self.seen, "counts": self.counts}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
+        """Go on from what `state_dict` returned.
+
+        Raises:
+            KeyError, TypeError, ValueError, RuntimeError: it is of other cells, or broken.
+        """
+        lengths = {name: len(state[name]) for name in ("running", "sums", "seen", "counts")}
+        if set(lengths.values()) != {self.cells}:
+            raise ValueError(f"contributions of {lengths} cells, not {self.cells}")
         self.running.copy_(state["running"])
         self.sums.copy_(state["sums"])
         self.seen, self.counts = [int(n) for n in state["seen"]], [int(n) for n in state["counts"]]

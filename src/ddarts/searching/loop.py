@@ -14,11 +14,10 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch.nn import functional as F
 
 from ddarts.architecture.derive import derive_genotype
 from ddarts.architecture.gates import Gates
-from ddarts.architecture.genotype import Genotype
+from ddarts.architecture.genotype import Genotype, printable_name
 from ddarts.architecture.spaces import build_space
 from ddarts.config import SearchSettings
 from ddarts.data import Augment, Batches, ImageData, halves, split
@@ -30,7 +29,7 @@ from ddarts.models.supernet import Supernet
 from ddarts.progress import Progress
 from ddarts.runs import RunFolder
 from ddarts.searching.alpha_step import alpha_gradients
-from ddarts.searching.losses import zero_one_weight
+from ddarts.searching.losses import cross_entropy, zero_one_weight
 from ddarts.searching.state import SearchState
 from ddarts.searching.watch import check_health
 from ddarts.seeds import seed_everything
@@ -123,7 +122,7 @@ class _Search:
         if checkpoint is not None:
             self.state.load_state_dict(checkpoint, str(self.run.path), **self.about)
             self.check_position()
-            self.run.rewind(_STAGE, self.steps_done)
+            self.run.rewind(_STAGE, self.steps_done, self.state.epoch)
         state, settings = self.state, self.settings
         self.started = time.perf_counter() - state.elapsed_s
         with StopRequest() as stop, Progress(_STAGE, settings.epochs * self.steps, quiet=quiet) as progress:
@@ -135,7 +134,7 @@ class _Search:
         else:
             best_epoch, gates = state.epoch - 1, state.gates()
         gates.save(self.run.path / "gates.json")
-        name = f"{self.run.path.name}-{settings.method}"
+        name = printable_name(f"{self.run.path.name}-{settings.method}")
         genotype = derive_genotype(gates, settings.method, settings.threshold, name)
         genotype.save(self.run.path / "genotype.json")
         return SearchOutcome(gates, genotype, best_epoch, state.elapsed_s, state.stopped)
@@ -213,7 +212,7 @@ class _Search:
         self.set_rate(self.weight_optimizer, settings.lr, settings.lr_min)
         gates = [gate.detach() for gate in state.net.gates()]
         logits = self.module(x, gates)
-        loss = F.cross_entropy(logits.float(), y)
+        loss = cross_entropy(logits, y)
         self.weight_optimizer.zero_grad()
         self.fabric.backward(loss)
         # a gradient that is not finite shows in the next loss; under fp16 it is common, and the step is left out
@@ -232,6 +231,7 @@ class _Search:
         """Log, watch for a collapse, and checkpoint the start of the next epoch."""
         state, settings = self.state, self.settings
         finished, done = state.epoch, self.steps_done
+        self.check_finite()
         gates = state.gates()
         health = check_health(gates, settings.method, settings.threshold, last=finished == settings.epochs)
         accuracy = state.on_alphas.accuracy
@@ -301,20 +301,27 @@ class _Search:
             if ago is not None:
                 self.diverged(f"the loss on the {half} half is {meter.last_loss}", self.steps_done - ago)
 
-    def save_checkpoint(self) -> None:
-        """Write a checkpoint, if there is something worth keeping: one that is not finite never replaces a good one."""
-        self.read_losses()
+    def check_finite(self) -> None:
+        """Raise `DivergedError` if an alpha, weight or buffer is not finite."""
         broken = self.state.first_not_finite()
         if broken is not None:
             self.diverged(f"{broken} is not finite", self.steps_done)
+
+    def save_checkpoint(self) -> None:
+        """Write a checkpoint, if there is something worth keeping: one that is not finite never replaces a good one."""
+        self.read_losses()
+        self.check_finite()
         self.state.elapsed_s = time.perf_counter() - self.started
         self.run.save_checkpoint(_STAGE, self.state.state_dict(**self.about))
 
     def diverged(self, what: str, step: int) -> None:
         """Raise `DivergedError` for `step` (from 1, since the start)."""
         settings, epoch = self.settings, math.ceil(step / self.steps)
-        checkpoint = self.run.load_checkpoint(_STAGE)
         good = "no checkpoint was written before"
+        try:
+            checkpoint = self.run.load_checkpoint(_STAGE)
+        except RunError:
+            checkpoint = None
         if checkpoint is not None:
             at = (checkpoint["epoch"] - 1) * self.steps + checkpoint["step"]
             good = f"the checkpoint after step {at} is kept in {self.run.path}"

@@ -12,6 +12,7 @@ from ddarts.errors import RunError
 from ddarts.models.supernet import Supernet
 from ddarts.searching.contributions import Contributions
 from ddarts.training.meter import Meter
+from ddarts.training.restore import load_optimizer
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -101,8 +102,8 @@ class SearchState:
                         "or start a new run"
                     )
             self.net.load_state_dict(state["net"])
-            self.alpha_optimizer.load_state_dict(state["alpha_optimizer"])
-            self.weight_optimizer.load_state_dict(state["weight_optimizer"])
+            load_optimizer(self.alpha_optimizer, state["alpha_optimizer"])
+            load_optimizer(self.weight_optimizer, state["weight_optimizer"])
             if state["precision"]:
                 self._fabric.strategy.precision.load_state_dict(state["precision"])
             self.epoch, self.step = int(state["epoch"]), int(state["step"])
@@ -113,7 +114,7 @@ class SearchState:
             self.best = None if best is None else (int(best[0]), float(best[1]), Gates.from_dict(best[2], where))
             self.stopped = None if state["stopped"] is None else str(state["stopped"])
             self.elapsed_s = float(state["elapsed_s"])
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+        except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError, AttributeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise RunError(
                 f"{where}: the checkpoint of the search does not fit ({type(error).__name__}: {reason}); "

@@ -31,9 +31,9 @@ class Health:
 def check_health(gates: Gates, method: str, threshold: float, *, last: bool) -> Health:
     """Judge the gates.
 
-    A cell counts as collapsed when all that would be chosen in it is without weights and the choice is made: every
-    chosen gate has reached the threshold (early in a search gates are near 1/2 and their order means nothing), or
-    this is the `last` epoch, when what the rule picks is what will be built.
+    A cell counts as collapsed when all that the rule would pick in it is without weights and the choice is made: the
+    best gates of its nodes have all reached the threshold (early in a search gates are near 1/2 and their order means
+    nothing), or this is the `last` epoch, when what the rule picks is what will be built.
     """
     free = parameter_free_share(gates, "darts")
     built = parameter_free_share(gates, method, threshold)
@@ -42,6 +42,6 @@ def check_health(gates: Gates, method: str, threshold: float, *, last: bool) -> 
         wanted = choose_edges(cell_gates, gates.operations, gates.nodes, "darts", 0.0)
         reached = choose_edges(cell_gates, gates.operations, gates.nodes, "threshold_sparse", threshold)
         decided = len(reached) == len(wanted)
-        if (last and built[cell] == 1) or (free[cell] == 1 and decided):
+        if built[cell] == 1 and (last or decided):
             collapsed.append(cell)
     return Health(free, tuple(m.mean for m in margins(gates, "darts")), tuple(collapsed))

@@ -127,7 +127,7 @@ class _Training:
         if checkpoint is not None:
             self.state.load_state_dict(checkpoint, str(self.run.path), **self.about)
             self.check_position()
-            self.run.rewind(_STAGE, self.steps_done)
+            self.run.rewind(_STAGE, self.steps_done, self.state.epoch)
         state, epochs = self.state, self.settings.epochs
         self.started = time.perf_counter() - state.elapsed_s
         with StopRequest() as stop, Progress(_STAGE, epochs * self.steps, quiet=quiet) as progress:

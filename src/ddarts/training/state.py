@@ -11,6 +11,7 @@ from ddarts.errors import RunError
 from ddarts.models.network import Network
 from ddarts.training.average import WeightAverage
 from ddarts.training.meter import Meter
+from ddarts.training.restore import load_optimizer
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -84,7 +85,7 @@ class TrainingState:
                         "give the run the data and genotype that it started with, or start a new run"
                     )
             self.network.load_state_dict(state["network"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            load_optimizer(self.optimizer, state["optimizer"])
             if self.average is not None:
                 self.average.network.load_state_dict(state["average"])
             if state["precision"]:
@@ -93,7 +94,7 @@ class TrainingState:
             self.meter.load_state_dict(state["meter"])
             self.elapsed_s = float(state["elapsed_s"])
             self.val_top1 = None if state["val_top1"] is None else float(state["val_top1"])
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+        except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError, AttributeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise RunError(
                 f"{where}: the checkpoint of the training does not fit ({type(error).__name__}: {reason}); "
