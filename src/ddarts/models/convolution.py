@@ -1,10 +1,16 @@
 """Depthwise convolution whose gradients are fast on the CPU.
 
-PyTorch's CPU backend differentiates dilated and 5x5 depthwise kernels by slow paths (10 to 50 times the forward time
-on the shapes of a search). The gradient with respect to the input of a stride-1 convolution is itself a convolution
-with the kernel flipped, and the gradient of a 5x5 or dilated kernel splits into gradients of plain 3x3 kernels, which
-are fast. Both rearrangements give the same numbers; `tests/models/test_convolution.py` compares them with PyTorch's
-own.
+PyTorch's CPU backend has one fast kernel for the weight gradient of a depthwise convolution. It takes kernels of at
+most 3 columns (any number of rows, no more than the output has) without dilation; all else goes to a path that is 4 to
+50 times slower on the shapes of a search. Here every case is brought to that kernel, in channels-last memory:
+
+- 5 columns are two gradients of 3 columns, on views of one buffer that lie two pixels apart.
+- Dilation 2 or stride 2: two neighbouring pixels of a row count as one pixel with twice the channels. That is a view,
+  and steps of two columns become steps of one. Steps of two rows are every second row of a taller kernel.
+- Dilation 2 at stride 2 reads and moves every second pixel only: it is a plain convolution of those.
+
+The gradient with respect to the input is a convolution with the kernel flipped, whose forward kernel is fast. All of
+these add up the same products as PyTorch's own gradients; `tests/models/test_convolution.py` compares them.
 """
 
 from __future__ import annotations
@@ -20,9 +26,17 @@ class DepthwiseConv(nn.Conv2d):
     """Depthwise convolution without bias: [B, C, H, W] -> [B, C, ceil(H / stride), ceil(W / stride)].
 
     A plain `nn.Conv2d(C, C, groups=C)` in parameters, initialisation and numbers.
+
+    Args:
+        channels: C.
+        kernel: 3 or 5.
+        stride: 1 or 2.
+        dilation: 1 or 2.
     """
 
     def __init__(self, channels: int, kernel: int, *, stride: int = 1, dilation: int = 1) -> None:
+        assert kernel in (3, 5)
+        assert {stride, dilation} <= {1, 2}
         padding = dilation * (kernel - 1) // 2
         super().__init__(channels, channels, kernel, stride, padding, dilation=dilation, groups=channels, bias=False)
 
@@ -33,47 +47,105 @@ class DepthwiseConv(nn.Conv2d):
             weight = self.weight
             if torch.is_autocast_enabled("cpu"):  # a custom function is outside autocast's list
                 x, weight = x.to(torch.get_autocast_dtype("cpu")), weight.to(torch.get_autocast_dtype("cpu"))
-            return _Depthwise.apply(x, weight, self.stride[0], self.padding[0], self.dilation[0])
+            return _Depthwise.apply(x, weight, self.stride[0], self.dilation[0])
         return super().forward(input)
 
 
 class _Depthwise(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, padding: int, dilation: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
         keep_input = ctx.needs_input_grad[1]  # in the alpha step weights need no gradient: then x is not kept
         ctx.save_for_backward(weight, x if keep_input else None)
-        ctx.geometry = (stride, padding, dilation, x.shape[2:])
-        return F.conv2d(x, weight, None, stride, padding, dilation, weight.shape[0])
+        ctx.geometry = (stride, dilation, x.shape[2:])
+        channels, _, kernel, _ = weight.shape
+        return F.conv2d(x, weight, None, stride, dilation * (kernel // 2), dilation, channels)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         (grad,) = grads
         weight, x = ctx.saved_tensors
-        stride, padding, dilation, size = ctx.geometry
+        stride, dilation, size = ctx.geometry
         grad_x = grad_weight = None
         if ctx.needs_input_grad[0]:
-            grad_x = _input_gradient(grad, weight, stride, padding, dilation, size)
+            grad_x = _input_gradient(grad, weight, stride, dilation, size)
         if ctx.needs_input_grad[1]:
-            grad_weight = _weight_gradient(grad, x, weight, stride, padding, dilation)
-        return grad_x, grad_weight, None, None, None
+            grad_weight = _weight_gradient(grad, x, weight.shape[-1], stride, dilation)
+        return grad_x, grad_weight, None, None
 
 
-def _input_gradient(
-    grad: Tensor, weight: Tensor, stride: int, padding: int, dilation: int, size: tuple[int, int]
-) -> Tensor:
-    """Gradient with respect to the input, as a convolution of the output's gradient with the flipped kernel."""
-    channels, kernel = weight.shape[0], weight.shape[-1]
-    if stride > 1:  # spread the gradient over the full grid, zeros between
-        spread = grad.new_zeros((grad.shape[0], channels, *size)).contiguous(memory_format=torch.channels_last)
-        spread[:, :, ::stride, ::stride] = grad
-        grad = spread
-    back = dilation * (kernel - 1) - padding
-    return F.conv2d(grad, weight.flip(2, 3), None, 1, back, dilation, channels)
+def _input_gradient(grad: Tensor, weight: Tensor, stride: int, dilation: int, size: tuple[int, int]) -> Tensor:
+    """Convolve the output's gradient [B, C, H', W'] with the flipped kernel: [B, C, H, W]."""
+    channels, _, kernel, _ = weight.shape
+    flipped = weight.flip(2, 3)
+    if stride == 1:
+        return F.conv2d(grad, flipped, None, 1, dilation * (kernel // 2), dilation, channels)
+    # Zeros between the pixels of the gradient; or of the result, where every second input pixel is never read.
+    if dilation == 2:
+        grad = F.conv2d(grad, flipped, None, 1, kernel // 2, 1, channels)
+    spread = _channels_first(grad.new_zeros((grad.shape[0], *size, channels)))
+    spread[:, :, ::2, ::2] = grad
+    return spread if dilation == 2 else F.conv2d(spread, flipped, None, 1, kernel // 2, 1, channels)
 
 
-def _weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int, dilation: int) -> Tensor:
-    geometry = ([stride, stride], [padding, padding], [dilation, dilation])
-    result = torch.ops.aten.convolution_backward(
-        grad, x, weight, None, *geometry, False, [0, 0], weight.shape[0], [False, True, False]
-    )
-    return result[1]
+def _weight_gradient(grad: Tensor, x: Tensor, kernel: int, stride: int, dilation: int) -> Tensor:
+    """Correlate the input [B, C, H, W] with the output's gradient [B, C, H', W']: [C, 1, kernel, kernel]."""
+    if stride == 2 and dilation == 2:
+        x, stride, dilation = x[:, :, ::2, ::2], 1, 1
+    if dilation == 2:
+        folded = (_three_columns if kernel == 3 else _five_columns)(_fold(grad), _fold(x), 2 * kernel - 1)
+        even, odd = folded[:, :, ::2].chunk(2)
+        return even + odd
+    if stride == 2 and kernel == 5:
+        even, odd = _three_columns(torch.cat([grad, grad], 1), _fold(x), 5, (2, 1)).chunk(2)
+        return torch.stack([even, odd], -1).flatten(-2)[..., :5]  # columns 0, 2, 4 and 1, 3
+    if kernel == 5:
+        return _five_columns(grad, x, 5)
+    return _three_columns(grad, x, 3, (stride, stride))
+
+
+def _three_columns(grad: Tensor, x: Tensor, rows: int, stride: tuple[int, int] = (1, 1), margin: int = 1) -> Tensor:
+    """Gradient of a [rows, 3] kernel by PyTorch's own; `margin` columns of zeros belong to each side of `x`."""
+    pad = rows // 2
+    if grad.shape[2] < rows:  # the fast kernel wants as many rows as the kernel has: give it the zeros explicitly
+        x, pad = _channels_first(F.pad(_channels_last(x), (0, 0, 0, 0, pad, pad))), 0
+    channels = x.shape[1]
+    shape = grad.new_empty((channels, 1, rows, 3))  # only its shape is read
+    return torch.ops.aten.convolution_backward(
+        grad, x, shape, None, stride, [pad, margin], [1, 1], False, [0, 0], channels, [False, True, False]
+    )[1]
+
+
+def _five_columns(grad: Tensor, x: Tensor, rows: int) -> Tensor:
+    """Gradient of a [rows, 5] kernel: columns 0 to 2 and 3 to 4 from the same pixels, seen with two zeros before or
+    after each row."""
+    x = _channels_last(x)
+    batch, height, width, channels = x.shape
+    two = 2 * channels
+    shape = (batch, height, width + 2, channels)
+    count = batch * height * (width + 2) * channels
+    buffer = x.new_empty(count + two)
+    buffer[:two] = 0
+    after = buffer[two:].view(shape)
+    after[:, :, :width] = x
+    after[:, :, width:] = 0
+    before = buffer[:count].view(shape)  # the zeros at the end of each row stand before the next
+    left = _three_columns(grad, _channels_first(before), rows, margin=0)
+    right = _three_columns(grad, _channels_first(after), rows, margin=0)
+    return torch.cat([left, right[..., 1:]], -1)
+
+
+def _fold(x: Tensor) -> Tensor:
+    """Two neighbouring columns become one with twice the channels: [B, 2 * C, H, ceil(W / 2)], even columns first."""
+    x = _channels_last(x)
+    batch, height, width, channels = x.shape
+    if width % 2:
+        x = F.pad(x, (0, 0, 0, 1))
+    return _channels_first(x.reshape(batch, height, (width + 1) // 2, 2 * channels))
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    return x.permute(0, 2, 3, 1)
+
+
+def _channels_first(x: Tensor) -> Tensor:
+    return x.permute(0, 3, 1, 2)
