@@ -86,7 +86,7 @@ class _State:
     def spread(self) -> Tensor:
         """max(x, 0) once for every edge, [B, E * C, H, W]."""
         if self._spread is None:
-            self._spread = self.relu.repeat(1, self.edges, 1, 1)
+            self._spread = torch.cat([self.relu] * self.edges, 1)  # `repeat` would lose channels-last
         return self._spread
 
 
@@ -192,9 +192,10 @@ def factorized_reduction(relu: Tensor, even: nn.Module, odd: nn.Module | None, e
     second = odd(F.pad(relu[:, :, 1:, 1:], (0, width % 2, 0, height % 2)))
     if edges == 1:
         return torch.cat([first, second], 1)
+    # Side by side within each edge, in channels-last order: the result decides the memory format of all that follows.
     b, _, h, w = first.shape
-    groups = torch.cat([first.view(b, edges, -1, h, w), second.view(b, edges, -1, h, w)], 2)
-    return groups.flatten(1, 2)
+    halves = [half.permute(0, 2, 3, 1).reshape(b, h, w, edges, -1) for half in (first, second)]
+    return torch.cat(halves, 4).flatten(3, 4).permute(0, 3, 1, 2)
 
 
 _BRANCHES: dict[str, tuple[Callable[[int, int, int, int], _Branch], int]] = {
