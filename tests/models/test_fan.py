@@ -1,0 +1,172 @@
+"""One fan: all operations on all edges that leave a state. Its numbers are compared in test_supernet.py."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ddarts.architecture.spaces import DARTOPTI_OPERATIONS, DARTS_OPERATIONS, OPERATIONS
+from ddarts.errors import GenotypeError, SettingsError
+from ddarts.models.fan import BatchStatistics, Fan, factorized_reduction
+from tests.reference.plain_supernet import BUILD
+
+_POOLS_AND_SKIP = ("max_pool_3x3", "avg_pool_3x3", "skip_connect")
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("operations", [DARTS_OPERATIONS, DARTOPTI_OPERATIONS, *((o,) for o in OPERATIONS)])
+def test_every_tensor_stays_channels_last(operations: tuple[str, ...], stride: int) -> None:
+    """A single tensor in the other memory order makes all that follows it several times slower."""
+    fan = Fan(operations, 6, 3, stride)
+    lost = []
+
+    def look(name: str, tensors: object) -> None:
+        for t in tensors if isinstance(tensors, (tuple, list)) else [tensors]:
+            if isinstance(t, Tensor) and t.ndim == 4 and not t.is_contiguous(memory_format=torch.channels_last):
+                lost.append(name)
+
+    for name, module in fan.named_modules():
+        if isinstance(module, (nn.Conv2d, BatchStatistics)):
+            module.register_forward_hook(lambda _m, inputs, out, name=name: (look(name, inputs), look(name, out))[0])
+    output = fan(_channels_last(torch.randn(2, 6, 8, 8)))
+    look("shared", list(output.shared))
+    parts = fan.gate(output, torch.rand(3, len(operations)))
+    assert lost == []
+    assert [p.stride()[1] for p in parts] == [1, 1, 1]
+    look("sum", parts[0] + parts[1])
+    assert lost == []
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_each_edge_has_weights_of_its_own_and_its_gate_scales_it(name: str, stride: int) -> None:
+    torch.manual_seed(0)
+    fan = Fan((name,), 4, 3, stride).double()
+    x = torch.randn(2, 4, 7, 5, dtype=torch.float64)
+    output = fan(x)
+    ones = fan.gate(output, torch.ones(3, 1, dtype=torch.float64))
+    shape = (2, 4, 7, 5) if stride == 1 else (2, 4, 4, 3)
+    assert [tuple(p.shape) for p in ones] == [shape] * 3
+    scaled = fan.gate(output, torch.tensor([[0.5], [0.0], [0.25]], dtype=torch.float64))
+    for part, one, gate in zip(scaled, ones, (0.5, 0.0, 0.25), strict=True):
+        torch.testing.assert_close(part, gate * one)
+    differ = not torch.allclose(ones[0], ones[1])
+    assert differ == any(True for _ in fan.parameters())
+
+
+@pytest.mark.parametrize("name", _POOLS_AND_SKIP)
+def test_what_holds_no_weights_is_the_plain_operation_on_every_edge(name: str) -> None:
+    x = torch.randn(2, 4, 6, 5, dtype=torch.float64)
+    fan = Fan((name,), 4, 2, 1).double()
+    expected = BUILD[name](4, 1).double()(x)
+    for part in fan.gate(fan(x), torch.ones(2, 1, dtype=torch.float64)):
+        torch.testing.assert_close(part, expected)
+
+
+def test_operations_add_up() -> None:
+    torch.manual_seed(0)
+    fan = Fan(DARTOPTI_OPERATIONS, 4, 2, 1).double()
+    output = fan(torch.randn(2, 4, 6, 6, dtype=torch.float64))
+    gates = torch.rand(2, 12, dtype=torch.float64)
+    total = fan.gate(output, gates)
+    singly = [fan.gate(output, gates * (torch.arange(12) == k)) for k in range(12)]
+    for edge in range(2):
+        torch.testing.assert_close(total[edge], torch.stack([parts[edge] for parts in singly]).sum(0))
+
+
+def test_gating_twice_uses_one_output() -> None:
+    """A branch gates the trunk's kept output anew: gating must not change it."""
+    fan = Fan(DARTS_OPERATIONS, 4, 2, 2)
+    output = fan(torch.randn(2, 4, 6, 6))
+    kept = [t.clone() for t in (*output.branches, *output.shared)]
+    first = fan.gate(output, torch.full((2, 7), 0.5))
+    fan.gate(output, torch.rand(2, 7))
+    assert all(torch.equal(a, b) for a, b in zip((*output.branches, *output.shared), kept, strict=True))
+    again = fan.gate(output, torch.full((2, 7), 0.5))
+    assert all(torch.equal(a, b) for a, b in zip(again, first, strict=True))
+
+
+def test_the_state_is_not_changed() -> None:
+    for stride in (1, 2):
+        x = torch.randn(2, 4, 6, 6)
+        before = x.clone()
+        fan = Fan(DARTOPTI_OPERATIONS, 4, 2, stride)
+        fan.gate(fan(x, track=True), torch.rand(2, 12), track=True)
+        assert torch.equal(x, before)
+
+
+def test_pools_share_one_norm_and_skips_need_none() -> None:
+    fan = Fan(DARTS_OPERATIONS, 4, 5, 1)
+    assert set(fan.pool_norms) == {"max_pool_3x3", "avg_pool_3x3"}
+    assert all(norm.running_mean.shape == (4,) for norm in fan.pool_norms.values())
+    assert "skip_connect" not in fan.branches
+    assert "skip_connect" in Fan(DARTS_OPERATIONS, 4, 5, 2).branches
+
+
+def test_an_unknown_operation_is_named_with_the_nearest() -> None:
+    with pytest.raises(GenotypeError, match="unknown operation 'sep_conv_3x4'; did you mean 'sep_conv_3x3'"):
+        Fan(("sep_conv_3x4",), 4, 2, 1)
+
+
+# -- factorized reduction ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(8, 8), (7, 9), (1, 1), (2, 5)])
+@pytest.mark.parametrize("channels", [1, 4, 5])
+@pytest.mark.parametrize("edges", [1, 3])
+def test_the_reduction_is_that_of_each_edge_side_by_side(size: tuple[int, int], channels: int, edges: int) -> None:
+    first, second = channels - channels // 2, channels // 2
+    x = torch.randn(2, channels, *size, dtype=torch.float64)
+    even = nn.Conv2d(channels, edges * first, 1, 2, bias=False).double()
+    odd = nn.Conv2d(channels, edges * second, 1, 2, bias=False).double() if second else None
+    found = factorized_reduction(x, even, odd, edges)
+    shifted = F.pad(x, (0, 1, 0, 1))[:, :, 1:, 1:]
+    expected = []
+    for edge in range(edges):
+        expected.append(F.conv2d(x, even.weight[edge * first : (edge + 1) * first], stride=2))
+        if odd is not None:
+            expected.append(F.conv2d(shifted, odd.weight[edge * second : (edge + 1) * second], stride=2))
+    torch.testing.assert_close(found, torch.cat(expected, 1))
+
+
+# -- batch statistics --------------------------------------------------------------------------------------------------
+
+
+def test_statistics_are_those_of_pytorchs_batch_norm() -> None:
+    ours, theirs = BatchStatistics(3), nn.BatchNorm2d(3, affine=False)
+    for k in range(3):
+        x = torch.randn(4, 3, 5, 5) * (k + 1) + k
+        torch.testing.assert_close(ours(x, track=True), theirs(x))
+    torch.testing.assert_close(ours.running_mean, theirs.running_mean)
+    torch.testing.assert_close(ours.running_var, theirs.running_var)
+    ours.eval()
+    theirs.eval()
+    scale = torch.tensor([1.0, 0.5, 0.0])
+    expected = theirs(x) * scale.view(1, 3, 1, 1)
+    torch.testing.assert_close(ours(x, track=False, scale=scale), expected)
+    torch.testing.assert_close(ours(x, track=True, scale=scale), expected)  # evaluation never moves them
+    torch.testing.assert_close(ours.running_mean, theirs.running_mean)
+
+
+def test_the_gradient_of_the_scale_is_that_of_a_product() -> None:
+    norm, plain = BatchStatistics(3).double(), nn.BatchNorm2d(3, affine=False).double()
+    x = torch.randn(4, 3, 5, 5, dtype=torch.float64, requires_grad=True)
+    scale = torch.rand(3, dtype=torch.float64, requires_grad=True)
+    found = torch.autograd.grad(norm(x, track=False, scale=scale).pow(3).sum(), (x, scale))
+    expected = torch.autograd.grad((plain(x) * scale.view(1, 3, 1, 1)).pow(3).sum(), (x, scale))
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_single_value_a_channel_cannot_be_normalised_and_the_message_says_so() -> None:
+    norm = BatchStatistics(3)
+    with pytest.raises(SettingsError, match="more than one value a channel; use a larger batch or resolution"):
+        norm(torch.randn(1, 3, 1, 1), track=False)
+    norm(torch.randn(2, 3, 1, 1), track=False)
+    norm.eval()
+    assert norm(torch.randn(1, 3, 1, 1), track=False).shape == (1, 3, 1, 1)
