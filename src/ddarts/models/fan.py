@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from ddarts.architecture.spaces import check_operation
 from ddarts.errors import SettingsError
 from ddarts.models.convolution import DepthwiseConv
+from ddarts.models.pointwise import convolve
 
 #: Operations whose result is the same for all edges of a state, so that it is computed once.
 _SHARED = ("max_pool_3x3", "avg_pool_3x3", "skip_connect")
@@ -129,7 +130,7 @@ class _SimpleConv(_Branch):
         self.conv = nn.Conv2d(channels, edges * channels, kernel, stride, kernel // 2, bias=False)
 
     def forward(self, state: _State, track: bool) -> Tensor:
-        return self.conv(state.relu)
+        return convolve(self.conv, state.relu)
 
 
 class _CrossConv(_Branch):
@@ -179,17 +180,17 @@ class _Reduction(_Branch):
         return factorized_reduction(state.relu, self.even, self.odd, self.edges)
 
 
-def factorized_reduction(relu: Tensor, even: nn.Module, odd: nn.Module | None, edges: int = 1) -> Tensor:
+def factorized_reduction(relu: Tensor, even: nn.Conv2d, odd: nn.Conv2d | None, edges: int = 1) -> Tensor:
     """Halve [B, C, H, W] by two 1x1 convolutions of stride 2, the second on the image shifted by one pixel.
 
     Odd sizes are padded by zeros at the far side so that both halves have ceil(H / 2) x ceil(W / 2) pixels. The
     results of each of the `edges` groups are laid side by side: [B, E * C, H', W'].
     """
-    first = even(relu)
+    first = convolve(even, relu)
     if odd is None:  # a single channel
         return first
     height, width = relu.shape[2:]
-    second = odd(F.pad(relu[:, :, 1:, 1:], (0, width % 2, 0, height % 2)))
+    second = convolve(odd, F.pad(relu[:, :, 1:, 1:], (0, width % 2, 0, height % 2)))
     if edges == 1:
         return torch.cat([first, second], 1)
     # Side by side within each edge, in channels-last order: the result decides the memory format of all that follows.

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ddarts.architecture.spaces import check_operation
 from ddarts.errors import SettingsError
 from ddarts.models.convolution import DepthwiseConv
+from ddarts.models.pointwise import convolve
 
 
 class Rectified(nn.Module):
@@ -54,7 +55,7 @@ class ReLUConvBN(Rectified):
 
     def after_relu(self, x: Tensor) -> Tensor:
         """Convolution - batch norm of a rectified input."""
-        return self.norm(self.conv(x))
+        return self.norm(convolve(self.conv, x))
 
 
 class FactorizedReduce(Rectified):
@@ -78,8 +79,8 @@ class FactorizedReduce(Rectified):
         if height % 2 or width % 2:
             x = F.pad(x, (0, width % 2, 0, height % 2))
         if self.conv2 is None:
-            return self.norm(self.conv1(x))
-        return self.norm(torch.cat((self.conv1(x), self.conv2(x[:, :, 1:, 1:])), dim=1))
+            return self.norm(convolve(self.conv1, x))
+        return self.norm(torch.cat((convolve(self.conv1, x), convolve(self.conv2, x[:, :, 1:, 1:])), dim=1))
 
 
 class SeparableConv(Rectified):
