@@ -28,12 +28,14 @@ class Chain(nn.Module):
 class FactorizedReduce(nn.Module):
     def __init__(self, c_in: int, c: int) -> None:
         super().__init__()
-        self.conv_1 = nn.Conv2d(c_in, c // 2, 1, stride=2, bias=False)
-        self.conv_2 = nn.Conv2d(c_in, c - c // 2, 1, stride=2, bias=False)
+        self.conv_1 = nn.Conv2d(c_in, c - c // 2, 1, stride=2, bias=False)
+        self.conv_2 = nn.Conv2d(c_in, c // 2, 1, stride=2, bias=False) if c > 1 else None
         self.bn = norm(c)
 
     def forward(self, x: Tensor) -> Tensor:
         x = torch.relu(x)
+        if self.conv_2 is None:
+            return self.bn(self.conv_1(x))
         shifted = torch.zeros_like(x)
         shifted[:, :, :-1, :-1] = x[:, :, 1:, 1:]
         return self.bn(torch.cat([self.conv_1(x), self.conv_2(shifted)], 1))

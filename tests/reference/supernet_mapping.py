@@ -1,4 +1,4 @@
-"""Copy the weights of the plain supernet (published names) into the fast one."""
+"""The plain supernet's tensors (published names) in the fast one, and gradients the other way."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ddarts.architecture.spaces import SearchSpace
 from ddarts.models.supernet import Supernet
+from tests.reference.plain_supernet import PlainSupernet
 
 _SEPARABLE = {
     "op.1.weight": "depthwise_1.weight",
@@ -92,6 +93,16 @@ def load_plain(net: Supernet, state: dict[str, Tensor]) -> None:
             filled[target] += value.shape[0] if value.ndim else 1
     for name, count in filled.items():
         assert count == (ours[name].shape[0] if ours[name].ndim else 0), name
+
+
+def build_twins(
+    space: SearchSpace, channels: int, *, in_channels: int = 3, classes: int = 10, dtype: torch.dtype = torch.float64
+) -> tuple[Supernet, PlainSupernet]:
+    """A fast and a plain supernet with the same weights and running statistics, both in training mode."""
+    fast = Supernet(space, channels=channels, in_channels=in_channels, classes=classes)
+    plain = PlainSupernet(space, channels, in_channels, classes)
+    load_plain(fast, plain.state_dict())
+    return fast.to(dtype), plain.to(dtype)
 
 
 def plain_gradients(net: Supernet, plain_names: list[str]) -> dict[str, Tensor | None]:

@@ -77,8 +77,7 @@ class MixedCell(nn.Module):
 
         Args:
             state_0, state_1: outputs of the two cells before, or None for a cell that is ablated: its output is zero,
-            and
-                so is all that follows from it alone (a convolution, pool or batch norm of zeros is zero).
+                and so is all that follows from it alone (a convolution, pool or batch norm of zeros is zero).
             gates: [edges, operations].
             track: move running statistics.
             known: fan outputs of states 0 and 1 from another pass with the same inputs, used instead of computing them.

@@ -80,7 +80,7 @@ class Supernet(nn.Module):
     @contextmanager
     def weights_frozen(self) -> Iterator[None]:
         """Inside, weights need no gradient: an alpha step neither computes nor touches any."""
-        weights = self.weight_parameters()
+        weights = [p for p in self.weight_parameters() if p.requires_grad]
         for weight in weights:
             weight.requires_grad_(False)
         try:
