@@ -90,7 +90,12 @@ class Supernet(nn.Module):
                 weight.requires_grad_(True)
 
     def forward(self, x: Tensor, gates: list[Tensor] | None = None) -> Tensor:
-        """Logits [B, classes] of images [B, in_channels, H, W]; in training mode running statistics move."""
+        """Logits [B, classes] of images [B, in_channels, H, W]; in training mode running statistics move.
+
+        This is the weight step's pass: without `gates` the network's own are used as constants, so that no gradient
+        reaches the alphas. (Fabric's wrapper would round gates that are passed through it to the working precision.)
+        """
+        gates = [gate.detach() for gate in self.gates()] if gates is None else gates
         return self.trunk(x, gates, track=self.training).logits
 
     def trunk(self, x: Tensor, gates: list[Tensor] | None = None, *, track: bool, keep_fans: bool = False) -> Trunk:
