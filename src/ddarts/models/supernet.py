@@ -89,13 +89,15 @@ class Supernet(nn.Module):
             for weight in weights:
                 weight.requires_grad_(True)
 
-    def forward(self, x: Tensor, gates: list[Tensor] | None = None) -> Tensor:
+    def forward(self, x: Tensor, gates: list[Tensor] | None = None, *, constant_gates: bool = False) -> Tensor:
         """Logits [B, classes] of images [B, in_channels, H, W]; in training mode running statistics move.
 
-        This is the weight step's pass: without `gates` the network's own are used as constants, so that no gradient
-        reaches the alphas. (Fabric's wrapper would round gates that are passed through it to the working precision.)
+        `constant_gates` is for the weight step: no gradient reaches the alphas. (Gates passed in through Fabric's wrapper
+        would be rounded to the working precision.)
         """
-        gates = [gate.detach() for gate in self.gates()] if gates is None else gates
+        gates = self.gates() if gates is None else gates
+        if constant_gates:
+            gates = [gate.detach() for gate in gates]
         return self.trunk(x, gates, track=self.training).logits
 
     def trunk(self, x: Tensor, gates: list[Tensor] | None = None, *, track: bool, keep_fans: bool = False) -> Trunk:

@@ -142,7 +142,7 @@ class _Search:
     def search_epoch(self, stop: StopRequest, progress: Progress) -> None:
         """Do the steps of the epoch that are left, with a checkpoint now and then."""
         state, settings = self.state, self.settings
-        read_every = 1 if self.fabric.device.type == "cpu" else _LOG_STEPS  # each look makes a GPU wait
+        read_every = _reads_every(self.fabric.device)
         self.module.train()
         while state.step < self.steps:
             terms = self.alpha_step()
@@ -210,8 +210,7 @@ class _Search:
         state, settings = self.state, self.settings
         x, y = self.weight_batches.batch(state.epoch, state.step)
         self.set_rate(self.weight_optimizer, settings.lr, settings.lr_min)
-        gates = [gate.detach() for gate in state.net.gates()]
-        logits = self.module(x, gates)
+        logits = self.module(x, constant_gates=True)
         loss = cross_entropy(logits, y)
         self.weight_optimizer.zero_grad()
         self.fabric.backward(loss)
@@ -334,3 +333,8 @@ class _Search:
             f"{what} at epoch {epoch}, step {step}; likely causes: {'; '.join(causes)}; {good}; "
             "search again in a new run with other settings"
         )
+
+
+def _reads_every(device: torch.device) -> int:
+    """Return how many steps lie between two looks at the losses; each look makes a GPU wait."""
+    return 1 if device.type == "cpu" else _LOG_STEPS
