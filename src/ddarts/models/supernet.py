@@ -92,7 +92,7 @@ class Supernet(nn.Module):
     def forward(self, x: Tensor, gates: list[Tensor] | None = None, *, constant_gates: bool = False) -> Tensor:
         """Logits [B, classes] of images [B, in_channels, H, W]; in training mode running statistics move.
 
-        `constant_gates` is for the weight step: no gradient reaches the alphas. (Gates passed in through Fabric's wrapper
+        `constant_gates` is for the weight step: no gradient reaches the alphas. (Gates passed in by Fabric's wrapper
         would be rounded to the working precision.)
         """
         gates = self.gates() if gates is None else gates
