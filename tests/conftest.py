@@ -6,6 +6,10 @@ import os
 import sys
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("house", derandomize=True, deadline=None)  # a red run must be red again when it is repeated
+settings.load_profile("house")
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, and inherited by subprocesses
 

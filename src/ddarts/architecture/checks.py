@@ -12,6 +12,9 @@ from ddarts.errors import GenotypeError, nearest
 
 _MAX_FILE_BYTES = 16 * 1024 * 1024
 
+#: Characters of a value that a message shows.
+_MOST_SHOWN = 120
+
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 60
 _short.maxlong = 40
@@ -21,7 +24,8 @@ _short.maxlevel = 2
 
 def shown(value: Any) -> str:
     """Return `repr(value)`, cut where a hostile value would flood the terminal."""
-    return _short.repr(value)
+    text = _short.repr(value)  # bounds what is looked at; nested values can still add up
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}..."
 
 
 def read_text(path: str | os.PathLike[str], *, what: str, inside: str, way_out: str) -> tuple[str, str]:
