@@ -32,14 +32,14 @@ class PlainSearch:
         ablated = []
         for i, gate in enumerate(gates):
             drawn = [torch.rand_like(gate) if j == i else g for j, g in enumerate(gates)]
-            ablated.append(F.cross_entropy(self.net(x, drawn), y))
+            ablated.append(F.cross_entropy(self.net(x, drawn), y).detach())  # its graph was built for nothing
         self.alpha_optimizer.zero_grad()
         for i, alpha in enumerate(self.alphas):
             gate = torch.sigmoid(alpha)
             loss = whole - self.zero_one_weight * (gate - 0.5).square().mean()
             loss.backward(retain_graph=i < len(self.alphas) - 1)
         self.alpha_optimizer.step()
-        return [float(whole.detach() - a.detach()) for a in ablated]
+        return [float(whole.detach() - a) for a in ablated]
 
     def weight_step(self, x: Tensor, y: Tensor) -> None:
         """Move the weights."""
