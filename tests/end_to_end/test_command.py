@@ -15,6 +15,7 @@ from PIL import Image
 import ddarts
 from ddarts.cli import main
 from ddarts.runs import RunFolder
+from ddarts.training import evaluate
 
 pytestmark = pytest.mark.slow
 
@@ -185,9 +186,18 @@ def test_the_other_commands_work_on_the_run(
 
 
 def test_the_same_seed_gives_the_same_bits_in_another_process_and_stage_by_stage(
-    finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    tests: list[bool] = []
+    original = evaluate.test_model
+
+    def spy(*arguments: Any, **options: Any) -> Any:
+        tests.append("train_s" in RunFolder.open(tmp_path / "run").summary)
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(evaluate, "test_model", spy)
     whole = printed(capsys, "run", "--data", "digits", *TINY, "--quiet", "--out", tmp_path / "run")
+    assert tests == [True]  # test images were looked at once, when the training was over
     assert {"test_top1", "parameters", "macs", "search_s", "train_s"} <= whole.keys()
     assert whole["run"] == str(tmp_path / "run")
     assert whole["test_top1"] == RunFolder.open(finished.path).summary["test_top1"]
