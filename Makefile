@@ -20,6 +20,10 @@ lint: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python benchmarks/search_step.py
 
+docs: $(STAMP)
+	$(BIN)/python -m pdoc --output-directory site ddarts ddarts.stages ddarts.config ddarts.errors ddarts.architecture \
+		ddarts.models ddarts.searching ddarts.training ddarts.data ddarts.runs ddarts.reporting
+
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
