@@ -127,3 +127,10 @@ def test_what_does_not_fit_is_refused(change: dict[str, Any]) -> None:
     contributions = Contributions(3, CPU)
     with pytest.raises((TypeError, ValueError)):
         contributions.load_state_dict(contributions.state_dict() | change)
+
+
+def test_an_epoch_tells_the_ablation_loss_of_the_cells_that_it_ablated() -> None:
+    contributions = Contributions(3, torch.device("cpu"))
+    assert contributions.epoch_losses(1.0, 0.1) == [None, None, None]
+    contributions.add(AblationPlan(use="monitor", cells=[0, 2]), torch.tensor([-0.2, -0.6]))
+    assert contributions.epoch_losses(1.0, 0.1) == [pytest.approx(0.5), None, pytest.approx(-0.5)]

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ddarts.models.supernet import Supernet, Trunk
-from ddarts.searching.losses import ablation_scale, cross_entropy, zero_one_loss
+from ddarts.searching.losses import ablation_scale, cross_entropy, marginal_contribution, zero_one_loss
 
 Context = Callable[[], AbstractContextManager[object]]
 
@@ -106,10 +106,10 @@ def alpha_gradients(
         weights: list[Tensor | None] = [None]
         marginal = x.new_zeros(0)
         if ablate and plan.use == "monitor":
-            marginal = whole.detach() - _monitor(net, y, trunk, gates, plan, autocast)
+            marginal = marginal_contribution(whole.detach(), _monitor(net, y, trunk, gates, plan, autocast))
         elif ablate:
             losses, at_states, at_gates = _branches(net, y, trunk, gates, plan, autocast, loss_scale)
-            marginal = whole.detach() - losses
+            marginal = marginal_contribution(whole.detach(), losses)
             every = marginal if plan.known is None else torch.cat([marginal, plan.known])
             scale = plan.weight / (len(ablate) * ablation_scale(every, whole, plan.floor))
             for index, gradient in at_states.items():

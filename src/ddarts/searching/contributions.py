@@ -10,6 +10,7 @@ from torch import Tensor
 from ddarts.config import SearchOptions
 from ddarts.models.supernet import Supernet
 from ddarts.searching.alpha_step import AblationPlan
+from ddarts.searching.losses import ablation_losses
 from ddarts.seeds import generator
 
 #: Share of the old value in the running mean of a cell's contribution.
@@ -63,6 +64,15 @@ class Contributions:
     def epoch_means(self) -> list[float | None]:
         """Mean M of each cell in this epoch; None for a cell that was not ablated in it."""
         return [s / n if n else None for s, n in zip(self.sums.tolist(), self.counts, strict=True)]
+
+    def epoch_losses(self, cross_entropy: float, floor: float) -> list[float | None]:
+        """L_AB of each cell at the epoch's means of M and CE(S); None for a cell that was not ablated in it."""
+        means = self.epoch_means()
+        known = [m for m in means if m is not None]
+        if not known:
+            return means
+        losses = iter(ablation_losses(torch.tensor(known), torch.tensor(cross_entropy), floor).tolist())
+        return [None if m is None else next(losses) for m in means]
 
     def new_epoch(self) -> None:
         """Forget the epoch's sums; the running means go on."""

@@ -245,6 +245,7 @@ class _Search:
             train_accuracy=state.on_weights.accuracy,
             gates=gates.values,
             marginal=state.contributions.epoch_means(),
+            ablation=state.contributions.epoch_losses(state.on_alphas.loss, settings.ablation_floor),
             parameter_free=health.parameter_free,
             margin=health.margin,
             elapsed_s=time.perf_counter() - self.started,
