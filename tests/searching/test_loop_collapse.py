@@ -39,6 +39,7 @@ def push(patch: pytest.MonkeyPatch, *plan: str) -> None:
 
     - "pools": all pools,
     - "hair": all pools by a hair, no gate being decided,
+    - "open": convolutions by a hair, no gate being decided,
     - "good": like the others.
     """
     original = loop._Search.alpha_step
@@ -49,7 +50,7 @@ def push(patch: pytest.MonkeyPatch, *plan: str) -> None:
             for cell, alpha in enumerate(searching.state.net.alphas):
                 alpha.fill_(-3)
                 odd = cell == 1 and wish != "good"
-                alpha[:, POOL if odd else SEPARABLE] = 0.5 if odd and wish == "hair" else 3.0
+                alpha[:, POOL if odd and wish != "open" else SEPARABLE] = 0.5 if odd and wish != "pools" else 3.0
         return original(searching)
 
     patch.setattr(loop._Search, "alpha_step", alpha_step)
@@ -148,3 +149,12 @@ def test_an_epoch_in_which_pools_lead_is_not_fallen_back_on(
 ) -> None:
     push(monkeypatch, "good", "hair", "hair", "pools")
     assert search(tmp_path / "run", digits, **WANTED).best_epoch == 1
+
+
+def test_a_search_goes_on_while_no_epoch_could_give_a_genotype(
+    tmp_path: Path, digits: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Falling back on gates below the threshold would end the search with an empty cell."""
+    push(monkeypatch, "open", "pools", "good", "good")
+    outcome = search(tmp_path / "run", digits, **WANTED)
+    assert (outcome.best_epoch, outcome.stopped) == (4, None)

@@ -62,6 +62,13 @@ def test_a_cell_left_empty_is_no_collapse_but_an_error_of_the_rule() -> None:
     assert watch(gates([{"max_pool_3x3": 0.6}, {}]), last=True).collapsed == ()
 
 
+def test_gates_are_complete_once_the_rule_finds_something_in_every_cell() -> None:
+    undecided: Cell = [{"sep_conv_3x3": 0.6}, {}]
+    assert watch(gates(CONVS, MIXED)).complete
+    assert not watch(gates(CONVS, undecided)).complete
+    assert watch(gates(CONVS, undecided), method="darts").complete
+
+
 def test_without_a_threshold_the_last_epoch_counts_all_choices() -> None:
     given = gates([{"max_pool_3x3": 0.6}, {"avg_pool_3x3": 0.6}])
     assert watch(given, method="darts").collapsed == ()

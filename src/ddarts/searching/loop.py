@@ -227,7 +227,10 @@ class _Search:
     # -- between steps ---------------------------------------------------------------------------------------------
 
     def end_epoch(self, progress: Progress) -> None:
-        """Log, watch for a collapse, and checkpoint the start of the next epoch."""
+        """Log, watch for a collapse, and checkpoint the start of the next epoch.
+
+        A search stops early only if it has gates to fall back on: of an epoch from which a genotype can be derived.
+        """
         state, settings = self.state, self.settings
         finished, done = state.epoch, self.steps_done
         self.check_finite()
@@ -251,7 +254,8 @@ class _Search:
             elapsed_s=time.perf_counter() - self.started,
         )
         if not health.collapsed:
-            if max(health.parameter_free) < 1 and (state.best is None or accuracy >= state.best[1]):
+            good = health.complete and max(health.parameter_free) < 1
+            if good and (state.best is None or accuracy >= state.best[1]):
                 state.best = (finished, accuracy, gates)
         elif settings.stop_on_collapse and state.best is not None:
             cells = ", ".join(str(c) for c in health.collapsed)

@@ -32,7 +32,8 @@ class SearchState:
         on_alphas: loss and accuracy on the alpha half in this epoch so far.
         on_weights: loss and accuracy on the weight half in this epoch so far.
         contributions: marginal contributions.
-        best: (epoch, accuracy on the alpha half, gates) of the best epoch that had not collapsed, or None.
+        best: (epoch, accuracy on the alpha half, gates) of the best epoch that had not collapsed and
+            from which a genotype could be derived, or None.
         stopped: why the search ended before its last epoch, or None.
         elapsed_s: seconds spent until the last checkpoint.
     """

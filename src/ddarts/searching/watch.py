@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ddarts.architecture.derive import choose_edges, margins, parameter_free_share
+from ddarts.architecture.derive import choose_edges, derive_genotype, margins, parameter_free_share
 from ddarts.architecture.gates import Gates
+from ddarts.errors import GenotypeError
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,13 @@ class Health:
             now (two edges a node, each its best operation, whatever their gates).
         margin: for each searched cell, the mean difference between a chosen gate and the next best.
         collapsed: searched cells that are decided and made of such operations only.
+        complete: the rule would find something in every cell, so that a genotype can be derived.
     """
 
     parameter_free: tuple[float, ...]
     margin: tuple[float, ...]
     collapsed: tuple[int, ...]
+    complete: bool
 
 
 def check_health(gates: Gates, method: str, threshold: float, *, last: bool) -> Health:
@@ -44,4 +47,9 @@ def check_health(gates: Gates, method: str, threshold: float, *, last: bool) -> 
         decided = len(reached) == len(wanted)
         if built[cell] == 1 and (last or decided):
             collapsed.append(cell)
-    return Health(free, tuple(m.mean for m in margins(gates, "darts")), tuple(collapsed))
+    try:
+        derive_genotype(gates, method, threshold)
+        complete = True
+    except GenotypeError:
+        complete = False
+    return Health(free, tuple(m.mean for m in margins(gates, "darts")), tuple(collapsed), complete)
