@@ -235,7 +235,7 @@ def test_divergence_names_the_half_and_keeps_the_last_good_checkpoint(
         poison(patch, batch)
         message = (
             rf"the loss on the {half} half is nan at epoch 2, step 7; .*"
-            rf"the checkpoint after step 5 is kept in {tmp_path / 'run'}"
+            rf"the checkpoint after step 5 \(epoch 1\) is kept in {tmp_path / 'run'}"
         )
         with pytest.raises(DivergedError, match=message):
             search(tmp_path / "run", digits)

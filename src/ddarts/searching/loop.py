@@ -7,7 +7,6 @@ alphas alone.
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +21,7 @@ from ddarts.architecture.spaces import build_space
 from ddarts.config import SearchSettings
 from ddarts.data import Augment, Batches, ImageData, halves, split
 from ddarts.engine import launch
-from ddarts.errors import DivergedError, RunError, Stopped
+from ddarts.errors import RunError, Stopped
 from ddarts.interrupt import StopRequest
 from ddarts.models.resolution import check_resolution, choose_stem
 from ddarts.models.supernet import Supernet
@@ -33,6 +32,7 @@ from ddarts.searching.losses import cross_entropy, zero_one_weight
 from ddarts.searching.state import SearchState
 from ddarts.searching.watch import check_health
 from ddarts.seeds import seed_everything
+from ddarts.training.divergence import divergence
 from ddarts.training.schedule import cosine
 
 _STAGE = "search"
@@ -320,24 +320,7 @@ class _Search:
 
     def diverged(self, what: str, step: int) -> None:
         """Raise `DivergedError` for `step` (from 1, since the start)."""
-        settings, epoch = self.settings, math.ceil(step / self.steps)
-        good = "no checkpoint was written before"
-        try:
-            checkpoint = self.run.load_checkpoint(_STAGE)
-        except RunError:
-            checkpoint = None
-        if checkpoint is not None:
-            at = (checkpoint["epoch"] - 1) * self.steps + checkpoint["step"]
-            good = f"the checkpoint after step {at} is kept in {self.run.path}"
-        causes = [f"a learning rate that is too high (lr = {settings.lr:g}, try {settings.lr / 4:.2g})"]
-        if settings.precision != "float32":
-            causes.append(f"too little range or precision ({settings.precision}, try float32)")
-        if settings.clip > 5:
-            causes.append(f"gradients hardly clipped (clip = {settings.clip:g}, try 5)")
-        raise DivergedError(
-            f"{what} at epoch {epoch}, step {step}; likely causes: {'; '.join(causes)}; {good}; "
-            "search again in a new run with other settings"
-        )
+        raise divergence(what, step, self.steps, stage=_STAGE, settings=self.settings, run=self.run)
 
 
 def _reads_every(device: torch.device) -> int:

@@ -19,7 +19,7 @@ from ddarts.architecture.genotype import Genotype
 from ddarts.config import TrainSettings
 from ddarts.data import Augment, Batches, ImageData, split
 from ddarts.engine import launch
-from ddarts.errors import DivergedError, RunError, Stopped
+from ddarts.errors import RunError, Stopped
 from ddarts.interrupt import StopRequest
 from ddarts.models.counting import count_macs, count_parameters
 from ddarts.models.network import Network
@@ -29,6 +29,7 @@ from ddarts.progress import Progress
 from ddarts.runs import RunFolder
 from ddarts.seeds import seed_everything
 from ddarts.training.average import WeightAverage
+from ddarts.training.divergence import divergence
 from ddarts.training.evaluate import evaluate
 from ddarts.training.schedule import cosine, drop_path_at, is_evaluated
 from ddarts.training.state import TrainingState
@@ -243,26 +244,7 @@ class _Training:
 
     def diverged(self, what: str, step: int) -> None:
         """Raise `DivergedError` for `step` (from 1, since the start)."""
-        settings, epoch = self.settings, (step - 1) // self.steps + 1
-        good = "no checkpoint was written before"
-        try:
-            checkpoint = self.run.load_checkpoint(_STAGE)
-        except RunError:
-            checkpoint = None
-        if checkpoint is not None:
-            at = (checkpoint["epoch"] - 1) * self.steps + checkpoint["step"]
-            good = (
-                f"the checkpoint after step {at} (epoch {max(at - 1, 0) // self.steps + 1}) is kept in {self.run.path}"
-            )
-        causes = [f"a learning rate that is too high (lr = {settings.lr:g}, try {settings.lr / 4:.2g})"]
-        if settings.precision != "float32":
-            causes.append(f"too little range or precision ({settings.precision}, try float32)")
-        if settings.clip > 5:
-            causes.append(f"gradients hardly clipped (clip = {settings.clip:g}, try 5)")
-        raise DivergedError(
-            f"{what} at epoch {epoch}, step {step}; likely causes: {'; '.join(causes)}; {good}; "
-            "train again in a new run with other settings"
-        )
+        raise divergence(what, step, self.steps, stage=_STAGE, settings=self.settings, run=self.run)
 
 
 def _reads_every(device: torch.device) -> int:

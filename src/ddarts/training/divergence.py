@@ -1,0 +1,40 @@
+"""What to say when a loss, weight or gate is not finite: where, why it may be, and what is kept."""
+
+from __future__ import annotations
+
+from ddarts.config import SearchSettings, TrainSettings
+from ddarts.errors import DivergedError, RunError
+from ddarts.runs import RunFolder
+
+
+def divergence(
+    what: str, step: int, steps_per_epoch: int, *, stage: str, settings: SearchSettings | TrainSettings, run: RunFolder
+) -> DivergedError:
+    """Return the error to raise.
+
+    Args:
+        what: what is not finite, such as "the loss is nan".
+        step: the step at which it came, from 1, counted since the start.
+        steps_per_epoch: steps of an epoch.
+        stage: "search" or "train".
+        settings: of the stage.
+        run: the run, whose last good checkpoint is named.
+    """
+    good = "no checkpoint was written before"
+    try:
+        checkpoint = run.load_checkpoint(stage)
+    except RunError:
+        checkpoint = None
+    if checkpoint is not None:
+        at = (checkpoint["epoch"] - 1) * steps_per_epoch + checkpoint["step"]
+        good = f"the checkpoint after step {at} (epoch {max(at - 1, 0) // steps_per_epoch + 1}) is kept in {run.path}"
+    causes = [f"a learning rate that is too high (lr = {settings.lr:g}, try {settings.lr / 4:.2g})"]
+    if settings.precision != "float32":
+        causes.append(f"too little range or precision ({settings.precision}, try float32)")
+    if settings.clip > 5:
+        causes.append(f"gradients hardly clipped (clip = {settings.clip:g}, try 5)")
+    epoch = (step - 1) // steps_per_epoch + 1
+    return DivergedError(
+        f"{what} at epoch {epoch}, step {step}; likely causes: {'; '.join(causes)}; {good}; "
+        f"{stage} again in a new run with other settings"
+    )
