@@ -38,6 +38,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--steps", type=int, help="steps an epoch")
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--kinds", nargs="+", choices=["searched", "random"], default=["searched", "random"])
     args = parser.parse_args()
     searched = Genotype.load(args.run)
     settings = RunFolder.open(args.run).read_settings("search")
@@ -45,7 +46,9 @@ def main() -> None:
     rows = []
     for seed in args.seeds:
         drawn = nearest_random(searched, settings["nodes"], channels, seed)
-        for kind, genotype in (("searched", searched), ("random", drawn)):
+        genotypes = {"searched": searched, "random": drawn}
+        for kind in args.kinds:
+            genotype = genotypes[kind]
             folder = args.out / f"{kind}-{seed}"
             common = {"data": settings["data"], "threads": args.threads, "quiet": True}
             trained = ddarts.train(
