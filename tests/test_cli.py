@@ -10,7 +10,8 @@ import ddarts
 from ddarts import Edge, Genotype
 from ddarts.architecture.genotype import CellGenotype
 from ddarts.architecture.spaces import build_space
-from ddarts.cli import COMMANDS, main
+from ddarts.cli import main
+from ddarts.commandtable import COMMANDS
 from ddarts.config import SearchSettings, TrainSettings
 from ddarts.errors import Stopped
 from ddarts.runs import RunFolder

@@ -22,7 +22,8 @@ LAYERS = (
     {"training", "searching"},
     {"reporting"},
     {"listing", "outcomes", "places", "precheck", "stagework", "stages"},
-    {"cli"},
+    {"commands"},
+    {"commandtable", "cli"},
     {"__main__", "__init__"},
 )
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}

@@ -17,6 +17,7 @@ from ddarts.architecture.deepen import deepen
 from ddarts.architecture.derive import derive_genotype
 from ddarts.architecture.gates import Gates
 from ddarts.architecture.genotype import Genotype, printable_name
+from ddarts.architecture.lookup import find_genotype
 from ddarts.config import DataOptions, RunSettings, SearchSettings, TrainSettings
 from ddarts.errors import GenotypeError, RunError, SettingsError
 from ddarts.files import write_text
@@ -211,7 +212,7 @@ def train(
         genotype = opening.path
     if genotype is None:
         raise SettingsError("no genotype to train; name its file, or a run that has one, with --genotype")
-    architecture = genotype if isinstance(genotype, Genotype) else Genotype.load(genotype)
+    architecture = find_genotype(genotype)
     check_engine_settings(wanted)
     images = load_images(wanted, quiet)
     check_train_data(wanted, images, wanted.validation, wanted.seed, len(architecture.reductions))
@@ -288,7 +289,7 @@ def show(genotype: Genotype | PathLike, *, out: PathLike | None = None, cell: in
         out: SVG file for the drawing.
         cell: only this cell, counted from 0.
     """
-    architecture = genotype if isinstance(genotype, Genotype) else Genotype.load(genotype)
+    architecture = find_genotype(genotype)
     if cell is not None:
         cell = _whole_number("cell", cell)
         if not 0 <= cell < len(architecture):

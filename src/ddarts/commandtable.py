@@ -1,0 +1,97 @@
+"""The table of commands: what each is for, and what it takes besides the settings of its stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+Option = tuple[tuple[str, ...], dict[str, Any]]
+
+_OUT: Option = (("--out",), {"metavar": "DIR", "help": "folder for all that is made (default: runs/DATA-TIME)"})
+_OVERWRITE: Option = (("--overwrite",), {"action": "store_true", "help": "replace the run that is in --out"})
+_CONFIG: Option = (("--config",), {"metavar": "FILE", "help": "YAML file with settings"})
+_PRESET: Option = (
+    ("--preset",),
+    {"metavar": "NAME", "help": "demo, small or paper (default: demo for the digits, else small)"},
+)
+_RESUME: Option = (("--resume",), {"metavar": "RUN", "help": "go on with a run that was stopped"})
+_QUIET: Option = (("--quiet",), {"action": "store_true", "help": "show no progress"})
+_RUN_OPTIONS = (_OUT, _OVERWRITE, _RESUME, _PRESET, _CONFIG, _QUIET)
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command: the public function of the same name (with ``_`` for ``-``), and what it takes.
+
+    Attributes:
+        help: one line for the overview.
+        stage: whose settings become options (a key of `ddarts.settings.STAGES`); None for none.
+        options: flags, and positional arguments, for `argparse`; each becomes the keyword of its name.
+        positional: name of the argument that the function takes by position, if any.
+        home: module of the public function.
+    """
+
+    help: str
+    stage: str | None = None
+    options: tuple[Option, ...] = field(default=())
+    positional: str | None = None
+    home: str = "ddarts.stages"
+
+
+COMMANDS = {
+    "run": Command("do the whole job: search, derive, train, test, report", "run", _RUN_OPTIONS),
+    "search": Command("search an architecture for the data", "search", _RUN_OPTIONS),
+    "derive": Command(
+        "turn the gates of a search into a genotype",
+        "derive",
+        (
+            (("source",), {"metavar": "RUN|GATES", "help": "a run, or its gates.json"}),
+            (
+                ("--out",),
+                {"metavar": "FILE", "help": "file for the genotype (default: genotype.json beside the gates)"},
+            ),
+            (("--overwrite",), {"action": "store_true", "help": "replace a file that holds another genotype"}),
+            _CONFIG,
+        ),
+        positional="source",
+    ),
+    "train": Command(
+        "train the network of a genotype",
+        "train",
+        ((("--genotype",), {"metavar": "FILE|RUN", "help": "genotype to train, or a run that has one"}), *_RUN_OPTIONS),
+    ),
+    "test": Command(
+        "evaluate a trained model on test images",
+        "test",
+        ((("model",), {"metavar": "MODEL|RUN", "help": "a run, or the folder of a model"}), _CONFIG, _QUIET),
+        positional="model",
+    ),
+    "predict": Command(
+        "tell what a trained model sees in image files",
+        None,
+        (
+            (("images",), {"metavar": "IMAGE", "nargs": "+", "help": "image files"}),
+            (("--model",), {"metavar": "MODEL|RUN", "help": "a run or a model's folder (default: the newest run)"}),
+            (("--top",), {"metavar": "K", "help": "classes to name for each image (default 5)"}),
+            (("--strict",), {"action": "store_true", "help": "stop at the first image that cannot be decoded"}),
+            (("--device",), {"metavar": "TEXT", "help": "auto | cpu | cuda | cuda:N | mps (default auto)"}),
+        ),
+        positional="images",
+    ),
+    "show": Command(
+        "list the cells of a genotype, or draw them",
+        None,
+        (
+            (("genotype",), {"metavar": "GENOTYPE|RUN", "help": "a genotype file, or a run that has one"}),
+            (("--out",), {"metavar": "FILE.svg", "help": "draw into this file"}),
+            (("--cell",), {"metavar": "K", "help": "only this cell, counted from 0"}),
+        ),
+        positional="genotype",
+    ),
+    "report": Command(
+        "write the report of a run",
+        None,
+        ((("run",), {"metavar": "RUN", "help": "a run"}),),
+        positional="run",
+    ),
+}

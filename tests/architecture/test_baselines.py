@@ -1,0 +1,45 @@
+"""The hand-made networks, and what a path or name may mean."""
+
+import pytest
+
+from ddarts.architecture.baselines import BASELINES, baseline, shared_sequence
+from ddarts.architecture.lookup import find_genotype
+from ddarts.errors import GenotypeError
+
+# golden/published.json: sequence, reductions and concatenated states
+PUBLISHED = {
+    "resnet18": ((0, 0, 0, 0), (1, 2, 3), (2, 3, 4, 5)),
+    "resnet50": ((0, 1, 2, 0), (1, 2, 3), (2, 3, 4, 5, 6, 7)),
+    "xception": ((0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 0, 2), (1, 2, 11, 12), (2, 3, 4, 5)),
+    "inceptionv4": ((0, 0, 0, 0, 1, 2, 2, 2, 2, 2, 2, 2, 3, 4, 4, 4), (4, 12), (2, 3, 4, 5, 6)),
+}
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_baselines_have_the_published_sequence_reductions_and_concatenation(name):
+    genotype = baseline(name)
+    sequence, reductions, concat = PUBLISHED[name]
+    assert shared_sequence(genotype) == sequence
+    assert genotype.reductions == reductions
+    assert {cell.concat for cell in genotype.cells} == {concat}
+
+
+def test_a_name_is_found_in_either_case():
+    assert baseline("ResNet50") == find_genotype("resnet50") == find_genotype(baseline("resnet50"))
+
+
+def test_a_file_wins_over_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    baseline("xception").save("resnet18")
+    assert find_genotype("resnet18").name == "Xception"
+
+
+@pytest.mark.parametrize(("given", "told"), [("resnt18", "'resnet18'"), ("no/such.json", "no such genotype file")])
+def test_an_unknown_name_tells_the_nearest(given, told):
+    with pytest.raises(GenotypeError, match=told):
+        find_genotype(given)
+
+
+def test_an_unknown_baseline_tells_the_nearest():
+    with pytest.raises(GenotypeError, match="unknown baseline 'exception'; did you mean 'xception'"):
+        baseline("exception")
