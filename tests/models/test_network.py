@@ -35,7 +35,7 @@ def test_channels_double_and_the_side_halves_at_each_reduction_anywhere() -> Non
     genotype = Genotype(tuple(_chain("max_pool_3x3", reduction=r) for r in (True, True, False, True)))
     network = Network(genotype, channels=4).eval()
     shapes = [tuple(f.shape) for f in network.features(torch.randn(2, 3, 16, 15))]
-    assert shapes == [(2, 8, 8, 8), (2, 16, 4, 4), (2, 32, 2, 2)]
+    assert shapes == [(2, 12, 16, 15), (2, 8, 8, 8), (2, 16, 4, 4), (2, 32, 2, 2)]
     assert network.forward_features(torch.randn(2, 3, 16, 15)).shape == (2, 32, 2, 2)
 
 
@@ -102,6 +102,14 @@ def test_a_cell_that_nobody_reads_is_not_built_and_changes_nothing() -> None:
     assert list(network.cells) == ["0", "2"]
     assert network.cells["2"].preprocess1 is None
     assert [tuple(f.shape[1:]) for f in network.features(torch.randn(2, 3, 8, 8))] == [(4, 8, 8), (8, 4, 4)]
+
+
+def test_a_stem_state_that_nobody_reads_is_not_built() -> None:
+    even = CellGenotype((Edge("simple_conv_3x3", 0, 2),), (2,))  # cell 2 reads cell 0, which reads the first state
+    network = Network(Genotype((even, even, even)), channels=4, stem="imagenet")
+    assert [name for name, _ in network.stem.named_children()] == ["conv1", "norm1", "conv2", "norm2"]
+    network(torch.randn(2, 3, 17, 16)).sum().backward()
+    assert [name for name, p in network.named_parameters() if p.grad is None] == []
 
 
 def test_the_auxiliary_head_speaks_in_training_only() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from ddarts.architecture.genotype import CellGenotype, Genotype
 
 
@@ -23,10 +25,20 @@ def live_inputs(cell: CellGenotype) -> frozenset[int]:
     return frozenset(cell.edges[i].source for i in live_edges(cell)) & {0, 1}
 
 
-def live_cells(genotype: Genotype) -> tuple[int, ...]:
-    """Return the positions of the cells that the output of the last cell depends on, in ascending order."""
-    live = {len(genotype) - 1}
-    for position in range(len(genotype) - 1, -1, -1):
+def live_states(genotype: Genotype, ends: Collection[int] | None = None) -> frozenset[int]:
+    """Return the positions that some outputs depend on, themselves included: cells, and the stem's states -2 and -1.
+
+    Args:
+        genotype: the architecture.
+        ends: positions of the outputs; None for the last cell.
+    """
+    live = set(ends) if ends is not None else {len(genotype) - 1}
+    for position in range(max(live), -1, -1):
         if position in live:
             live |= {position - 2 + state for state in live_inputs(genotype.cells[position])}
-    return tuple(sorted(p for p in live if p >= 0))
+    return frozenset(live)
+
+
+def live_cells(genotype: Genotype) -> tuple[int, ...]:
+    """Return the positions of the cells that the output of the last cell depends on, in ascending order."""
+    return tuple(sorted(p for p in live_states(genotype) if p >= 0))

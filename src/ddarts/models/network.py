@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,9 +11,11 @@ from torch import Tensor, nn
 from ddarts.architecture.genotype import CellGenotype, Genotype
 from ddarts.errors import SettingsError
 from ddarts.models.auxiliary import AuxiliaryHead
-from ddarts.models.liveness import live_cells, live_edges, live_inputs
+from ddarts.models.features import FeatureInfo, choose_levels, find_levels
+from ddarts.models.liveness import live_edges, live_inputs, live_states
 from ddarts.models.operations import FactorizedReduce, Rectified, ReLUConvBN, build_operation
-from ddarts.models.stems import build_stem
+from ddarts.models.recompute import recomputed
+from ddarts.models.stems import ImageNetStem, build_stem
 
 
 class Cell(nn.Module):
@@ -107,6 +111,9 @@ class Network(nn.Module):
     Attributes:
         drop_path: probability 0 to 1 with which training drops the result of an operation, image by image, for all
             operations but identities; the results kept are scaled by 1 / (1 - drop_path). The training loop sets it.
+        recompute: whether training keeps the outputs of cells only and computes what is inside them a second time in
+            the backward pass.
+        levels: the feature maps that `features` returns, one for each resolution, finest first.
 
     Raises:
         SettingsError: a size below 1, or an unknown stem.
@@ -129,8 +136,9 @@ class Network(nn.Module):
         self.genotype = genotype
         self.channels, self.in_channels, self.classes, self.stem_name = channels, in_channels, classes, stem
         self.drop_path = 0.0
+        self.recompute = False
         self.stem = build_stem(stem, in_channels, channels)
-        live = live_cells(genotype)
+        live = live_states(genotype)
         self.cells = nn.ModuleDict()
         outputs, halved, width = list(self.stem.outputs), self.stem.halves, channels
         for position, cell in enumerate(genotype.cells):
@@ -141,11 +149,21 @@ class Network(nn.Module):
             halved = cell.reduction
         self.auxiliary: AuxiliaryHead | None = None
         wanted = genotype.reductions[-1] if genotype.reductions else 2 * len(genotype) // 3
-        self._auxiliary_after = max((p for p in live if p <= wanted), default=live[0])
+        built = [int(name) for name in self.cells]
+        self._auxiliary_after = max((p for p in built if p <= wanted), default=built[0])
         if auxiliary:
             self.auxiliary = AuxiliaryHead(outputs[self._auxiliary_after + 2], classes)
         self.outputs = outputs[-1]
         self.classifier = nn.Linear(self.outputs, classes)
+        stem_states = [(reduction, f"stem.{name}") for reduction, name in self.stem.states]
+        self.levels = find_levels(genotype, live | {-2}, outputs, stem_states)
+        self._end = len(genotype) - 1  # position whose map is the output
+        self._trim_stem(live)
+
+    @property
+    def feature_info(self) -> list[FeatureInfo]:
+        """Channels, reduction and module of each map that `features` returns."""
+        return [level.info.copy() for level in self.levels]
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Classify images.
@@ -156,44 +174,75 @@ class Network(nn.Module):
         Returns:
             logits [B, classes]; in training mode with an auxiliary head (logits, auxiliary logits).
         """
-        outputs = self._cell_outputs(x)
-        logits = self.classifier(outputs[len(self.genotype) - 1].mean((2, 3)))
+        maps = self._maps(x, self._end)
+        logits = self.forward_head(maps[self._end])
         if self.training and self.auxiliary is not None:
-            return logits, self.auxiliary(F.relu(outputs[self._auxiliary_after]))
+            return logits, self.auxiliary(F.relu(maps[self._auxiliary_after]))
         return logits
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Return the output of the last cell, before pooling: [B, outputs, h, w]."""
-        return self._cell_outputs(x)[len(self.genotype) - 1]
+        return self._maps(x, self._end)[self._end]
 
-    def features(self, x: Tensor) -> list[Tensor]:
-        """Return the output of the last cell of each resolution, finest first; the last is `forward_features`.
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Classify what `forward_features` returned: logits [B, classes]."""
+        return self.classifier(features.mean((2, 3)))
 
-        A resolution at which no cell reaches the output is left out.
+    def features(self, x: Tensor, levels: int | Sequence[int] | None = None) -> list[Tensor]:
+        """Return the last map of each resolution, finest first: [B, num_chs, H / reduction, W / reduction].
+
+        Sides are rounded up. Maps of cells are not rectified, those of the stem are. The last is what
+        `forward_features` returns.
+
+        Args:
+            x: images [B, in_channels, H, W].
+            levels: which of `levels`: None for all, n for the last n, or indices. Nothing beyond them is computed.
+
+        Raises:
+            SettingsError: there is no such level.
         """
-        outputs = self._cell_outputs(x)
-        last: dict[int, Tensor] = {}
-        stage = 0
-        for position, cell in enumerate(self.genotype.cells):
-            stage += cell.reduction
-            if position in outputs:
-                last[stage] = outputs[position]
-        return [last[stage] for stage in sorted(last)]
+        positions = [self.levels[index].position for index in choose_levels(self.levels, levels)]
+        maps = self._maps(x, max(positions))
+        return [maps[position] for position in positions]
 
-    def _cell_outputs(self, x: Tensor) -> dict[int, Tensor]:
-        """Return the output of each cell that was built, by its position."""
+    def keep_levels(self, levels: int | Sequence[int]) -> None:
+        """Remove all cells that the feature maps `levels` do not depend on; the last of these becomes the output.
+
+        The indices of levels stay what they are. The auxiliary head goes; the classifier stays, and fits only if the
+        last level is kept. This cannot be undone.
+
+        Raises:
+            SettingsError: there is no such level.
+        """
+        kept = [self.levels[index] for index in choose_levels(self.levels, levels)]
+        last = max(kept, key=lambda level: level.position)
+        live = live_states(self.genotype, [level.position for level in kept])
+        for name in [name for name in self.cells if int(name) not in live]:
+            del self.cells[name]
+        self._trim_stem(live)
+        self._end, self.outputs, self.auxiliary = last.position, last.info["num_chs"], None
+
+    def _trim_stem(self, live: Collection[int]) -> None:
+        """Remove the part of the stem that nobody reads."""
+        if isinstance(self.stem, ImageNetStem) and -1 not in live:
+            self.stem.drop_second()
+
+    def _maps(self, x: Tensor, end: int) -> dict[int, Tensor]:
+        """Return the output of each cell that was built, by position, up to `end`; -2 and -1 are the stem's states."""
         before: list[Tensor | None] = list(self.stem(x))  # rectified outputs of the two cells before
         masks = self._drop_path_masks(x)
-        outputs: dict[int, Tensor] = {}
-        for position in range(len(self.genotype)):
+        recompute = self.recompute and self.training and torch.is_grad_enabled()
+        maps = {position: state for position, state in zip((-2, -1), before, strict=True) if state is not None}
+        for position in range(end + 1):
+            name = str(position)
             rectified: Tensor | None = None
-            if str(position) in self.cells:
-                cell = self.cells[str(position)]
-                outputs[position] = cell(*before, masks.get(str(position)))
-                if position < len(self.genotype) - 1:
-                    rectified = F.relu(outputs[position])
+            if name in self.cells:
+                cell, mask = self.cells[name], masks.get(name)
+                maps[position] = recomputed(cell, *before, mask) if recompute else cell(*before, mask)
+                if position < end:
+                    rectified = F.relu(maps[position])
             before = [before[1], rectified]
-        return outputs
+        return maps
 
     def _drop_path_masks(self, x: Tensor) -> dict[str, Tensor]:
         """Draw all drop-path factors of a step at once, on the device: for each cell [droppable, B, 1, 1, 1]."""

@@ -16,9 +16,11 @@ class CifarStem(nn.Module):
     Attributes:
         outputs: channels of the two states.
         halves: whether the second state has half the resolution of the first.
+        states: (reduction, module name) of the two states.
     """
 
     halves = False
+    states = ((1, "norm"), (1, "norm"))
 
     def __init__(self, inputs: int, channels: int) -> None:
         super().__init__()
@@ -41,9 +43,11 @@ class ImageNetStem(nn.Module):
     Attributes:
         outputs: channels of the two states.
         halves: whether the second state has half the resolution of the first.
+        states: (reduction, module name) of the two states.
     """
 
     halves = True
+    states = ((2, "norm2"), (4, "norm3"))
 
     def __init__(self, inputs: int, channels: int) -> None:
         super().__init__()
@@ -53,12 +57,21 @@ class ImageNetStem(nn.Module):
         self.norm1 = nn.BatchNorm2d(narrow)
         self.conv2 = conv(narrow, channels, 3)
         self.norm2 = nn.BatchNorm2d(channels)
-        self.conv3 = conv(channels, channels, 3, stride=2)
-        self.norm3 = nn.BatchNorm2d(channels)
+        self.conv3: nn.Conv2d | None = conv(channels, channels, 3, stride=2)
+        self.norm3: nn.BatchNorm2d | None = nn.BatchNorm2d(channels)
+
+    def drop_second(self) -> None:
+        """Remove the layers of state 1, in a network that never reads it."""
+        self.conv3 = self.norm3 = None
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map images [B, inputs, H, W] to the two states, each rectified: [B, C, H/2, W/2] and [B, C, H/4, W/4]."""
+        """Map images [B, inputs, H, W] to the two states, each rectified: [B, C, H/2, W/2] and [B, C, H/4, W/4].
+
+        Without the layers of state 1, state 0 stands in for it.
+        """
         state0 = F.relu_(self.norm2(self.conv2(F.relu_(self.norm1(self.conv1(x))))))
+        if self.conv3 is None or self.norm3 is None:
+            return state0, state0
         return state0, F.relu_(self.norm3(self.conv3(state0)))
 
 
