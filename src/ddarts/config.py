@@ -47,10 +47,36 @@ class EngineOptions(Options):
     threads: int | None = Field(default=None, ge=1, description="CPU threads; all cores if not given")
 
 
-class SearchOptions(Options):
+class BaselineOptions(Options):
+    """A search that starts from a hand-made network (DARTOpti; paper, section 5)."""
+
+    baseline: str | None = Field(
+        default=None, description="network to start from: resnet18 | resnet50 | ... (ddarts baselines) | FILE | RUN"
+    )
+    share_gates: bool = Field(default=True, description="cells that are equal in the baseline share gates, not weights")
+    baseline_alpha: float = Field(
+        default=10.0, ge=-30, le=30, description="initial alpha of the operations that the baseline has"
+    )
+    unused_alpha: float = Field(default=0.0, ge=-30, le=30, description="initial alpha of all other operations")
+    pretrain_epochs: int | None = Field(
+        default=None, ge=0, description="epochs of training weights alone first; 5 with a baseline, else 0"
+    )
+    stop_on_distance: bool = Field(default=True, description="stop when the distance to the baseline has become steady")
+    distance_tolerance: float = Field(
+        default=0.001, ge=0, le=1, description="largest change of a steady distance from epoch to epoch"
+    )
+    distance_epochs: int = Field(default=4, ge=1, description="epochs in a row that make a distance steady")
+    operation_weights: str | None = Field(
+        default=None, description="FILE of ddarts measure-operations; the published weights if not given"
+    )
+
+
+class SearchOptions(BaselineOptions):
     """The search (paper, sections 3 and 4)."""
 
-    space: Literal["darts", "dartopti"] = Field(default="darts", description="which operations may be chosen")
+    space: Literal["auto", "darts", "dartopti"] = Field(
+        default="auto", description="which operations may be chosen; auto: dartopti with a baseline, else darts"
+    )
     cells: int = Field(default=8, ge=1, le=100, description="cells of the supernet, each with gates of its own")
     nodes: int = Field(default=4, ge=1, le=8, description="intermediate nodes of a cell")
     channels: int = Field(default=16, ge=1, description="channels of the first cell")

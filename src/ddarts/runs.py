@@ -1,7 +1,7 @@
 """The run folder: everything that a run makes, in one place, safe against kills and full disks.
 
 Layout: settings.yaml (marks a run; one section a stage), summary.json, metrics.jsonl, events/ (TensorBoard),
-checkpoints/, gates.json, genotype.json, cells/, model/, test.json, report.html.
+checkpoints/, baseline.json, gates.json, genotype.json, cells/, model/, test.json, report.html, skipped.txt.
 """
 
 from __future__ import annotations
@@ -29,7 +29,17 @@ if TYPE_CHECKING:
 _FORMAT = "ddarts-run"
 _VERSION = 1
 _LOCK = ".lock"
-_FILES = ("settings.yaml", "summary.json", "metrics.jsonl", "gates.json", "genotype.json", "test.json", "report.html")
+_FILES = (
+    "settings.yaml",
+    "summary.json",
+    "metrics.jsonl",
+    "baseline.json",
+    "gates.json",
+    "genotype.json",
+    "test.json",
+    "report.html",
+    "skipped.txt",
+)
 _FOLDERS = ("events", "checkpoints", "cells", "model")
 
 

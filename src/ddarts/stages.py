@@ -71,22 +71,30 @@ def run(
         quiet: show no progress.
         **settings: fields of `ddarts.config.RunSettings`.
     """
-    from ddarts.precheck import check_engine_settings, check_search_data, check_search_settings, check_train_data
+    from ddarts.precheck import (
+        check_baseline_options,
+        check_engine_settings,
+        check_search_data,
+        check_search_settings,
+        check_train_data,
+    )
+    from ddarts.searching.start import baseline_of
 
     opening = Opening.of("run", out, preset, config, resume, overwrite, settings)
     wanted: RunSettings = opening.settings
     check_engine_settings(wanted)
-    reductions = len(check_search_settings(wanted.search, wanted.derive.layers).reductions)
+    check_baseline_options("run", wanted.search, settings)
+    baseline = baseline_of(wanted.search, opening.resumed)
+    space = check_search_settings(wanted.search, wanted.derive.layers, wanted.derive.threshold, baseline)
     images = load_images(wanted, quiet)
-    check_search_data(wanted.search, images, wanted.validation, wanted.seed)
-    check_train_data(wanted.train, images, wanted.validation, wanted.seed, reductions)
+    check_search_data(wanted.search, space, images, wanted.validation, wanted.seed)
+    check_train_data(wanted.train, images, wanted.validation, wanted.seed, len(space.reductions))
     shared = {
         name: getattr(wanted, name) for name in RunSettings.model_fields if name not in ("search", "derive", "train")
     }
     with opening.start(images) as folder, resumable_by("run"):
-        searched = search_stage(
-            SearchSettings(**shared, **dict(wanted.search), **dict(wanted.derive)), images, folder, quiet
-        )
+        search_settings = SearchSettings(**shared, **dict(wanted.search), **dict(wanted.derive))
+        searched = search_stage(search_settings, images, folder, baseline, quiet)
         trained = train_stage(searched.genotype, TrainSettings(**shared, **dict(wanted.train)), images, folder, quiet)
         tested = test_stage(folder, images, wanted)
         write_report_of(folder)
@@ -124,16 +132,24 @@ def search(
         quiet: show no progress.
         **settings: fields of `ddarts.config.SearchSettings`.
     """
-    from ddarts.precheck import check_engine_settings, check_search_data, check_search_settings
+    from ddarts.precheck import (
+        check_baseline_options,
+        check_engine_settings,
+        check_search_data,
+        check_search_settings,
+    )
+    from ddarts.searching.start import baseline_of
 
     opening = Opening.of("search", out, preset, config, resume, overwrite, settings)
     wanted: SearchSettings = opening.settings
     check_engine_settings(wanted)
-    check_search_settings(wanted, wanted.layers)
+    check_baseline_options("search", wanted, settings)
+    baseline = baseline_of(wanted, opening.resumed)
+    space = check_search_settings(wanted, wanted.layers, wanted.threshold, baseline)
     images = load_images(wanted, quiet)
-    check_search_data(wanted, images, wanted.validation, wanted.seed)
+    check_search_data(wanted, space, images, wanted.validation, wanted.seed)
     with opening.start(images) as folder:
-        return search_stage(wanted, images, folder, quiet)
+        return search_stage(wanted, images, folder, baseline, quiet)
 
 
 def derive(

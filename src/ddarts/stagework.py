@@ -135,7 +135,9 @@ def load_images(settings: DataOptions, quiet: bool, *, resolution: int | None = 
     return images
 
 
-def search_stage(settings: SearchSettings, images: ImageData, run: RunFolder, quiet: bool) -> SearchResult:
+def search_stage(
+    settings: SearchSettings, images: ImageData, run: RunFolder, baseline: Genotype | None, quiet: bool
+) -> SearchResult:
     """Search in `run`, or go on, or return what is there if the search is over. Test images are kept from it."""
     genotype_file = run.path / "genotype.json"
     summary = run.summary
@@ -150,11 +152,14 @@ def search_stage(settings: SearchSettings, images: ImageData, run: RunFolder, qu
             summary.get("stopped"),
         )
     from ddarts.searching.loop import search_architecture
+    from ddarts.searching.start import BASELINE_FILE
 
+    if baseline is not None:
+        baseline.save(run.path / BASELINE_FILE)
     if "search" not in run.stages:
         run.write_settings("search", settings)
     try:
-        outcome = search_architecture(settings, replace(images, test=None), run, quiet=quiet)
+        outcome = search_architecture(settings, replace(images, test=None), run, baseline=baseline, quiet=quiet)
     except GenotypeError as error:  # the gates are there, but the rule finds nothing in one of them
         epochs = run.metrics("search", "epoch")
         run.update_summary(search_s=epochs[-1].get("elapsed_s") if epochs else None)

@@ -18,7 +18,7 @@ def _space(operations: tuple[str, ...] = DARTS_OPERATIONS, nodes: int = 3, conca
 
 
 def _cell(space: SearchSpace, *, reduction: bool = False, halve_0: bool = False) -> MixedCell:
-    return MixedCell(space, 6, 8, 4, reduction=reduction, halve_0=halve_0).double()
+    return MixedCell(space, 6, 8, 4, concat=space.concat_of(0), reduction=reduction, halve_0=halve_0).double()
 
 
 def _inputs(halve_0: bool = False) -> tuple[Tensor, Tensor]:

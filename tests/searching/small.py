@@ -12,6 +12,7 @@ from ddarts.config import SearchSettings
 from ddarts.data import ImageData, Images
 from ddarts.runs import RunFolder
 from ddarts.searching.loop import SearchOutcome, search_architecture
+from ddarts.searching.start import baseline_of
 
 EPOCHS, STEPS = 3, 5
 
@@ -36,8 +37,9 @@ def settings(**changes: Any) -> SearchSettings:
 
 def search(path: Path, data: ImageData, **changes: Any) -> SearchOutcome:
     """Search in a new run, or go on in the one that is there."""
+    wanted = settings(**changes)
     with RunFolder(path) if path.exists() else RunFolder.create(path) as run:
-        return search_architecture(settings(**changes), data, run, quiet=True)
+        return search_architecture(wanted, data, run, baseline=baseline_of(wanted), quiet=True)
 
 
 def gates_of(path: Path) -> bytes:

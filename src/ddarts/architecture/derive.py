@@ -81,10 +81,11 @@ def parameter_free_share(gates: Gates, method: str = "threshold_sparse", thresho
     collapse before gates have parted.
     """
     shares = []
-    for cell_gates in gates.values:
+    space = gates.space
+    for searched, cell_gates in enumerate(gates.values):
         edges = choose_edges(cell_gates, gates.operations, gates.nodes, method, threshold)
         try:
-            edges = CellGenotype(edges, gates.concat).pruned().edges
+            edges = CellGenotype(edges, space.concat_of(searched)).pruned().edges
         except GenotypeError:
             edges = ()
         free = sum(edge.operation in PARAMETER_FREE for edge in edges)
@@ -190,10 +191,11 @@ def _one_edge(
 
 
 def _cell_at(gates: Gates, position: int, method: str, threshold: float) -> CellGenotype:
-    cell_gates = gates.values[gates.sequence[position]]
+    searched = gates.sequence[position]
+    cell_gates = gates.values[searched]
     edges = choose_edges(cell_gates, gates.operations, gates.nodes, method, threshold)
     try:
-        return CellGenotype(edges, gates.concat, position in gates.reductions).pruned()
+        return CellGenotype(edges, gates.space.concat_of(searched), position in gates.reductions).pruned()
     except GenotypeError:
         largest = max(max(row) for row in cell_gates)
         reason = (

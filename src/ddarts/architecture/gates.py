@@ -29,7 +29,7 @@ class Gates:
     Attributes:
         operations: the operations that the columns stand for.
         nodes: intermediate nodes of a cell.
-        concat: states that a cell's output concatenates.
+        concat: states that a cell's output concatenates, one tuple for all searched cells or one for each.
         sequence: for each cell of the network, the index of the searched cell whose gates it uses.
         reductions: positions of the reduction cells in the network.
         values: [searched cell][edge][operation], each 0 to 1, edges in the order of `spaces.cell_edges`.
@@ -40,7 +40,7 @@ class Gates:
 
     operations: tuple[str, ...]
     nodes: int
-    concat: tuple[int, ...]
+    concat: tuple[int, ...] | tuple[tuple[int, ...], ...]
     sequence: tuple[int, ...]
     reductions: tuple[int, ...]
     values: tuple[CellGates, ...]
@@ -79,7 +79,7 @@ class Gates:
             "version": VERSION,
             "operations": list(self.operations),
             "nodes": self.nodes,
-            "concat": list(self.concat),
+            "concat": [list(c) if isinstance(c, tuple) else c for c in self.concat],
             "sequence": list(self.sequence),
             "reductions": list(self.reductions),
             "gates": [[list(row) for row in cell] for cell in self.values],
@@ -101,7 +101,7 @@ class Gates:
             return cls(
                 operations=tuple(checks.text(name, f"operations[{i}]") for i, name in enumerate(operations)),
                 nodes=checks.integer(data["nodes"], "nodes"),
-                concat=checks.integers(data["concat"], "concat"),
+                concat=_concat_from(data["concat"]),
                 sequence=checks.integers(data["sequence"], "sequence"),
                 reductions=checks.integers(data["reductions"], "reductions"),
                 values=tuple(_cell_from(cell, f"gates[{c}]") for c, cell in enumerate(cells)),
@@ -151,6 +151,13 @@ def _cell_from(data: Any, where: str) -> CellGates:
         tuple(_gate(gate, f"{where}[{e}][{o}]") for o, gate in enumerate(checks.listing(row, f"{where}[{e}]")))
         for e, row in enumerate(rows)
     )
+
+
+def _concat_from(data: Any) -> tuple[int, ...] | tuple[tuple[int, ...], ...]:
+    items = checks.listing(data, "concat")
+    if items and all(isinstance(item, list) for item in items):
+        return tuple(checks.integers(item, f"concat[{i}]") for i, item in enumerate(items))
+    return checks.integers(items, "concat")
 
 
 def _gate(value: Any, where: str) -> float:

@@ -122,6 +122,17 @@ class Genotype:
         """The distinct operations in use, sorted by name."""
         return tuple(sorted({e.operation for cell in self.cells for e in cell.edges}))
 
+    def canonical(self) -> Genotype:
+        """Return the same architecture in the one form that can be compared: pruned, edges in order, without a name.
+
+        Edges are sorted by target, source and operation. Equal canonical forms mean the same network.
+        """
+        cells = []
+        for cell in (c.pruned() for c in self.cells):
+            edges = sorted(cell.edges, key=lambda e: (e.target, e.source, e.operation))
+            cells.append(CellGenotype(tuple(edges), cell.concat, cell.reduction))
+        return Genotype(tuple(cells))
+
     # -- JSON ------------------------------------------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:

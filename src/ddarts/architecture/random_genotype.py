@@ -30,7 +30,7 @@ def random_genotype(space: SearchSpace, *, seed: int, edges_per_node: int = 2) -
                 edges.append(Edge(draw.choice(space.operations), source, target))
         draws.append(tuple(edges))
     cells = tuple(
-        CellGenotype(draws[searched], space.concat, position in space.reductions)
+        CellGenotype(draws[searched], space.concat_of(searched), position in space.reductions)
         for position, searched in enumerate(space.sequence)
     )
     return Genotype(cells, f"random {seed}")

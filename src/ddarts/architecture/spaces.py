@@ -75,7 +75,8 @@ class SearchSpace:
     Attributes:
         operations: candidate operations of every edge, in the order of the columns of alpha.
         nodes: intermediate nodes of a cell, 1 to 8.
-        concat: states that a cell's output concatenates, each in 2 .. nodes + 1.
+        concat: states that a cell's output concatenates, each in 2 .. nodes + 1; one tuple for all cells, or one for
+            each searched cell.
         sequence: for each cell of the network, the index of the alpha that it uses. (0, 1, 2, ...) gives every
             cell its own; equal entries share gates, not weights (DARTOpti).
         reductions: positions of the cells that halve the resolution and double the channels.
@@ -83,7 +84,7 @@ class SearchSpace:
 
     operations: tuple[str, ...]
     nodes: int
-    concat: tuple[int, ...]
+    concat: tuple[int, ...] | tuple[tuple[int, ...], ...]
     sequence: tuple[int, ...]
     reductions: tuple[int, ...]
 
@@ -94,15 +95,18 @@ class SearchSpace:
             check_operation(name, "operations")
         if not 1 <= self.nodes <= 8:
             raise SettingsError(f"nodes = {self.nodes} is out of range; choose 1 to 8 nodes a cell")
-        states = range(INPUT_STATES, self.nodes + INPUT_STATES)
-        if not self.concat or any(s not in states for s in self.concat) or len(set(self.concat)) != len(self.concat):
-            raise SettingsError(
-                f"concat {shown(list(self.concat))} must name distinct states from {states.start} to {states.stop - 1}"
-            )
         if not self.sequence:
             raise SettingsError("a network needs at least one cell; set cells to 1 or more")
         if min(self.sequence) < 0 or len(set(self.sequence)) != max(self.sequence) + 1:
             raise SettingsError(f"sequence {shown(list(self.sequence))} must use every index from 0 to its largest")
+        if len(self._concats) not in (1, self.searched_cells):
+            raise SettingsError(f"concat has {len(self._concats)} lists for {self.searched_cells} searched cells")
+        states = range(INPUT_STATES, self.nodes + INPUT_STATES)
+        for concat in self._concats:
+            if not concat or any(s not in states for s in concat) or len(set(concat)) != len(concat):
+                raise SettingsError(
+                    f"concat {shown(list(concat))} must name distinct states from {states.start} to {states.stop - 1}"
+                )
         if any(not 0 <= r < len(self.sequence) for r in self.reductions):
             raise SettingsError(
                 f"reductions {shown(list(self.reductions))} must lie between 0 and {len(self.sequence) - 1}, "
@@ -120,6 +124,15 @@ class SearchSpace:
     def searched_cells(self) -> int:
         """Number of distinct alphas (equal to `cells` unless cells share gates)."""
         return max(self.sequence) + 1
+
+    @property
+    def _concats(self) -> tuple[tuple[int, ...], ...]:
+        each = [c for c in self.concat if isinstance(c, tuple)]
+        return tuple(each) if each and len(each) == len(self.concat) else (self.concat,)  # type: ignore[return-value]
+
+    def concat_of(self, searched: int) -> tuple[int, ...]:
+        """Return the states that the output of a searched cell concatenates."""
+        return self._concats[searched if len(self._concats) > 1 else 0]
 
     @property
     def edges(self) -> tuple[tuple[int, int], ...]:

@@ -40,18 +40,27 @@ class MixedCell(nn.Module):
     """One cell of the supernet (paper, section 3.1).
 
     Args:
-        space: operations, nodes and concatenated states.
+        space: operations and nodes.
         channels_0, channels_1: widths of the two inputs.
         channels: C, width of the nodes.
+        concat: states that the output concatenates.
         reduction: edges from states 0 and 1 have stride 2.
         halve_0: state 0 has twice the resolution of state 1 (the cell before was a reduction).
     """
 
     def __init__(
-        self, space: SearchSpace, channels_0: int, channels_1: int, channels: int, *, reduction: bool, halve_0: bool
+        self,
+        space: SearchSpace,
+        channels_0: int,
+        channels_1: int,
+        channels: int,
+        *,
+        concat: tuple[int, ...],
+        reduction: bool,
+        halve_0: bool,
     ) -> None:
         super().__init__()
-        self.nodes, self.concat = space.nodes, space.concat
+        self.nodes, self.concat = space.nodes, concat
         self.preprocess_0 = Preprocess(channels_0, channels, halve=halve_0)
         self.preprocess_1 = Preprocess(channels_1, channels, halve=False)
         self.fans = nn.ModuleList()  # one for each state that has a later node

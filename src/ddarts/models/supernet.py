@@ -52,12 +52,15 @@ class Supernet(nn.Module):
         self.stem = build_stem(stem, in_channels, channels)
         widths, halved = list(self.stem.outputs), self.stem.halves
         self.cells = nn.ModuleList()
-        for position in range(space.cells):
+        for position, searched in enumerate(space.sequence):
+            concat = space.concat_of(searched)
             reduction = position in space.reductions
             channels *= 2 if reduction else 1
-            cell = MixedCell(space, widths[-2], widths[-1], channels, reduction=reduction, halve_0=halved)
+            cell = MixedCell(
+                space, widths[-2], widths[-1], channels, concat=concat, reduction=reduction, halve_0=halved
+            )
             self.cells.append(cell)
-            widths.append(len(space.concat) * channels)
+            widths.append(len(concat) * channels)
             halved = reduction
         self.classifier = nn.Linear(widths[-1], classes)
         shape = (len(space.edges), len(space.operations))
@@ -68,6 +71,12 @@ class Supernet(nn.Module):
     def architecture_parameters(self) -> list[nn.Parameter]:
         """The alphas, one [edges, operations] for each searched cell."""
         return list(self.alphas)
+
+    def set_alphas(self, values: Sequence[Sequence[Sequence[float]]]) -> None:
+        """Set the alphas to [searched cell][edge][operation]."""
+        with torch.no_grad():
+            for alpha, value in zip(self.alphas, values, strict=True):
+                alpha.copy_(torch.tensor(value))
 
     def weight_parameters(self) -> list[nn.Parameter]:
         """Every parameter that is not an alpha."""

@@ -17,25 +17,24 @@ from lightning_fabric import Fabric
 from ddarts.architecture.derive import derive_genotype
 from ddarts.architecture.gates import Gates
 from ddarts.architecture.genotype import Genotype, printable_name
-from ddarts.architecture.spaces import build_space
 from ddarts.config import SearchSettings
 from ddarts.data import Augment, Batches, ImageData, halves, split
 from ddarts.engine import launch
 from ddarts.errors import RunError, Stopped
 from ddarts.interrupt import StopRequest
-from ddarts.models.resolution import check_resolution, choose_stem
-from ddarts.models.supernet import Supernet
 from ddarts.progress import Progress
 from ddarts.runs import RunFolder
 from ddarts.searching.alpha_step import alpha_gradients
 from ddarts.searching.losses import cross_entropy, zero_one_weight
+from ddarts.searching.start import build_supernet, pretrain_epochs
 from ddarts.searching.state import SearchState
+from ddarts.searching.steady import DistanceWatch
 from ddarts.searching.watch import check_health
-from ddarts.seeds import seed_everything
 from ddarts.training.divergence import divergence
 from ddarts.training.schedule import cosine
 
 _STAGE = "search"
+_PRETRAINING = "pretrain"  # stage of the metrics of epochs in which weights are trained alone
 
 #: Steps between two lines of losses in the metrics.
 _LOG_STEPS = 20
@@ -61,9 +60,17 @@ class SearchOutcome:
 
 
 def search_architecture(
-    settings: SearchSettings, images: ImageData, run: RunFolder, *, quiet: bool = False
+    settings: SearchSettings,
+    images: ImageData,
+    run: RunFolder,
+    *,
+    baseline: Genotype | None = None,
+    quiet: bool = False,
 ) -> SearchOutcome:
     """Search an architecture for the images, or go on from the run's checkpoint if it has one.
+
+    With a baseline the alphas start there, the weights are trained alone first, and the distance to the baseline is
+    watched; the search itself is the same (DARTOpti; paper, section 5).
 
     Writes gates.json, genotype.json, metrics and checkpoints into the run. A resumed search ends with the very gates of
     an uninterrupted one (same machine, same settings). Test images are not looked at.
@@ -76,17 +83,25 @@ def search_architecture(
         RunError: the run cannot be written, or its checkpoint is of another search.
     """
     fabric = launch(settings)
-    return _Search(settings, images, run, fabric).run_to_the_end(quiet)
+    return _Search(settings, images, run, fabric, baseline).run_to_the_end(quiet)
 
 
 class _Search:
     """One search: what does not change while it runs, and its state."""
 
-    def __init__(self, settings: SearchSettings, images: ImageData, run: RunFolder, fabric: Fabric) -> None:
+    def __init__(
+        self,
+        settings: SearchSettings,
+        images: ImageData,
+        run: RunFolder,
+        fabric: Fabric,
+        baseline: Genotype | None = None,
+    ) -> None:
         self.settings, self.run, self.fabric = settings, run, fabric
-        space = build_space(settings.space, cells=settings.cells, nodes=settings.nodes, reductions=settings.reductions)
-        stem = choose_stem("auto", images.height, images.width)
-        check_resolution(images.height, images.width, len(space.reductions), stem)
+        net = build_supernet(settings, images, baseline)
+        self.pretraining = pretrain_epochs(settings)
+        self.last_epoch = self.pretraining + settings.epochs
+        self.watch = None if baseline is None else DistanceWatch.of(settings, baseline, settings.threshold)
 
         train = split(images, validation=settings.validation, seed=settings.seed).train
         weight_half, alpha_half = halves(train, seed=settings.seed)
@@ -102,14 +117,6 @@ class _Search:
         self.steps = min(self.weight_batches.per_epoch, settings.steps_per_epoch or self.weight_batches.per_epoch)
         self.about = {"images": len(train), "steps_per_epoch": self.steps, "classes": len(images.classes)}
 
-        seed_everything(settings.seed, _STAGE, "weights")
-        net = Supernet(
-            space,
-            channels=settings.channels,
-            in_channels=images.channels,
-            classes=len(images.classes),
-            stem=stem,
-        )
         net.to(fabric.device).to(memory_format=torch.channels_last)
         self.state = SearchState(net, settings, fabric)
         self.module, self.weight_optimizer = fabric.setup(net, self.state.weight_optimizer)
@@ -122,17 +129,18 @@ class _Search:
         if checkpoint is not None:
             self.state.load_state_dict(checkpoint, str(self.run.path), **self.about)
             self.check_position()
-            self.run.rewind(_STAGE, self.steps_done, self.state.epoch)
+            self.run.rewind(_PRETRAINING, self.steps_done, self.state.epoch)
+            self.run.rewind(_STAGE, self.steps_done, self.state.epoch - self.pretraining)
         state, settings = self.state, self.settings
         self.started = time.perf_counter() - state.elapsed_s
-        with StopRequest() as stop, Progress(_STAGE, settings.epochs * self.steps, quiet=quiet) as progress:
-            while state.epoch <= settings.epochs and state.stopped is None:
+        with StopRequest() as stop, Progress(_STAGE, self.last_epoch * self.steps, quiet=quiet) as progress:
+            while state.epoch <= self.last_epoch and state.stopped is None:
                 self.search_epoch(stop, progress)
                 self.end_epoch(progress)
         if state.stopped is not None and state.best is not None:
             best_epoch, _, gates = state.best
         else:
-            best_epoch, gates = state.epoch - 1, state.gates()
+            best_epoch, gates = self.search_epoch_number - 1, state.gates()
         gates.save(self.run.path / "gates.json")
         name = printable_name(f"{self.run.path.name}-{settings.method}")
         genotype = derive_genotype(gates, settings.method, settings.threshold, name)
@@ -140,25 +148,23 @@ class _Search:
         return SearchOutcome(gates, genotype, best_epoch, state.elapsed_s, state.stopped)
 
     def search_epoch(self, stop: StopRequest, progress: Progress) -> None:
-        """Do the steps of the epoch that are left, with a checkpoint now and then."""
+        """Do the steps of the epoch that are left, with a checkpoint now and then.
+
+        In an epoch of pre-training the alphas stay where they are.
+        """
         state, settings = self.state, self.settings
+        searching = state.epoch > self.pretraining
         read_every = _reads_every(self.fabric.device)
         self.module.train()
         while state.step < self.steps:
-            terms = self.alpha_step()
+            terms = self.alpha_step() if searching else None
             self.weight_step()
             state.step += 1
             done = self.steps_done
             if done % read_every == 0 or state.step == self.steps:
                 self.read_losses()
-                progress.update(
-                    done,
-                    epoch=f"{state.epoch}/{settings.epochs}",
-                    loss=state.on_weights.loss,
-                    alpha_loss=state.on_alphas.loss,
-                    accuracy=state.on_alphas.accuracy,
-                )
-            if done % _LOG_STEPS == 0:
+                self.show(progress)
+            if terms is not None and done % _LOG_STEPS == 0:
                 self.log_step(terms)
             if stop.requested:
                 self.save_checkpoint()
@@ -173,7 +179,7 @@ class _Search:
     def alpha_step(self) -> dict[str, Any]:
         """Move the alphas on a batch of the alpha half; return the loss's terms, unread."""
         state, settings = self.state, self.settings
-        step = self.steps_done
+        step = self.search_step
         share = step / (settings.epochs * self.steps)
         weight = zero_one_weight(settings.zero_one_weight, settings.zero_one_schedule, settings.zero_one_warmup, share)
         x, y = self.alpha_batches.batch(*divmod(step, self.alpha_batches.per_epoch))
@@ -220,28 +226,50 @@ class _Search:
         state.on_weights.add(loss, (logits.detach().argmax(1) == y).sum(), len(y))
 
     def set_rate(self, optimizer: Any, start: float, end: float) -> None:
-        """Set the learning rate of this step."""
+        """Set the learning rate of this step; pre-training keeps the first."""
         for group in optimizer.param_groups:
-            group["lr"] = cosine(start, end, self.steps_done, self.settings.epochs * self.steps)
+            group["lr"] = cosine(start, end, max(self.search_step, 0), self.settings.epochs * self.steps)
 
     # -- between steps ---------------------------------------------------------------------------------------------
 
     def end_epoch(self, progress: Progress) -> None:
-        """Log, watch for a collapse, and checkpoint the start of the next epoch.
+        """Log, judge the gates, and checkpoint the start of the next epoch."""
+        state = self.state
+        self.check_finite()
+        if state.epoch > self.pretraining:
+            self.judge_epoch(progress)
+        else:
+            self.run.log(
+                _PRETRAINING,
+                "epoch",
+                epoch=state.epoch,
+                step=self.steps_done,
+                train_loss=state.on_weights.loss,
+                train_accuracy=state.on_weights.accuracy,
+                elapsed_s=time.perf_counter() - self.started,
+            )
+        state.epoch, state.step = state.epoch + 1, 0
+        state.on_alphas, state.on_weights = type(state.on_alphas)(), type(state.on_weights)()
+        state.contributions.new_epoch()
+        self.save_checkpoint()
+
+    def judge_epoch(self, progress: Progress) -> None:
+        """Log an epoch of the search; stop if a cell has collapsed or the distance to the baseline is steady.
 
         A search stops early only if it has gates to fall back on: of an epoch from which a genotype can be derived.
         """
         state, settings = self.state, self.settings
-        finished, done = state.epoch, self.steps_done
-        self.check_finite()
+        finished = self.search_epoch_number
         gates = state.gates()
         health = check_health(gates, settings.method, settings.threshold, last=finished == settings.epochs)
         accuracy = state.on_alphas.accuracy
+        if self.watch is not None:
+            state.distances.append(self.watch.measure(gates))
         self.run.log(
             _STAGE,
             "epoch",
             epoch=finished,
-            step=done,
+            step=self.steps_done,
             search_loss=state.on_alphas.loss,
             search_accuracy=accuracy,
             train_loss=state.on_weights.loss,
@@ -251,6 +279,7 @@ class _Search:
             ablation=state.contributions.epoch_losses(state.on_alphas.loss, settings.ablation_floor),
             parameter_free=health.parameter_free,
             margin=health.margin,
+            **({} if self.watch is None else {"distance": state.distances[-1]}),
             elapsed_s=time.perf_counter() - self.started,
         )
         if not health.collapsed:
@@ -264,19 +293,44 @@ class _Search:
                 f"the gates of epoch {state.best[0]} are kept (stop_on_collapse)"
             )
             progress.note(state.stopped)
-        state.epoch, state.step = finished + 1, 0
-        state.on_alphas, state.on_weights = type(state.on_alphas)(), type(state.on_weights)()
-        state.contributions.new_epoch()
-        self.save_checkpoint()
+        watch = self.watch if settings.stop_on_distance and finished < settings.epochs else None
+        if watch is not None and state.stopped is None and health.complete and watch.steady(state.distances):
+            state.best = (finished, accuracy, gates)
+            state.stopped = (
+                f"epoch {finished}: the distance to the baseline, {state.distances[-1]:.4f}, has changed by at most "
+                f"{settings.distance_tolerance:g} over {settings.distance_epochs} epochs in a row (stop_on_distance)"
+            )
+            progress.note(state.stopped)
+
+    def show(self, progress: Progress) -> None:
+        """Show where the search is."""
+        state = self.state
+        if state.epoch > self.pretraining:
+            where = f"{self.search_epoch_number}/{self.settings.epochs}"
+            more = {"alpha_loss": state.on_alphas.loss, "accuracy": state.on_alphas.accuracy}
+        else:
+            where = f"weights alone {state.epoch}/{self.pretraining}"
+            more = {"accuracy": state.on_weights.accuracy}
+        progress.update(self.steps_done, epoch=where, loss=state.on_weights.loss, **more)
 
     @property
     def steps_done(self) -> int:
-        """Steps done since the start of the search."""
+        """Steps done since the start, those of the pre-training included."""
         return (self.state.epoch - 1) * self.steps + self.state.step
+
+    @property
+    def search_step(self) -> int:
+        """Steps done since the start of the search proper; negative during the pre-training."""
+        return self.steps_done - self.pretraining * self.steps
+
+    @property
+    def search_epoch_number(self) -> int:
+        """The epoch of the search proper that is under way, from 1."""
+        return self.state.epoch - self.pretraining
 
     def check_position(self) -> None:
         """Raise `RunError` unless the state lies within the search."""
-        epoch, step, epochs = self.state.epoch, self.state.step, self.settings.epochs
+        epoch, step, epochs = self.state.epoch, self.state.step, self.last_epoch
         if not (1 <= epoch <= epochs + 1 and 0 <= step <= self.steps):
             raise RunError(
                 f"{self.run.path}: the checkpoint is at epoch {epoch}, step {step}, which {epochs} epochs "
@@ -289,7 +343,7 @@ class _Search:
         self.run.log(
             _STAGE,
             "step",
-            epoch=state.epoch,
+            epoch=self.search_epoch_number,
             step=self.steps_done,
             **{name: float(value) for name, value in terms.items()},
             train_loss=state.on_weights.last_loss,

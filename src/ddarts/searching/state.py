@@ -27,11 +27,12 @@ class SearchState:
         net: the supernet with its alphas.
         alpha_optimizer: Adam over the alphas.
         weight_optimizer: SGD over the weights.
-        epoch: the epoch that is under way, from 1; epochs + 1 at the end.
+        epoch: the epoch that is under way, from 1, epochs of pre-training first; one more than all at the end.
         step: steps of this epoch that are done.
         on_alphas: loss and accuracy on the alpha half in this epoch so far.
         on_weights: loss and accuracy on the weight half in this epoch so far.
         contributions: marginal contributions.
+        distances: distance to the baseline after each epoch of the search (None where a cell would be empty).
         best: (epoch, accuracy on the alpha half, gates) of the best epoch that had not collapsed and
             from which a genotype could be derived, or None.
         stopped: why the search ended before its last epoch, or None.
@@ -55,6 +56,7 @@ class SearchState:
         self.on_alphas = Meter()
         self.on_weights = Meter()
         self.contributions = Contributions(net.space.searched_cells, fabric.device)
+        self.distances: list[float | None] = []
         self.best: tuple[int, float, Gates] | None = None
         self.stopped: str | None = None
         self.elapsed_s = 0.0
@@ -78,6 +80,7 @@ class SearchState:
             "on_alphas": self.on_alphas.state_dict(),
             "on_weights": self.on_weights.state_dict(),
             "contributions": self.contributions.state_dict(),
+            "distances": list(self.distances),
             "best": best,
             "stopped": self.stopped,
             "elapsed_s": self.elapsed_s,
@@ -111,6 +114,7 @@ class SearchState:
             self.on_alphas.load_state_dict(state["on_alphas"])
             self.on_weights.load_state_dict(state["on_weights"])
             self.contributions.load_state_dict(state["contributions"])
+            self.distances = [None if d is None else float(d) for d in state["distances"]]
             best = state["best"]
             self.best = None if best is None else (int(best[0]), float(best[1]), Gates.from_dict(best[2], where))
             self.stopped = None if state["stopped"] is None else str(state["stopped"])
