@@ -14,6 +14,7 @@ from ddarts.models.auxiliary import AuxiliaryHead
 from ddarts.models.features import FeatureInfo, choose_levels, find_levels
 from ddarts.models.liveness import live_edges, live_inputs, live_states
 from ddarts.models.operations import FactorizedReduce, Rectified, ReLUConvBN, build_operation
+from ddarts.models.pretrained import Pretrained
 from ddarts.models.recompute import recomputed
 from ddarts.models.stems import ImageNetStem, build_stem
 
@@ -93,7 +94,7 @@ class Cell(nn.Module):
         return torch.cat([states[s] for s in self._concat], dim=1)
 
 
-class Network(nn.Module):
+class Network(Pretrained, nn.Module):
     """The discrete network of a genotype: stem, cells, global average pooling, linear classifier.
 
     Names of parameters (a public format): ``stem.*``, ``cells.<cell>.preprocess0.*``, ``cells.<cell>.preprocess1.*``,

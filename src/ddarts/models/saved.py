@@ -16,21 +16,17 @@ from torch import Tensor
 
 from ddarts.architecture import checks
 from ddarts.architecture.genotype import Genotype
-from ddarts.errors import DDartsError, GenotypeError, nearest
+from ddarts.errors import GenotypeError, nearest
 from ddarts.files import write_bytes, write_text
 from ddarts.models.network import Network
+from ddarts.models.preprocessing import MAX_CHANNELS, ModelError, Preprocessing
+from ddarts.models.pretrained import CONFIG_NAME, WEIGHTS_NAME
 from ddarts.models.resolution import STEM_HALVINGS
 
 FORMAT = "ddarts-model"
 VERSION = 1
-CONFIG_NAME = "config.json"
-WEIGHTS_NAME = "model.safetensors"
-_MAX_CHANNELS = 2**16
-_MAX_SIDE = 2**16
 
-
-class ModelError(DDartsError):
-    """A model folder is missing, broken, or holds weights that do not fit its own description."""
+__all__ = ["ModelConfig", "ModelError", "SavedModel", "load_model", "save_model"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +51,11 @@ class ModelConfig:
     resolution: tuple[int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """The part of the description that images and logits need, and weights do not."""
+        return Preprocessing(self.in_channels, self.resolution, self.mean, self.std, self.classes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +148,7 @@ def load_model(folder: str | os.PathLike[str], *, device: torch.device | str = "
     network.load_state_dict(state, assign=True)
     for parameter in network.parameters():
         parameter.requires_grad_(True)
+    network.config, network.folder = config, folder
     return SavedModel(network.eval(), config)
 
 
@@ -159,18 +161,12 @@ def _read_config(folder: Path) -> tuple[ModelConfig, Genotype]:
     checks.header(data, where, what="model", form=FORMAT, version=VERSION)
     fields = tuple(ModelConfig.__dataclass_fields__)
     checks.mapping(data, where, required=("format", "version", "genotype", *fields))
+    prepared = Preprocessing.from_fields(data, where)
     config = ModelConfig(
         channels=checks.integer(data["channels"], f"{where}: channels"),
-        in_channels=checks.integer(data["in_channels"], f"{where}: in_channels"),
-        classes=tuple(
-            checks.text(c, f"{where}: classes[{i}]")
-            for i, c in enumerate(checks.listing(data["classes"], f"{where}: classes"))
-        ),
         stem=checks.text(data["stem"], f"{where}: stem"),
         auxiliary=_boolean(data["auxiliary"], f"{where}: auxiliary"),
-        resolution=_pair(checks.integers(data["resolution"], f"{where}: resolution"), f"{where}: resolution"),
-        mean=_numbers(data["mean"], f"{where}: mean"),
-        std=_numbers(data["std"], f"{where}: std"),
+        **{name: getattr(prepared, name) for name in Preprocessing.__dataclass_fields__},
     )
     _check(config, where)
     return config, Genotype.from_dict(data["genotype"], f"{where}: genotype")
@@ -178,25 +174,13 @@ def _read_config(folder: Path) -> tuple[ModelConfig, Genotype]:
 
 def _check(config: ModelConfig, where: str) -> None:
     """Raise `ModelError` unless every field is in its range and the lengths agree."""
-    for name in ("channels", "in_channels"):
-        value = getattr(config, name)
-        if not 1 <= value <= _MAX_CHANNELS:
-            raise ModelError(f"{where}: {name} = {checks.shown(value)} is out of range, expected 1 to {_MAX_CHANNELS}")
-    if not config.classes:
-        raise ModelError(f"{where}: classes is empty; a network needs at least one")
-    if len(set(config.classes)) != len(config.classes):
-        twice = next(c for c in config.classes if config.classes.count(c) > 1)
-        raise ModelError(f"{where}: the class {checks.shown(twice)} stands twice")
+    if not 1 <= config.channels <= MAX_CHANNELS:
+        raise ModelError(
+            f"{where}: channels = {checks.shown(config.channels)} is out of range, expected 1 to {MAX_CHANNELS}"
+        )
     if config.stem not in STEM_HALVINGS:
         raise ModelError(f"{where}: unknown stem {checks.shown(config.stem)}{nearest(config.stem[:60], STEM_HALVINGS)}")
-    if any(not 1 <= side <= _MAX_SIDE for side in config.resolution):
-        raise ModelError(f"{where}: resolution {checks.shown(list(config.resolution))} must be 1 to {_MAX_SIDE} pixels")
-    for name in ("mean", "std"):
-        values = getattr(config, name)
-        if len(values) != config.in_channels:
-            raise ModelError(f"{where}: {name} has {len(values)} values for {config.in_channels} image channels")
-    if any(value <= 0 for value in config.std):
-        raise ModelError(f"{where}: std {checks.shown(list(config.std))} must be above 0")
+    config.preprocessing.check(where)
 
 
 def _read_weights(path: Path, expected: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
@@ -236,17 +220,3 @@ def _boolean(value: Any, where: str) -> bool:
     if not isinstance(value, bool):
         raise ModelError(f"{where}: {checks.shown(value)} must be true or false")
     return value
-
-
-def _pair(values: tuple[int, ...], where: str) -> tuple[int, int]:
-    if len(values) != 2:
-        raise ModelError(f"{where}: expected [height, width], found {len(values)} numbers")
-    return values[0], values[1]
-
-
-def _numbers(data: Any, where: str) -> tuple[float, ...]:
-    values = checks.listing(data, where)
-    for i, value in enumerate(values):
-        if type(value) not in (int, float) or not abs(value) <= 1e6:  # NaN compares false
-            raise ModelError(f"{where}[{i}]: {checks.shown(value)} must be a number")
-    return tuple(float(value) for value in values)
