@@ -15,8 +15,10 @@ _HOME = {
     "train": "ddarts.stages",
     "test": "ddarts.stages",
     "predict": "ddarts.stages",
-    "show": "ddarts.stages",
-    "report": "ddarts.stages",
+    "compare": "ddarts.commands.compare",
+    "show": "ddarts.commands.show",
+    "report": "ddarts.commands.report",
+    "distance": "ddarts.commands.distance",
     "CellGenotype": "ddarts.architecture.genotype",
     "Edge": "ddarts.architecture.genotype",
     "Gates": "ddarts.architecture.gates",
@@ -43,9 +45,11 @@ __all__ = [
     "SearchSpace",
     "__version__",
     "build_space",
+    "compare",
     "deepen",
     "derive",
     "derive_genotype",
+    "distance",
     "load_data",
     "load_model",
     "predict",
@@ -63,12 +67,16 @@ if TYPE_CHECKING:
     from ddarts.architecture.gates import Gates
     from ddarts.architecture.genotype import CellGenotype, Edge, Genotype
     from ddarts.architecture.spaces import SearchSpace, build_space
+    from ddarts.commands.compare import compare
+    from ddarts.commands.distance import distance
+    from ddarts.commands.report import report
+    from ddarts.commands.show import show
     from ddarts.data import load_data
     from ddarts.errors import DDartsError
     from ddarts.models.network import Network
     from ddarts.models.saved import load_model
     from ddarts.runs import RunFolder
-    from ddarts.stages import derive, predict, report, run, search, show, test, train
+    from ddarts.stages import derive, predict, run, search, test, train
 
     __version__: str
 

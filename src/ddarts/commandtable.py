@@ -82,16 +82,50 @@ COMMANDS = {
         "list the cells of a genotype, or draw them",
         None,
         (
-            (("genotype",), {"metavar": "GENOTYPE|RUN", "help": "a genotype file, or a run that has one"}),
-            (("--out",), {"metavar": "FILE.svg", "help": "draw into this file"}),
+            (("genotype",), {"metavar": "GENOTYPE|RUN", "help": "a genotype file, a run that has one, or a name"}),
+            (("--out",), {"metavar": "FILE", "help": "draw into this file: .svg, .png, .pdf or .html"}),
             (("--cell",), {"metavar": "K", "help": "only this cell, counted from 0"}),
+            (("--network",), {"action": "store_true", "help": "the chain of cells instead of what is in them"}),
         ),
         positional="genotype",
+        home="ddarts.commands.show",
+    ),
+    "distance": Command(
+        "tell how far architectures are from each other",
+        None,
+        (
+            (
+                ("architectures",),
+                {"metavar": "ARCHITECTURE", "nargs": "+", "help": "two or more genotype files, runs or names"},
+            ),
+            (("--weights",), {"metavar": "FILE", "help": "weights of the operations, from ddarts measure-operations"}),
+            (
+                ("--unequal",),
+                {"metavar": "NAME", "help": "unequal lengths: over the shorter (default), or penalty: 1 an extra cell"},
+            ),
+            (("--out",), {"metavar": "FILE", "help": "draw a heat map into this file (.svg, .png or .pdf)"}),
+        ),
+        positional="architectures",
+        home="ddarts.commands.distance",
+    ),
+    "compare": Command(
+        "train architectures the same way and tell whether one is better",
+        "compare",
+        (
+            (
+                ("architectures",),
+                {"metavar": "ARCHITECTURE", "nargs": "*", "help": "files, runs or names; the first is the rule"},
+            ),
+            *_RUN_OPTIONS,
+        ),
+        positional="architectures",
+        home="ddarts.commands.compare",
     ),
     "report": Command(
         "write the report of a run",
         None,
         ((("run",), {"metavar": "RUN", "help": "a run"}),),
         positional="run",
+        home="ddarts.commands.report",
     ),
 }

@@ -17,7 +17,7 @@ two spaces, so architectures of different spaces compare as they are, and all di
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Sequence, Set
 from itertools import zip_longest
 from typing import Literal
 
@@ -109,5 +109,9 @@ def architecture_distance(
     Raises:
         SettingsError: `unequal` is neither.
     """
-    distances = cell_distances(a, b, weights, unequal)
+    return mean_distance(cell_distances(a, b, weights, unequal))
+
+
+def mean_distance(distances: Sequence[float]) -> float:
+    """Return the distance of two architectures from the distances of their cells, of which there is at least one."""
     return math.fsum(distances) / len(distances)

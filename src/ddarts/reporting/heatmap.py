@@ -1,0 +1,108 @@
+"""Heat maps: a square table of numbers from 0 to 1 as a picture in a file."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ddarts.errors import SettingsError, nearest
+from ddarts.files import write_bytes
+
+#: Kinds of pictures, by the ending of the file's name.
+PICTURES = ("svg", "png", "pdf")
+
+_CELL_INCHES = 0.62
+_MOST_WITH_NUMBERS = 60  # a side; beyond it the numbers would be too small to read
+_LABEL_CHARACTERS = 36
+
+
+def picture_kind(path: Path) -> str:
+    """Return the kind of picture that a file's name asks for: svg, png or pdf.
+
+    Raises:
+        SettingsError: another ending, or none.
+    """
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in PICTURES:
+        hint = nearest(kind, PICTURES) if kind else ""
+        raise SettingsError(
+            f"out = {str(path)!r}: pictures are svg, png or pdf, told by the end of the file's name{hint}"
+        )
+    return kind
+
+
+def write_heat_map(path: Path, names: Sequence[str], matrix: Sequence[Sequence[float]], *, title: str) -> None:
+    """Draw a matrix with a name for each row and column, and its numbers in the fields.
+
+    Args:
+        path: file to write, in one step; its ending tells the kind.
+        names: labels; long ones are cut in the middle.
+        matrix: [row][column], 0 to 1; colours run from 0 to the largest number. One hue from pale to
+            dark keeps its order in grey and for people who see fewer colours.
+        title: heading.
+
+    Raises:
+        SettingsError: the file's ending is none of `PICTURES`.
+        RunError: the file cannot be written.
+    """
+    import matplotlib
+    import numpy
+    from matplotlib.figure import Figure
+
+    kind = picture_kind(path)
+    style: Any = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "heat-map",
+        "font.family": "sans-serif",
+        "font.size": 9,
+        "text.parse_math": False,  # names come from strangers, and a dollar sign is just that
+    }
+    with matplotlib.rc_context(style), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r".*[Gg]lyph .*")  # a name in a script that the font lacks
+        side = len(names) * _CELL_INCHES
+        figure = Figure(figsize=(side + 3.2, side + 2.4))
+        axes = figure.add_subplot()
+        image = axes.imshow(matrix, cmap="Blues", vmin=0, vmax=max(map(max, matrix)) or 1)
+        labels = [_short(name) for name in names]
+        axes.set_xticks(range(len(names)), labels, rotation=40, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(names)), labels)
+        axes.set_title(title, fontsize=11, loc="left")
+        axes.tick_params(length=0)
+        axes.spines[:].set(color="#c8ccd4", linewidth=0.6)
+        axes.set_xticks([i + 0.5 for i in range(len(names) - 1)], minor=True)
+        axes.set_yticks([i + 0.5 for i in range(len(names) - 1)], minor=True)
+        axes.grid(which="minor", color="#c8ccd4", linewidth=0.6)
+        axes.tick_params(which="minor", length=0)
+        if len(names) <= _MOST_WITH_NUMBERS:
+            shades = image.to_rgba(numpy.asarray(matrix))
+            for i, row in enumerate(matrix):
+                for j, value in enumerate(row):
+                    colour = "white" if _luminance(*shades[i, j, :3]) < 0.18 else "black"  # the better contrast
+                    axes.text(j, i, f"{value:.3f}", ha="center", va="center", color=colour, fontsize=8)
+        bar = figure.colorbar(image, ax=axes, shrink=min(1.0, 3.2 / side), aspect=16, pad=0.03)
+        bar.set_label("distance")
+        bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
+        stream = io.BytesIO()
+        none: Any = {
+            "svg": {"Date": None, "Creator": None},
+            "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+            "png": {"Software": None},
+        }
+        figure.savefig(stream, format=kind, dpi=150, bbox_inches="tight", facecolor="white", metadata=none[kind])
+    write_bytes(path, stream.getvalue())
+
+
+def _short(name: str) -> str:
+    if len(name) <= _LABEL_CHARACTERS:
+        return name
+    half = (_LABEL_CHARACTERS - 1) // 2
+    return f"{name[:half]}…{name[-half:]}"
+
+
+def _luminance(*colour: float) -> float:
+    """Return the relative luminance (WCAG 2) of red, green and blue from 0 to 1: 0 is black, 1 white."""
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
