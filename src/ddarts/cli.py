@@ -123,7 +123,7 @@ def _parse(name: str, command: Command, rest: list[str]) -> dict[str, Any] | Non
         usage=f"ddarts {name} {_positional(command)}[OPTION ...]",
         description=command.help,
         epilog="Settings come from the command line, else from --config, else from the preset, else as shown."
-        if command.stage in ("run", "search", "train")
+        if command.stage in ("run", "search", "train", "compare")
         else None,
         allow_abbrev=False,
         add_help=False,

@@ -176,6 +176,12 @@ class TrainSettings(DataOptions, EngineOptions, TrainOptions):
     """Everything that `ddarts.train` may be told besides the genotype."""
 
 
+class CompareSettings(TrainSettings):
+    """Everything that `ddarts.compare` may be told besides the architectures."""
+
+    seeds: int = Field(default=3, ge=1, le=100, description="trainings of each architecture, from seed on")
+
+
 class EvaluateSettings(DataOptions, EngineOptions):
     """Everything that `ddarts.test` may be told besides the model."""
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from ddarts.config import (
+    CompareSettings,
     DataOptions,
     DeriveOptions,
     EngineOptions,
@@ -50,6 +51,7 @@ STAGES = {
     "search": Stage(SearchSettings, ("search", "derive")),
     "derive": Stage(DeriveOptions, ("derive",)),
     "train": Stage(TrainSettings, ("train",)),
+    "compare": Stage(CompareSettings, ("train",)),
     "test": Stage(EvaluateSettings, ()),
 }
 

@@ -20,6 +20,9 @@ from ddarts.settinglayers import STAGES, Given, Key, drop_none, flatten, place_o
 #: Settings that may differ when a run goes on: they change where and how fast it computes, not what.
 FREE_ON_RESUME = frozenset({"device", "threads", "checkpoint_steps"})
 
+#: Stages that start from a preset if none is named.
+_WITH_PRESET = ("run", "search", "train", "compare")
+
 
 def default_preset(data: str) -> str:
     """Return the preset that is used when none is named: ``demo`` for the embedded digits, ``small`` otherwise."""
@@ -59,7 +62,7 @@ def load_settings(
     layer: dict[Key, Given] = {}
     if base is not None:
         layer |= flatten(base, stage, "", {})
-    if preset is not None or (base is None and stage in ("run", "search", "train")):
+    if preset is not None or (base is None and stage in _WITH_PRESET):
         layer |= preset_layer(preset or default_preset(_data_of(top_layer, file_layer)), stage)
     return build(stage, layer | file_layer | top_layer)
 

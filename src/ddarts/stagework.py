@@ -206,11 +206,11 @@ def draw_cells(
 
     shown = None
     if gates is not None and rule is not None:
-        shown = [proof.gates for proof in evidence(genotype, gates, rule.method, rule.threshold)] or None
+        shown = evidence(genotype, gates, rule.method, rule.threshold) or None
     write_drawings(genotype, run.path / "cells", shown)
 
 
-def test_stage(run: RunFolder, images: ImageData, settings: RunSettings) -> float | None:
+def test_stage(run: RunFolder, images: ImageData, settings: RunSettings | TrainSettings) -> float | None:
     """Test the run's model, once; return top-1 (0 to 1), or None if the data has no test images."""
     if images.test is None:
         return None
