@@ -172,7 +172,7 @@ def test_other_ends_have_their_own_line_and_status(capsys, monkeypatch, error, s
     def fail(source, **_):
         raise error
 
-    monkeypatch.setattr("ddarts.stages.report", fail)
+    monkeypatch.setattr("ddarts.commands.report.report", fail)
     assert main(["report", "r"]) == status
     captured = capsys.readouterr()
     assert captured.err.startswith(line)
@@ -254,7 +254,9 @@ def test_show_draws(capsys, tmp_path, genotype):
     assert "cell = 3 is out of range; the genotype has cells 0 to 2" in complaint(
         capsys, "show", "g.json", "--cell", "3"
     )
-    assert "drawings are SVG; name a file that ends in .svg" in complaint(capsys, "show", "g.json", "--out", "x.png")
+    assert "ends in .svg, .png, .pdf or .html; did you mean '.png'?" in complaint(
+        capsys, "show", "g.json", "--out", "x.pnj"
+    )
 
 
 def test_derive_writes_a_genotype_beside_the_gates_and_replaces_none_unasked(capsys, tmp_path):

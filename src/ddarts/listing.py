@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ddarts.architecture.genotype import Genotype
-from ddarts.reporting.drawing import state_name
+from ddarts.reporting.names import state_name
 
 
 def genotype_rows(genotype: Genotype, only: int | None = None) -> Iterable[tuple[str, str]]:

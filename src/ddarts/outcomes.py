@@ -274,11 +274,12 @@ class PredictResult(Outcome):
 
 @dataclass(frozen=True)
 class ShowResult(Outcome):
-    """A genotype, and the drawing of it if one was asked for."""
+    """A genotype, and the drawing of it if one was asked for; `chain` lists the stages of the network if they were."""
 
     genotype: Genotype
     path: Path | None = None
     cell: int | None = None
+    chain: tuple[tuple[str, str], ...] = ()
 
     @property
     def title(self) -> str:
@@ -287,13 +288,17 @@ class ShowResult(Outcome):
 
     def rows(self) -> Iterable[tuple[str, str]]:
         """Return what the table shows."""
-        yield from genotype_rows(self.genotype, self.cell)
+        yield from self.chain or genotype_rows(self.genotype, self.cell)
         if self.path is not None:
             yield "drawing", str(self.path)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready data."""
-        return {"genotype": self.genotype.to_dict(), "drawing": None if self.path is None else str(self.path)}
+        return {
+            "genotype": self.genotype.to_dict(),
+            "drawing": None if self.path is None else str(self.path),
+            **({"network": [{"stage": name, "output": text} for name, text in self.chain]} if self.chain else {}),
+        }
 
 
 @dataclass(frozen=True)

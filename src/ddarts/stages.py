@@ -19,15 +19,13 @@ from ddarts.architecture.gates import Gates
 from ddarts.architecture.genotype import Genotype, printable_name
 from ddarts.architecture.lookup import find_genotype
 from ddarts.config import DataOptions, RunSettings, SearchSettings, TrainSettings
-from ddarts.errors import GenotypeError, RunError, SettingsError
+from ddarts.errors import RunError, SettingsError
 from ddarts.files import write_text
 from ddarts.outcomes import (
     DeriveResult,
     PredictResult,
-    ReportResult,
     RunResult,
     SearchResult,
-    ShowResult,
     TestResult,
     TrainResult,
 )
@@ -295,41 +293,6 @@ def predict(
     folder = places.newest_model() if model is None else places.model_of(model)[0]
     found = predict_images(folder, paths, top=top, strict=strict, device=device)
     return PredictResult(folder, tuple(found), found.skipped)
-
-
-def show(genotype: Genotype | PathLike, *, out: PathLike | None = None, cell: int | None = None) -> ShowResult:
-    """List the cells of a genotype, and draw them if `out` is given.
-
-    Args:
-        genotype: a `Genotype`, its file, or a run that has one.
-        out: SVG file for the drawing.
-        cell: only this cell, counted from 0.
-    """
-    architecture = find_genotype(genotype)
-    if cell is not None:
-        cell = _whole_number("cell", cell)
-        if not 0 <= cell < len(architecture):
-            raise GenotypeError(f"cell = {cell} is out of range; the genotype has cells 0 to {len(architecture) - 1}")
-    path = None
-    if out is not None:
-        from ddarts.reporting.drawing import cell_title, draw_cell, draw_genotype
-
-        path = Path(out)
-        if path.suffix.lower() != ".svg":
-            raise SettingsError(f"out = {str(out)!r}: drawings are SVG; name a file that ends in .svg")
-        if cell is None:
-            write_text(path, draw_genotype(architecture))
-        else:
-            drawn = architecture.cells[cell]
-            write_text(path, draw_cell(drawn, title=cell_title(cell, drawn)))
-    return ShowResult(architecture, path, cell)
-
-
-def report(run: PathLike) -> ReportResult:
-    """Write the report of a run, a page that needs no other file, from what lies in its folder."""
-    from ddarts.reporting.page import write_report
-
-    return ReportResult(write_report(RunFolder.open(run).path))
 
 
 _PRODUCTS = (

@@ -7,7 +7,9 @@ import pytest
 from ddarts.architecture.genotype import CellGenotype, Edge, Genotype
 from ddarts.architecture.spaces import OPERATIONS, cell_edges
 from ddarts.errors import RunError
-from ddarts.reporting.drawing import KINDS, draw_cell, draw_genotype, operation_kind, write_drawings
+from ddarts.reporting.chosen import CellEvidence
+from ddarts.reporting.drawing import draw_cell, draw_genotype, write_drawings
+from ddarts.reporting.names import KINDS, operation_kind
 
 GOLDEN = Path(__file__).parents[1] / "reference" / "golden"
 SVG = "{http://www.w3.org/2000/svg}"
@@ -17,6 +19,10 @@ TWO = CellGenotype((Edge("skip_connect", 0, 2), Edge("sep_conv_3x3", 2, 3)), (2,
 
 def texts(svg: str) -> list[str]:
     return ["".join(e.itertext()) for e in ElementTree.fromstring(svg).iter(f"{SVG}text")]
+
+
+def proof(gates: dict[Edge, float], margins: dict[Edge, float] | None = None) -> CellEvidence:
+    return CellEvidence(0, gates, margins or {})
 
 
 def published() -> list[tuple[str, list]]:
@@ -55,6 +61,13 @@ def test_the_gate_stands_under_its_operation() -> None:
     drawn = texts(draw_cell(TWO, gates={TWO.edges[1]: 0.98765}))
     assert drawn[drawn.index("sep_conv_3x3") + 1] == "0.988"
     assert drawn[drawn.index("skip_connect") + 1] == "sep_conv_3x3"
+
+
+def test_the_lead_over_the_runner_up_stands_beside_the_gate() -> None:
+    first, second = TWO.edges
+    drawn = texts(draw_cell(TWO, gates={first: 0.9, second: 0.5}, margins={first: 0.25, second: -0.125}))
+    assert drawn[drawn.index("skip_connect") + 1] == "0.900 +0.250"
+    assert drawn[drawn.index("sep_conv_3x3") + 1] == "0.500 \N{MINUS SIGN}0.125"
 
 
 def test_the_drawing_says_in_words_what_it_shows() -> None:
@@ -105,7 +118,7 @@ def test_a_full_cell_of_the_largest_space_can_be_drawn() -> None:
 
 
 def test_a_genotype_shows_every_cell_with_its_place_and_gates() -> None:
-    svg = draw_genotype(Genotype((TINY, TWO, TINY), "three"), [{TINY.edges[0]: 0.25}, {}, {}])
+    svg = draw_genotype(Genotype((TINY, TWO, TINY), "three"), [proof({TINY.edges[0]: 0.25}), proof({}), proof({})])
     drawn = texts(svg)
     assert [t for t in drawn if t.startswith("cell")] == ["cell 0", "cell 1 (reduction)", "cell 2"]
     assert "three" in drawn
@@ -122,7 +135,7 @@ def test_many_cells_wrap_into_rows() -> None:
 def test_drawings_are_written_beside_each_other_and_stale_ones_removed(tmp_path: Path) -> None:
     write_drawings(Genotype((TINY, TWO, TINY)), tmp_path / "cells")
     (tmp_path / "cells" / "notes.txt").write_text("mine")
-    paths = write_drawings(Genotype((TINY, TWO)), tmp_path / "cells", [{TINY.edges[0]: 0.9}, {}])
+    paths = write_drawings(Genotype((TINY, TWO)), tmp_path / "cells", [proof({TINY.edges[0]: 0.9}), proof({})])
     names = sorted(p.name for p in (tmp_path / "cells").iterdir())
     assert names == ["cell_00.svg", "cell_01.svg", "cells.svg", "notes.txt"]
     assert [p.name for p in paths] == ["cell_00.svg", "cell_01.svg", "cells.svg"]

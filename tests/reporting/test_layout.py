@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddarts.reporting.layout import Layout, Link, Point, Size, lay_out
+from ddarts.reporting.layout import lay_out
+from ddarts.reporting.shapes import Layout, Link, Point, Size
 
 Box = tuple[float, float, float, float]
 

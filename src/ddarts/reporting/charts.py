@@ -9,7 +9,7 @@ from typing import Any
 from ddarts.architecture.genotype import Edge
 from ddarts.errors import RunError
 from ddarts.reporting.curves import LEGEND_ENTRIES, Line, line_chart
-from ddarts.reporting.drawing import operation_kind, state_name
+from ddarts.reporting.names import operation_kind, state_name
 from ddarts.reporting.values import cell_gates, checked, listing, number
 
 _MOST_CELLS = 40  # with a gate chart each

@@ -13,7 +13,8 @@ from ddarts.reporting.charts import Chart, gate_charts, search_charts, training_
 from ddarts.reporting.chosen import CellEvidence, evidence
 from ddarts.reporting.collect import RunContents, TestOutcome, read_run
 from ddarts.reporting.curves import SERIES
-from ddarts.reporting.drawing import KINDS, cell_title, draw_cell, state_name, write_drawings
+from ddarts.reporting.drawing import draw_cell, write_drawings
+from ddarts.reporting.names import KINDS, cell_title, state_name
 from ddarts.reporting.text import describe_cell
 
 __all__ = ["write_drawings", "write_report"]

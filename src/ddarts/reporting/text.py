@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ddarts.architecture.genotype import CellGenotype, Genotype
 from ddarts.architecture.spaces import INPUT_STATES
-from ddarts.reporting.drawing import cell_title, state_name
+from ddarts.reporting.names import cell_title, state_name
 
 
 def describe(genotype: Genotype) -> str:

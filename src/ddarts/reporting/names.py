@@ -1,0 +1,61 @@
+"""What things are called in texts and drawings, and how each kind of operation looks."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ddarts.architecture.genotype import CellGenotype, Edge
+from ddarts.architecture.spaces import INPUT_STATES
+
+
+class Kind(NamedTuple):
+    """How operations of one kind look: colour and label fill on light and on dark, and the dash pattern of the line."""
+
+    colour: str
+    fill: str
+    dark_colour: str
+    dark_fill: str
+    dash: tuple[float, ...] = ()
+
+
+#: After Okabe and Ito's palette, which colour-blind readers can tell apart.
+KINDS = {
+    "separable": Kind("#0072b2", "#e3f0f8", "#6db8ec", "#17303f"),
+    "dilated": Kind("#c44e00", "#fbeadf", "#ff9a5c", "#412413"),
+    "pool": Kind("#007a59", "#e0f3ed", "#3fcfa4", "#12352b", (6, 3)),
+    "skip": Kind("#4d4d4d", "#efefef", "#c3c8cf", "#33373d", (2, 3)),
+    "plain": Kind("#9c3f77", "#f7e8f1", "#ea9cc8", "#3d2233"),
+    "factorized": Kind("#8a6100", "#faf0d8", "#e3b94f", "#3a2f12"),
+    "bottleneck": Kind("#5b3fb0", "#ece8f9", "#b3a3f2", "#2b2547"),
+}
+
+_PREFIXES = {
+    "sep_": "separable",
+    "dil_": "dilated",
+    "max_": "pool",
+    "avg_": "pool",
+    "skip_": "skip",
+    "simple_": "plain",
+    "conv_": "factorized",
+    "bottleneck_": "bottleneck",
+}
+
+
+def operation_kind(operation: str) -> str:
+    """Return the key of `KINDS` that an operation belongs to."""
+    return next(kind for prefix, kind in _PREFIXES.items() if operation.startswith(prefix))
+
+
+def state_name(state: int) -> str:
+    """Return what a state is called in texts: c_{k-2}, c_{k-1}, or the number of a node."""
+    return ("c_{k-2}", "c_{k-1}")[state] if state < INPUT_STATES else f"node {state - INPUT_STATES}"
+
+
+def cell_title(position: int, cell: CellGenotype) -> str:
+    """Return the heading of a cell in a network."""
+    return f"cell {position} (reduction)" if cell.reduction else f"cell {position}"
+
+
+def edge_name(edge: Edge) -> str:
+    """Return an operation and the states that it joins, such as ``sep_conv_3x3 from node 0 to node 1``."""
+    return f"{edge.operation} from {state_name(edge.source)} to {state_name(edge.target)}"
