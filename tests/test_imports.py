@@ -19,7 +19,7 @@ LAYERS = (
     {"architecture"},
     {"models"},
     {"data", "runs", "runlock", "runmetrics", "checkpoints", "engine", "progress", "interrupt"},
-    {"training", "searching"},
+    {"training", "searching", "timm"},
     {"reporting"},
     {"listing", "outcomes", "places", "precheck", "stagework", "stages"},
     {"commands"},

@@ -51,7 +51,7 @@ def find_levels(
         genotype: the architecture.
         live: positions that are computed: cells, and -2 and -1 for the states of the stem.
         outputs: channels of the two states of the stem and of every cell.
-        stem: (reduction, module name) of the two states of the stem.
+        stem: (reduction, module) of the two states of the stem.
     """
     reductions = [reduction for reduction, _ in stem]
     for cell in genotype.cells:

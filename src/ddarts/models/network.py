@@ -156,8 +156,7 @@ class Network(Pretrained, nn.Module):
             self.auxiliary = AuxiliaryHead(outputs[self._auxiliary_after + 2], classes)
         self.outputs = outputs[-1]
         self.classifier = nn.Linear(self.outputs, classes)
-        stem_states = [(reduction, f"stem.{name}") for reduction, name in self.stem.states]
-        self.levels = find_levels(genotype, live | {-2}, outputs, stem_states)
+        self.levels = find_levels(genotype, live | {-2}, outputs, self.stem.states)
         self._end = len(genotype) - 1  # position whose map is the output
         self._trim_stem(live)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -75,12 +76,17 @@ class FactorizedReduce(Rectified):
 
     def after_relu(self, x: Tensor) -> Tensor:
         """Both convolutions - concatenation - batch norm of a rectified input."""
-        height, width = x.shape[-2:]
-        if height % 2 or width % 2:
-            x = F.pad(x, (0, width % 2, 0, height % 2))
+        x = _pad_to_even(x)
         if self.conv2 is None:
             return self.norm(convolve(self.conv1, x))
         return self.norm(torch.cat((convolve(self.conv1, x), convolve(self.conv2, x[:, :, 1:, 1:])), dim=1))
+
+
+@torch.fx.wrap  # one node in a traced graph: what it does depends on the size
+def _pad_to_even(x: Tensor) -> Tensor:
+    """Add a row and a column of zeros to [B, C, H, W] where H and W are odd."""
+    height, width = x.shape[-2:]
+    return F.pad(x, (0, width % 2, 0, height % 2)) if height % 2 or width % 2 else x
 
 
 class SeparableConv(Rectified):

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from ddarts.errors import SettingsError, nearest
 from ddarts.models.operations import conv
-from ddarts.models.resolution import STEM_HALVINGS
 
 
 class CifarStem(nn.Module):
@@ -16,11 +15,13 @@ class CifarStem(nn.Module):
     Attributes:
         outputs: channels of the two states.
         halves: whether the second state has half the resolution of the first.
-        states: (reduction, module name) of the two states.
+        states: (reduction, module) of the two states.
+        first: name of the convolution that reads the images.
     """
 
     halves = False
-    states = ((1, "norm"), (1, "norm"))
+    states = ((1, "stem.norm"), (1, "stem.norm"))
+    first = "conv"
 
     def __init__(self, inputs: int, channels: int) -> None:
         super().__init__()
@@ -43,11 +44,13 @@ class ImageNetStem(nn.Module):
     Attributes:
         outputs: channels of the two states.
         halves: whether the second state has half the resolution of the first.
-        states: (reduction, module name) of the two states.
+        states: (reduction, module) of the two states.
+        first: name of the convolution that reads the images.
     """
 
     halves = True
-    states = ((2, "norm2"), (4, "norm3"))
+    states = ((2, "stem.norm2"), (4, "stem.norm3"))
+    first = "conv1"
 
     def __init__(self, inputs: int, channels: int) -> None:
         super().__init__()
@@ -75,12 +78,16 @@ class ImageNetStem(nn.Module):
         return state0, F.relu_(self.norm3(self.conv3(state0)))
 
 
+#: The stems by name.
+STEMS: dict[str, type[CifarStem] | type[ImageNetStem]] = {"cifar": CifarStem, "imagenet": ImageNetStem}
+
+
 def build_stem(name: str, inputs: int, channels: int) -> CifarStem | ImageNetStem:
     """Build the stem `name` ("cifar" or "imagenet") for images of `inputs` channels before cells of width `channels`.
 
     Raises:
         SettingsError: unknown name.
     """
-    if name not in STEM_HALVINGS:
-        raise SettingsError(f"unknown stem {name!r}{nearest(name, STEM_HALVINGS)}")
-    return (CifarStem if name == "cifar" else ImageNetStem)(inputs, channels)
+    if name not in STEMS:
+        raise SettingsError(f"unknown stem {name!r}{nearest(name, STEMS)}")
+    return STEMS[name](inputs, channels)
