@@ -17,6 +17,7 @@ _HOME = {
     "predict": "ddarts.stages",
     "compare": "ddarts.commands.compare",
     "show": "ddarts.commands.show",
+    "import_weights": "ddarts.commands.import_weights",
     "report": "ddarts.commands.report",
     "distance": "ddarts.commands.distance",
     "CellGenotype": "ddarts.architecture.genotype",
@@ -50,6 +51,7 @@ __all__ = [
     "derive",
     "derive_genotype",
     "distance",
+    "import_weights",
     "load_data",
     "load_model",
     "predict",
@@ -69,6 +71,7 @@ if TYPE_CHECKING:
     from ddarts.architecture.spaces import SearchSpace, build_space
     from ddarts.commands.compare import compare
     from ddarts.commands.distance import distance
+    from ddarts.commands.import_weights import import_weights
     from ddarts.commands.report import report
     from ddarts.commands.show import show
     from ddarts.data import load_data

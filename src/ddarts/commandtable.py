@@ -121,6 +121,35 @@ COMMANDS = {
         positional="architectures",
         home="ddarts.commands.compare",
     ),
+    "import-weights": Command(
+        "turn a checkpoint of the authors' code into a model",
+        None,
+        (
+            (("checkpoint",), {"metavar": "CHECKPOINT", "help": "its .pth, .pth.tar or .safetensors file"}),
+            (
+                ("--genotype",),
+                {"metavar": "GENOTYPE", "required": True, "help": "what was trained: a genotype file, a run or a name"},
+            ),
+            (("--out",), {"metavar": "DIR", "required": True, "help": "folder for the model"}),
+            (
+                ("--data",),
+                {"metavar": "DATA", "help": "its data set, for the names of the classes (default: numbers)"},
+            ),
+            (
+                ("--resolution",),
+                {"metavar": "N", "help": "pixels a side (default: 32 for a CIFAR stem, 224 for an ImageNet stem)"},
+            ),
+            (
+                ("--mean",),
+                {"metavar": "M,...", "help": "mean of each channel, of 0..1 (default: as the authors normalise)"},
+            ),
+            (("--std",), {"metavar": "S,...", "help": "standard deviation of each channel, of 0..1"}),
+            (("--overwrite",), {"action": "store_true", "help": "replace the model that is in --out"}),
+            _QUIET,
+        ),
+        positional="checkpoint",
+        home="ddarts.commands.import_weights",
+    ),
     "report": Command(
         "write the report of a run",
         None,

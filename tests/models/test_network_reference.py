@@ -7,8 +7,9 @@ import torch
 
 from ddarts.models.counting import count_parameters
 from ddarts.models.network import Network
+from ddarts.models.reference_names import reference_names
 from tests.reference.golden import golden_json, golden_tensors, relative_error
-from tests.reference.mapping import genotype_from_reference, network_state
+from tests.reference.mapping import genotype_from_reference
 
 _TOLERANCE = 1e-4
 
@@ -25,7 +26,9 @@ def test_the_reference_weights_give_the_reference_logits(name: str) -> None:
         auxiliary=about["auxiliary"],
     )
     reference = {k.removeprefix("state."): v for k, v in tensors.items() if k.startswith("state.")}
-    network.load_state_dict(network_state(genotype, reference), strict=True)
+    names = reference_names(network)
+    assert set(names.values()) == set(reference)
+    network.load_state_dict({ours: reference[theirs] for ours, theirs in names.items()}, strict=True)
 
     network.eval()
     assert relative_error(network(tensors["input"]), tensors["logits_eval"]) < _TOLERANCE
