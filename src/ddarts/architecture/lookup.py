@@ -1,4 +1,4 @@
-"""What a person may call an architecture: a file, a run, or the name of a baseline."""
+"""What a person may call an architecture: a file, a run, or the name of a baseline or of an entry of the zoo."""
 
 from __future__ import annotations
 
@@ -6,19 +6,26 @@ import os
 import re
 from pathlib import Path
 
+from ddarts.architecture import checks
 from ddarts.architecture.baselines import BASELINES, baseline
+from ddarts.architecture.formats import read_genotype
 from ddarts.architecture.genotype import Genotype
+from ddarts.architecture.zoo import published_names, zoo_entry, zoo_names
 from ddarts.errors import GenotypeError, nearest
 
 PathLike = str | os.PathLike[str]
+
+_FILE_SUFFIXES = (".json", ".txt", ".py")
 
 
 def find_genotype(source: Genotype | PathLike) -> Genotype:
     """Return the genotype that `source` means.
 
     Args:
-        source: a `Genotype`; a genotype file; a run folder that has one; or the name of a baseline. What is there as a
-            file wins over a name.
+        source: a `Genotype`; a genotype file, as JSON or in a published text format (`formats`; the content decides);
+            ``FILE.py:NAME`` for one of several assignments in a file; a run folder that has a genotype; or the name of
+            a baseline or of an entry of the zoo, in upper or lower case. What is there as a file wins over a name. A
+            two-cell genotype, from a file or the zoo, is laid out over 20 cells.
 
     Raises:
         GenotypeError: nothing of that name is there (with the nearest name), or the file is broken.
@@ -27,9 +34,25 @@ def find_genotype(source: Genotype | PathLike) -> Genotype:
         return source
     text = os.fspath(source)
     if Path(text).exists():
-        return Genotype.load(text)
+        return _load(text)
+    file, colon, name = text.rpartition(":")
+    if colon and Path(file).is_file():
+        return _load(file, name)
     if text.lower() in BASELINES:
         return baseline(text)
-    if re.fullmatch(r"[\w.-]+", text) and Path(text).suffix.lower() not in (".json", ".txt", ".py"):
-        raise GenotypeError(f"{text}: no such genotype file, run or baseline{nearest(text.lower(), BASELINES)}")
+    if text.lower() in {known.lower() for known in (*zoo_names(), *published_names())}:
+        return zoo_entry(text).genotype()
+    if re.fullmatch(r"[\w.-]+", text) and Path(text).suffix.lower() not in _FILE_SUFFIXES:
+        known = (*BASELINES, *zoo_names())
+        raise GenotypeError(
+            f"{text}: no such genotype file, run, baseline or entry of the zoo{nearest(text.lower(), known)}"
+        )
     return Genotype.load(text)
+
+
+def _load(path: str, name: str | None = None) -> Genotype:
+    """Read a file by its content: JSON opens with a bracket, everything else is a published text format."""
+    text, where = checks.read_text(path, what="genotype", inside="genotype.json", way_out="ddarts derive")
+    if name is None and (Path(where).suffix.lower() == ".json" or text.lstrip()[:1] in ("{", "[", "")):
+        return Genotype.from_json(text, where)
+    return read_genotype(text, where, name)
