@@ -149,6 +149,9 @@ class TestResult(Outcome):
         confusion: [true class][predicted class], images.
         classes: names of the classes.
         skipped: files that could not be decoded.
+        mistakes: the images about whose wrong class the network was most certain, the worst first: image, truth,
+            taken, confidence, chance (see `ddarts.training.mistakes.Mistake`).
+        thumbnails: a PNG of each of them.
     """
 
     __test__ = False  # not a test, whatever pytest makes of the name
@@ -161,6 +164,8 @@ class TestResult(Outcome):
     confusion: Sequence[Sequence[int]]
     classes: tuple[str, ...]
     skipped: tuple[str, ...] = ()
+    mistakes: tuple[dict[str, Any], ...] = ()
+    thumbnails: tuple[bytes, ...] = field(default=(), repr=False, compare=False)
 
     title = "test"
 
@@ -195,6 +200,7 @@ class TestResult(Outcome):
             "per_class": self.per_class,
             "confusion": [list(row) for row in self.confusion],
             "skipped": list(self.skipped),
+            "mistakes": list(self.mistakes),
         }
 
 

@@ -1,7 +1,8 @@
 """The run folder: everything that a run makes, in one place, safe against kills and full disks.
 
 Layout: settings.yaml (marks a run; one section a stage), summary.json, metrics.jsonl, events/ (TensorBoard),
-checkpoints/, baseline.json, gates.json, genotype.json, cells/, model/, test.json, report.html, skipped.txt.
+checkpoints/, baseline.json, gates.json, genotype.json, cells/, model/, test.json, mistakes/, report.html,
+skipped.txt.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _FILES = (
     "report.html",
     "skipped.txt",
 )
-_FOLDERS = ("events", "checkpoints", "cells", "model")
+_FOLDERS = ("events", "checkpoints", "cells", "model", "mistakes")
 
 
 class RunFolder:

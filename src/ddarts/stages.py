@@ -35,12 +35,12 @@ from ddarts.stagework import (
     Opening,
     draw_cells,
     evaluate_model,
+    keep_test,
     load_images,
     resumable_by,
     search_stage,
     test_stage,
     train_stage,
-    write_json,
     write_report_of,
 )
 
@@ -260,8 +260,7 @@ def test(
     result = evaluate_model(folder, wanted, quiet)
     if owner is not None and wanted.data == base.get("data"):
         with owner:
-            write_json(owner.path / "test.json", result.to_dict())
-            owner.update_summary(test_top1=result.top1)
+            keep_test(owner, result)
     return result
 
 
@@ -277,7 +276,8 @@ def predict(
 
     Args:
         images: files; one or many.
-        model: a run, or the folder of a model; the newest trained run in ``runs`` if not given.
+        model: a run, the folder of a model, or an ONNX file of ``ddarts export``; the newest trained run in ``runs``
+            if not given.
         top: classes to name for each image, the likeliest first.
         strict: stop at the first image that cannot be decoded, instead of skipping it.
         device: auto, cpu, cuda, cuda:N or mps.
@@ -290,6 +290,12 @@ def predict(
     paths = [Path(images)] if isinstance(images, str | os.PathLike) else [Path(p) for p in images]
     if not paths:
         raise SettingsError("no image is named; give at least one file")
+    onnx = None if model is None else places.onnx_of(model)
+    if onnx is not None:
+        from ddarts.deploy.onnxpredict import predict_onnx
+
+        found = predict_onnx(onnx, paths, top=top, strict=strict, device=device)
+        return PredictResult(onnx, tuple(found), found.skipped)
     folder = places.newest_model() if model is None else places.model_of(model)[0]
     found = predict_images(folder, paths, top=top, strict=strict, device=device)
     return PredictResult(folder, tuple(found), found.skipped)

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from ddarts.data import ImageData
 
 
+#: Mistakes that a test keeps with their images.
+_WORST = 24
+
+
 @dataclass(frozen=True)
 class Opening:
     """A run that is about to start or to go on: settings are checked, nothing is written yet."""
@@ -194,7 +198,25 @@ def train_stage(
     run.update_summary(
         parameters=outcome.parameters, macs=outcome.macs, val_top1=outcome.val_top1, train_s=outcome.train_s
     )
+    keep_latency(run)
     return TrainResult(run.path, outcome.parameters, outcome.macs, outcome.train_s, outcome.val_top1)
+
+
+def keep_latency(run: RunFolder) -> None:
+    """Measure how long the run's network takes for an image, if that is not known, and write it into the summary."""
+    if "latency_ms" in run.summary or not (run.path / "model" / "config.json").is_file():
+        return
+    import torch
+
+    from ddarts.models.latency import measure_latency
+    from ddarts.models.saved import load_model
+
+    saved = load_model(run.path / "model")
+    saved.network.to(memory_format=torch.channels_last)
+    latency = measure_latency(saved.network, (saved.config.in_channels, *saved.config.resolution))
+    run.update_summary(
+        latency_ms=round(latency.median_ms, 3), latency_p95_ms=round(latency.p95_ms, 3), latency_on=latency.machine
+    )
 
 
 def draw_cells(
@@ -216,8 +238,7 @@ def test_stage(run: RunFolder, images: ImageData, settings: RunSettings | TrainS
         return None
     if run.summary.get("test_top1") is None:
         result = _evaluate(run.path / "model", images, settings.data, settings.device, EvaluateSettings().batch)
-        write_json(run.path / "test.json", result.to_dict())
-        run.update_summary(test_top1=result.top1)
+        keep_test(run, result)
     return run.summary["test_top1"]
 
 
@@ -239,11 +260,33 @@ def evaluate_model(model: Path, settings: EvaluateSettings, quiet: bool) -> Test
 
 
 def _evaluate(model: Path, images: ImageData, data: str, device: str, batch: int) -> TestResult:
+    from ddarts.reporting.thumbnails import thumbnail
     from ddarts.training.evaluate import test_model
 
-    found = test_model(model, images, device=device, batch=batch)
+    found = test_model(model, images, device=device, batch=batch, worst=_WORST)
     confusion = tuple(tuple(int(n) for n in row) for row in found.confusion)
-    return TestResult(model, data, found.top1, found.loss, found.count, confusion, images.classes, images.skipped)
+    assert images.test is not None
+    return TestResult(
+        model,
+        data,
+        found.top1,
+        found.loss,
+        found.count,
+        confusion,
+        images.classes,
+        images.skipped,
+        tuple(mistake._asdict() for mistake in found.worst),
+        tuple(thumbnail(images.test.pixels[mistake.image]) for mistake in found.worst),
+    )
+
+
+def keep_test(run: RunFolder, result: TestResult) -> None:
+    """Write what a test showed into its run."""
+    from ddarts.reporting.thumbnails import write_thumbnails
+
+    write_json(run.path / "test.json", result.to_dict())
+    write_thumbnails(run.path, result.thumbnails)
+    run.update_summary(test_top1=result.top1)
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +16,9 @@ from ddarts.data import ImageData, Normalise, in_order
 from ddarts.data.decode import read_image
 from ddarts.engine import resolve_device
 from ddarts.errors import DataError
+from ddarts.models.preprocessing import Preprocessing
 from ddarts.models.saved import SavedModel, load_model
+from ddarts.training.mistakes import Mistake, WorstMistakes
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Evaluation:
         count: images.
         confusion: images, by [true class][predicted class].
         per_class: share of each class's images that are found, 0 to 1; None for a class without images.
+        worst: the mistakes about which the network was most certain, the worst first, as many as were asked for.
     """
 
     top1: float
@@ -36,6 +39,7 @@ class Evaluation:
     count: int
     confusion: tuple[tuple[int, ...], ...]
     per_class: tuple[float | None, ...]
+    worst: tuple[Mistake, ...] = ()
 
 
 class Prediction(NamedTuple):
@@ -58,13 +62,16 @@ class Predictions(list[Prediction]):
 
 
 @torch.no_grad()
-def evaluate(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], *, classes: int) -> Evaluation:
+def evaluate(
+    network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], *, classes: int, worst: int = 0
+) -> Evaluation:
     """Classify every image once, in evaluation mode; the network's mode is put back afterwards.
 
     Args:
         network: maps images [B, C, H, W] to logits [B, classes].
         batches: (images, labels int64 [B]), on the network's device.
         classes: number of classes.
+        worst: how many of the worst mistakes to keep.
 
     Raises:
         DataError: there are no images.
@@ -73,9 +80,11 @@ def evaluate(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], *, cl
     network.eval()
     try:
         table: Tensor | None = None
+        mistakes = WorstMistakes(worst)
         losses: list[Tensor] = []
         for x, labels in batches:
             logits = network(x).float()
+            mistakes.add(logits, labels)
             losses.append(F.cross_entropy(logits, labels, reduction="sum"))
             cell = labels * classes + logits.argmax(1)
             counts = torch.bincount(cell, minlength=classes * classes)
@@ -92,6 +101,7 @@ def evaluate(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], *, cl
         count=count,
         confusion=tuple(map(tuple, confusion)),
         per_class=tuple(row[i] / sum(row) if sum(row) else None for i, row in enumerate(confusion)),
+        worst=mistakes.listing(),
     )
 
 
@@ -101,6 +111,7 @@ def test_model(
     *,
     device: str = "cpu",  # noqa: PT028 (not a test of pytest)
     batch: int = 256,  # noqa: PT028
+    worst: int = 0,  # noqa: PT028
 ) -> Evaluation:
     """Evaluate a saved network on the test images of a data set, prepared as its training images were.
 
@@ -109,6 +120,7 @@ def test_model(
         images: a data set of the classes, channels and resolution of the model.
         device: auto, cpu, cuda, cuda:N or mps.
         batch: images a batch.
+        worst: how many of the worst mistakes to keep.
 
     Raises:
         DataError: there are no test images, or they do not fit the model.
@@ -136,7 +148,8 @@ def test_model(
             f"load them with resolution = {min(height, width)}"
         )
     normalise = Normalise(config.mean, config.std, device=_device(device))
-    return evaluate(saved.network, in_order(images.test, batch, normalise=normalise), classes=len(config.classes))
+    batches = in_order(images.test, batch, normalise=normalise)
+    return evaluate(saved.network, batches, classes=len(config.classes), worst=worst)
 
 
 test_model.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever pytest makes of the name
@@ -167,23 +180,51 @@ def predict_images(
         SettingsError: the device is not there.
     """
     saved = _load(model, device)
-    config = saved.config
-    height, width = config.resolution
+
+    def logits(x: Tensor) -> Tensor:
+        with torch.no_grad():
+            return saved.network(x)
+
+    prepared = saved.config.preprocessing
+    return classify_files(logits, prepared, paths, top=top, strict=strict, batch=batch, device=_device(device))
+
+
+def classify_files(
+    logits: Callable[[Tensor], Tensor],
+    prepared: Preprocessing,
+    paths: Sequence[str | os.PathLike[str]],
+    *,
+    top: int = 5,
+    strict: bool = False,
+    batch: int = 64,
+    device: torch.device | str = "cpu",
+) -> Predictions:
+    """Tell what a network sees in image files, whatever computes it.
+
+    Args:
+        logits: maps normalised images [B, C, H, W] on `device` to logits [B, classes].
+        prepared: how images are prepared, and the names of the classes.
+        paths, top, strict, batch: as for `predict_images`.
+        device: where `logits` wants its images.
+
+    Raises:
+        DataError: no image can be decoded, or under `strict` the first that cannot.
+    """
+    height, width = prepared.resolution
     names: list[str] = []
     skipped: list[str] = []
     pixels: list[Tensor] = []
     probabilities: list[Tensor] = []
-    normalise = Normalise(config.mean, config.std, device=_device(device))
+    normalise = Normalise(prepared.mean, prepared.std, device=device)
 
     def classify() -> None:
         if pixels:
-            with torch.no_grad():
-                probabilities.append(saved.network(normalise(torch.stack(pixels))).float().softmax(1).cpu())
+            probabilities.append(logits(normalise(torch.stack(pixels))).float().softmax(1).cpu())
             pixels.clear()
 
     for path in paths:
         try:
-            image = read_image(Path(path), channels=config.in_channels, height=height, width=width)
+            image = read_image(Path(path), channels=prepared.in_channels, height=height, width=width)
         except DataError as error:
             if strict:
                 raise
@@ -197,10 +238,10 @@ def predict_images(
     if not names:
         more = f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""
         raise DataError(f"no image can be decoded: {skipped[0]}{more}" if skipped else "no image is named")
-    values, indices = torch.cat(probabilities).topk(min(top, len(config.classes)), dim=1)
+    values, indices = torch.cat(probabilities).topk(min(top, len(prepared.classes)), dim=1)
     return Predictions(
         (
-            Prediction(name, tuple((config.classes[i], p) for i, p in zip(index, value, strict=True)))
+            Prediction(name, tuple((prepared.classes[i], p) for i, p in zip(index, value, strict=True)))
             for name, index, value in zip(names, indices.tolist(), values.tolist(), strict=True)
         ),
         skipped,
