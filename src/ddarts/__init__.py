@@ -16,10 +16,14 @@ _HOME = {
     "test": "ddarts.stages",
     "predict": "ddarts.stages",
     "compare": "ddarts.commands.compare",
+    "export": "ddarts.commands.export",
     "show": "ddarts.commands.show",
     "import_weights": "ddarts.commands.import_weights",
     "report": "ddarts.commands.report",
+    "baselines": "ddarts.commands.catalogue",
+    "zoo": "ddarts.commands.catalogue",
     "distance": "ddarts.commands.distance",
+    "measure_operations": "ddarts.commands.measure",
     "CellGenotype": "ddarts.architecture.genotype",
     "Edge": "ddarts.architecture.genotype",
     "Gates": "ddarts.architecture.gates",
@@ -45,15 +49,18 @@ __all__ = [
     "RunFolder",
     "SearchSpace",
     "__version__",
+    "baselines",
     "build_space",
     "compare",
     "deepen",
     "derive",
     "derive_genotype",
     "distance",
+    "export",
     "import_weights",
     "load_data",
     "load_model",
+    "measure_operations",
     "predict",
     "report",
     "run",
@@ -61,6 +68,7 @@ __all__ = [
     "show",
     "test",
     "train",
+    "zoo",
 ]
 
 if TYPE_CHECKING:
@@ -69,8 +77,11 @@ if TYPE_CHECKING:
     from ddarts.architecture.gates import Gates
     from ddarts.architecture.genotype import CellGenotype, Edge, Genotype
     from ddarts.architecture.spaces import SearchSpace, build_space
+    from ddarts.commands.catalogue import baselines, zoo
     from ddarts.commands.compare import compare
     from ddarts.commands.distance import distance
+    from ddarts.commands.measure import measure_operations
+    from ddarts.commands.export import export
     from ddarts.commands.import_weights import import_weights
     from ddarts.commands.report import report
     from ddarts.commands.show import show

@@ -73,7 +73,7 @@ def _dispatch(arguments: list[str]) -> int:
     if given is None:
         return 0
     as_json = given.pop("json")
-    place = [given.pop(command.positional)] if command.positional else []
+    place = [given.pop(command.positional)] if command.positional in given else []
 
     function = getattr(importlib.import_module(command.home), name.replace("-", "_"))
     result = function(*place, **given)
@@ -152,7 +152,8 @@ def _parse(name: str, command: Command, rest: list[str]) -> dict[str, Any] | Non
 def _positional(command: Command) -> str:
     for flags, options in command.options:
         if flags == (command.positional,):
-            return options["metavar"] + (" [...] " if "nargs" in options else " ")
+            nargs, word = options.get("nargs"), options["metavar"]
+            return f"[{word}] " if nargs == "?" else f"{word} [...] " if nargs else f"{word} "
     return ""
 
 

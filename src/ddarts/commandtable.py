@@ -71,7 +71,10 @@ COMMANDS = {
         None,
         (
             (("images",), {"metavar": "IMAGE", "nargs": "+", "help": "image files"}),
-            (("--model",), {"metavar": "MODEL|RUN", "help": "a run or a model's folder (default: the newest run)"}),
+            (
+                ("--model",),
+                {"metavar": "MODEL|RUN", "help": "a run, a model's folder or an ONNX file (default: the newest run)"},
+            ),
             (("--top",), {"metavar": "K", "help": "classes to name for each image (default 5)"}),
             (("--strict",), {"action": "store_true", "help": "stop at the first image that cannot be decoded"}),
             (("--device",), {"metavar": "TEXT", "help": "auto | cpu | cuda | cuda:N | mps (default auto)"}),
@@ -89,6 +92,29 @@ COMMANDS = {
         ),
         positional="genotype",
         home="ddarts.commands.show",
+    ),
+    "measure-operations": Command(
+        "measure on the data what each operation counts for in the distance",
+        "measure-operations",
+        _RUN_OPTIONS,
+        home="ddarts.commands.measure",
+    ),
+    "zoo": Command(
+        "list published architectures, or show one with its figures",
+        None,
+        (
+            (("name",), {"metavar": "NAME", "nargs": "?", "help": "an entry (default: a table of all)"}),
+            (("--layers",), {"metavar": "N", "help": "cells of the network (default: as published)"}),
+            (("--channels",), {"metavar": "C", "help": "width of the first cell (default: as published)"}),
+        ),
+        positional="name",
+        home="ddarts.commands.catalogue",
+    ),
+    "baselines": Command(
+        "list the hand-made networks from which a search can start",
+        None,
+        ((("--channels",), {"metavar": "C", "help": "width of the first cell (default 64)"}),),
+        home="ddarts.commands.catalogue",
     ),
     "distance": Command(
         "tell how far architectures are from each other",
@@ -156,5 +182,23 @@ COMMANDS = {
         ((("run",), {"metavar": "RUN", "help": "a run"}),),
         positional="run",
         home="ddarts.commands.report",
+    ),
+    "export": Command(
+        "write a trained model as ONNX, torch.export or safetensors",
+        None,
+        (
+            (("model",), {"metavar": "MODEL|RUN", "help": "a run, or the folder of a model"}),
+            (("--format",), {"metavar": "NAME", "help": "onnx, torch-export or safetensors (default onnx)"}),
+            (("--out",), {"metavar": "DIR|FILE", "help": "where to write (default: the folder export in the run)"}),
+            (
+                ("--images",),
+                {"metavar": "IMAGE", "nargs": "+", "help": "images to check it on (default: of the run's data)"},
+            ),
+            (("--tolerance",), {"metavar": "X", "help": "largest difference of a logit allowed (default 1e-4)"}),
+            (("--overwrite",), {"action": "store_true", "help": "replace files that are there"}),
+            _QUIET,
+        ),
+        positional="model",
+        home="ddarts.commands.export",
     ),
 }

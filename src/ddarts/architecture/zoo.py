@@ -20,7 +20,11 @@ from ddarts.errors import GenotypeError, nearest
 FORMAT = "ddarts-zoo-entry"
 VERSION = 1
 
-_FOLDER = resources.files("ddarts.architecture") / "published" / "zoo"
+SIZES_FORMAT = "ddarts-sizes"
+SIZES_VERSION = 1
+
+_PUBLISHED = resources.files("ddarts.architecture") / "published"
+_FOLDER = _PUBLISHED / "zoo"
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,17 @@ def _entry(name: str) -> ZooEntry:
     return read_entry(checks.parse(text, f"zoo entry {name}", "zoo entry"), f"zoo entry {name}")
 
 
+@functools.cache
+def baseline_sizes() -> dict[str, Size]:
+    """Return the size of each baseline at the width of the published results, C = 64, with 10 classes."""
+    where = "sizes of the baselines"
+    text = (_PUBLISHED / "sizes" / "baselines.json").read_text(encoding="utf-8")
+    data = checks.parse(text, where, where)
+    checks.header(data, where, what=where, form=SIZES_FORMAT, version=SIZES_VERSION)
+    sizes = checks.mapping(data, where, required=("format", "version", "sizes"))["sizes"]
+    return {name: _size(size, f"{where}: {name}") for name, size in sizes.items()}
+
+
 # -- JSON ----------------------------------------------------------------------------------------------------------
 
 
@@ -155,7 +170,6 @@ def read_entry(data: Any, where: str = "zoo entry") -> ZooEntry:
     if ("genotype" in data) == ("two_cells" in data):
         raise GenotypeError(f"{where}: expected either genotype or two_cells")
     name, published_name, paper, arxiv, note = (checks.text(data[key], f"{where}: {key}") for key in texts)
-    size = checks.mapping(data["size"], f"{where}: size", required=tuple(Size.__annotations__))
     return ZooEntry(
         name=name,
         published_name=published_name,
@@ -167,11 +181,16 @@ def read_entry(data: Any, where: str = "zoo entry") -> ZooEntry:
             _figures(item, f"{where}: published[{i}]")
             for i, item in enumerate(checks.listing(data["published"], f"{where}: published"))
         ),
-        size=Size(**{key: checks.integer(value, f"{where}: size.{key}") for key, value in size.items()}),
+        size=_size(data["size"], f"{where}: size"),
         cells=Genotype.from_dict(data["genotype"], f"{where}: genotype")
         if "genotype" in data
         else _two_cells(data["two_cells"], f"{where}: two_cells", published_name),
     )
+
+
+def _size(data: Any, where: str) -> Size:
+    data = checks.mapping(data, where, required=tuple(Size.__annotations__))
+    return Size(**{key: checks.integer(value, f"{where}.{key}") for key, value in data.items()})
 
 
 def _figures(data: Any, where: str) -> Figures:
