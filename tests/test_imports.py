@@ -20,7 +20,7 @@ LAYERS = (
     {"models"},
     {"data", "runs", "runlock", "runmetrics", "checkpoints", "engine", "progress", "interrupt"},
     {"training", "searching", "timm"},
-    {"reporting"},
+    {"reporting", "deploy"},
     {"listing", "outcomes", "places", "precheck", "stagework", "stages"},
     {"commands"},
     {"commandtable", "cli"},

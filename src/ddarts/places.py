@@ -40,6 +40,16 @@ def newest_model() -> Path:
         ) from None
 
 
+def onnx_of(path: str | os.PathLike[str]) -> Path | None:
+    """Return the ONNX file that `path` means (it, or the one in a folder that holds no other model), or None."""
+    path = Path(path)
+    if path.suffix.lower() == ".onnx" and not path.is_dir():
+        return path
+    inside = path / "model.onnx"
+    other = any((path / name).is_file() for name in ("config.json", "settings.yaml"))
+    return inside if inside.is_file() and not other else None
+
+
 def model_of(path: str | os.PathLike[str]) -> tuple[Path, RunFolder | None]:
     """Return the model folder that `path` means (a run, or a model folder), and the run that it belongs to.
 
