@@ -26,6 +26,9 @@ _WRAPPERS = ("module.", "_orig_mod.")
 #: Last parts of the names of the counters that the profiler `thop` leaves in a network.
 _COUNTERS = ("total_ops", "total_params")
 
+#: How deep a state dict may lie in a checkpoint.
+_MAX_DEPTH = 3
+
 _SAVE_ALONE = "save its state dict alone: torch.save(network.state_dict(), FILE)"
 
 
@@ -122,25 +125,23 @@ def _line(error: Exception) -> str:
 
 
 def _find_state(data: Any, path: Path) -> dict[Any, Any]:
-    """Return the state dict in what a file holds: itself, or what stands under one of `STATE_KEYS`."""
+    """Return the state dict in what a file holds: what stands under one of `STATE_KEYS`, or else all of it."""
     if not isinstance(data, dict):
         raise ModelError(f"{path} holds a {type(data).__name__} and no state dict; {_SAVE_ALONE}")
+    keys = ", ".join(shown(key) for key in list(data)[:8]) + ", ..." * (len(data) > 8)
+    for _ in range(_MAX_DEPTH):
+        inner = next((data[key] for key in STATE_KEYS if isinstance(data.get(key), dict)), None)
+        if inner is None:
+            break
+        data = inner
     if any(isinstance(value, Tensor) for value in data.values()):
         return data
-    for key in STATE_KEYS:
-        if isinstance(data.get(key), dict) and data[key]:
-            return _find_state(data[key], path) if _is_nested(data[key]) else data[key]
-    if "network_states" in data:  # its search saves the network's state there
+    if "network_states" in data:  # where its search keeps the supernet
         raise ModelError(f"{path} is a checkpoint of a search; import-weights takes networks that train.py trained")
-    keys = ", ".join(str(shown(key)) for key in list(data)[:8])
     raise ModelError(
-        f"{path} holds no state dict: its keys are {keys or 'none'}{', ...' * (len(data) > 8)}; expected names of "
-        f"tensors, or one of {', '.join(STATE_KEYS)}"
+        f"{path} holds no state dict: its keys are {keys or 'none'}; expected names of tensors, or one of "
+        f"{', '.join(STATE_KEYS)}"
     )
-
-
-def _is_nested(data: dict[Any, Any]) -> bool:
-    return not any(isinstance(v, Tensor) for v in data.values()) and any(k in data for k in STATE_KEYS)
 
 
 def _check_tensor(value: Any, where: str) -> None:
