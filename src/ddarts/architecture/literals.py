@@ -175,7 +175,7 @@ class _Reader:
             if not isinstance(value, Sequence) or not isinstance(times, Whole):
                 raise self._unreadable("* repeats a list, as in [0] * 4", place)
             count = max(times.value, 0)
-            self._count(value.size * count, len(value.items) * count, place)
+            self._count((value.size - 1) * count, len(value.items) * count, place)
             value = self._sequence(value.items * count, value.place)
         return value
 

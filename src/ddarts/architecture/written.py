@@ -65,13 +65,11 @@ class ReferenceGenotype:
                 )
         return cls(tuple(cell.edges for cell in genotype.cells), concat, genotype.reductions, None, genotype.name)
 
-    def expand(self, *, as_built: bool = False) -> Genotype:
+    def expand(self) -> Genotype:
         """Return the whole network's genotype: one cell for each entry of the sequence.
 
-        Args:
-            as_built: follow the reference's network rather than the text. It concatenates every node that has an edge,
-                in the order in which nodes first appear, whatever `concat` says, and it leaves out an edge from a node
-                that appears later than the edge's own.
+        It follows the text. The reference's own network concatenates every node that has an edge, whatever `concat`
+        says (`reference_layout.reference_concat`).
 
         Raises:
             GenotypeError: a cell cannot be built; the message names it.
@@ -82,19 +80,11 @@ class ReferenceGenotype:
         for position, index in enumerate(order):
             key = index, position in self.reductions
             try:
-                built[key] = built.get(key) or self._cell(*key, as_built)
+                built[key] = built.get(key) or CellGenotype(self.genes[index], self.concat, key[1])
             except GenotypeError as error:
                 raise GenotypeError(f"cell {position}{str(error).removeprefix('cell')}") from None
             cells.append(built[key])
         return Genotype(tuple(cells), printable_name(self.name))
-
-    def _cell(self, index: int, reduction: bool, as_built: bool) -> CellGenotype:
-        edges, concat = self.genes[index], self.concat
-        if as_built:
-            concat = tuple(dict.fromkeys(edge.target for edge in edges))
-            before = {state: {0, 1, *concat[:i]} for i, state in enumerate(concat)}
-            edges = tuple(edge for edge in edges if edge.source in before[edge.target])
-        return CellGenotype(edges, concat, reduction)
 
     def to_text(self) -> str:
         """Return the text that the reference prints: fields in order, ``range`` for states or positions in a row."""
