@@ -11,7 +11,6 @@ from timm.layers.adaptive_avgmax_pool import SelectAdaptivePool2d
 from timm.models import register_notrace_module
 from torch import Tensor, nn
 
-from ddarts.architecture.deepen import deepen
 from ddarts.architecture.genotype import Genotype
 from ddarts.architecture.lookup import PathLike, find_genotype
 from ddarts.errors import SettingsError
@@ -32,7 +31,6 @@ class TimmNetwork(Network):
         global_pool: "avg", "max", "avgmax", "catavgmax", "fast", or "" for none (with ``num_classes=0``).
         channels: C, width of the nodes of the first cell.
         stem: "imagenet" or "cifar".
-        layers: lay the genotype out over so many cells (`ddarts.architecture.deepen`); None for its own number.
         drop_rate: dropout before the classifier.
         drop_path_rate: see `Network.drop_path`; it stays the same throughout a training, unless the caller changes it.
         device, dtype: of parameters and buffers.
@@ -43,7 +41,7 @@ class TimmNetwork(Network):
 
     Raises:
         SettingsError: a size below 1, an unknown stem, or a drop rate outside 0 to 1.
-        GenotypeError: there is no such architecture, or `layers` is too small.
+        GenotypeError: there is no such architecture.
     """
 
     def __init__(
@@ -55,7 +53,6 @@ class TimmNetwork(Network):
         global_pool: str = "avg",
         channels: int = 48,
         stem: str = "imagenet",
-        layers: int | None = None,
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
         device: Any = None,
@@ -65,8 +62,6 @@ class TimmNetwork(Network):
             if not 0 <= rate < 1:
                 raise SettingsError(f"{name} = {rate} is out of range; choose 0 up to (and without) 1")
         genotype = find_genotype(genotype)
-        if layers is not None:
-            genotype = deepen(genotype, layers)
         with contextlib.nullcontext() if device is None else torch.device(device):
             super().__init__(
                 genotype, channels=channels, in_channels=in_chans, classes=max(int(num_classes), 1), stem=stem
@@ -93,14 +88,8 @@ class TimmNetwork(Network):
         return "classifier" if name_only else self.classifier
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Put a new classifier in place: 0 classes for none; None keeps the pooling, "" removes it.
-
-        Raises:
-            SettingsError: a classifier without pooling.
-        """
+        """Put a new classifier in place: 0 classes for none; None keeps the pooling, "" removes it."""
         pool = self.global_pool.pool_type if global_pool is None else global_pool
-        if num_classes > 0 and not pool:
-            raise SettingsError(f"a classifier of {num_classes} classes needs a global pooling, such as 'avg'")
         self.num_classes = self.classes = num_classes
         self.global_pool = SelectAdaptivePool2d(pool_type=pool, flatten=bool(pool))
         parameter = next(self.parameters())

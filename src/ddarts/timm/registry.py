@@ -16,6 +16,7 @@ from ddarts.architecture.baselines import BASELINES
 from ddarts.architecture.deepen import deepen
 from ddarts.architecture.genotype import Genotype
 from ddarts.architecture.lookup import PathLike, find_genotype
+from ddarts.architecture.zoo import zoo_entry, zoo_names
 from ddarts.errors import SettingsError, nearest
 from ddarts.models.features import find_levels
 from ddarts.models.liveness import live_states
@@ -24,6 +25,10 @@ from ddarts.models.saved import CONFIG_NAME, WEIGHTS_NAME, SavedModel, load_mode
 from ddarts.models.stems import STEMS
 from ddarts.timm import ddarts_models
 from ddarts.timm.network import TimmNetwork
+
+#: Width and, for two-cell genotypes, number of cells of networks with each stem: those of the literature.
+_WIDTH = {"imagenet": 48, "cifar": 36}
+_CELLS = {"imagenet": 14, "cifar": 20}
 
 #: What images a network with each stem is made for; statistics of ImageNet and of CIFAR-10.
 _IMAGES: dict[str, dict[str, Any]] = {
@@ -85,14 +90,28 @@ def register_model_folder(path: PathLike, name: str | None = None) -> str:
 
 
 def register_architectures() -> None:
-    """Register ``ddarts``, and ``ddarts_<name>`` for every named architecture."""
-    _register("ddarts", _build_any, _cfg_of_architecture(find_genotype(BASELINES[0]), "imagenet"))
-    for source in BASELINES:
+    """Register ``ddarts``, and ``ddarts_<name>`` for every baseline and every entry of the zoo.
+
+    They are ImageNet networks of width 48, two-cell genotypes over 14 cells. With ``stem="cifar"`` these are 36 and 20;
+    ``channels=`` and ``layers=`` (cells) choose others.
+    """
+    first, *_ = sources = (*BASELINES, *zoo_names())
+    _register("ddarts", _build_any, _cfg_of_architecture(_laid_out(first, "imagenet", None), "imagenet"))
+    for source in sources:
 
         def build(pretrained: bool = False, *, source: str = source, **options: Any) -> nn.Module:
             return _from_genotype(_identifier(source), source, pretrained, options)
 
-        _register(_identifier(source), build, _cfg_of_architecture(find_genotype(source), "imagenet"))
+        _register(_identifier(source), build, _cfg_of_architecture(_laid_out(source, "imagenet", None), "imagenet"))
+
+
+def _laid_out(source: Genotype | PathLike, stem: str, layers: int | None) -> Genotype:
+    """Return the whole network's genotype; a two-cell entry of the zoo has any number of cells."""
+    if isinstance(source, str) and source in zoo_names():
+        entry = zoo_entry(source)
+        return entry.genotype(_CELLS[stem] if layers is None and entry.two_cells else layers)
+    genotype = find_genotype(source)
+    return genotype if layers is None else deepen(genotype, layers)
 
 
 def _build_any(
@@ -114,14 +133,12 @@ def _build_any(
 
 
 def _from_genotype(name: str, source: Genotype | PathLike, pretrained: bool, options: dict[str, Any]) -> nn.Module:
-    genotype = find_genotype(source)
-    stem = options.get("stem", "imagenet")
+    stem = options.pop("stem", "imagenet")
     if stem not in STEMS:
         raise SettingsError(f"unknown stem {str(stem)[:60]!r}{nearest(str(stem)[:60], STEMS)}")
-    if options.get("layers") is not None:
-        genotype = deepen(genotype, options["layers"])
-    options = {key: value for key, value in options.items() if key != "layers"}
-    return _build(name, pretrained, _cfg_of_architecture(genotype, stem), {"genotype": genotype, **options})
+    genotype = _laid_out(source, stem, options.pop("layers", None))
+    options = {"genotype": genotype, "stem": stem, "channels": _WIDTH[stem], **options}
+    return _build(name, pretrained, _cfg_of_architecture(genotype, stem), options)
 
 
 def _from_folder(name: str, folder: Path, pretrained: bool, options: dict[str, Any]) -> nn.Module:
@@ -135,7 +152,7 @@ def _from_folder(name: str, folder: Path, pretrained: bool, options: dict[str, A
 
 def _build(name: str, pretrained: bool, cfg: dict[str, Any], options: dict[str, Any]) -> nn.Module:
     """Let timm build the network, load weights into it, and wrap it if only features are wanted."""
-    genotype, stem = options["genotype"], options.get("stem", "imagenet")
+    genotype, stem = options["genotype"], options["stem"]
     levels = find_levels(genotype, live_states(genotype) | {-2}, [1] * (len(genotype) + 2), STEMS[stem].states)
     return build_model_with_cfg(
         TimmNetwork,
@@ -169,7 +186,7 @@ def _identifier(text: str) -> str:
 
 
 def _cfg_of_architecture(genotype: Genotype, stem: str) -> dict[str, Any]:
-    cfg = {**_IMAGES[stem], **_layers(genotype, stem), "paper_ids": "arXiv:2108.09306"}
+    cfg = {**_IMAGES[stem], **_layers(stem), "paper_ids": "arXiv:2108.09306"}
     return {**cfg, "pool_size": _last_size(genotype, stem, cfg["input_size"])}
 
 
@@ -178,7 +195,7 @@ def _cfg_of_folder(folder: Path, saved: SavedModel) -> dict[str, Any]:
     inside = folder if (folder / CONFIG_NAME).exists() else folder / "model"
     input_size = (config.in_channels, *config.resolution)
     return {
-        **_layers(genotype, config.stem),
+        **_layers(config.stem),
         "file": str(inside / WEIGHTS_NAME),
         "input_size": input_size,
         "pool_size": _last_size(genotype, config.stem, input_size),
@@ -191,7 +208,7 @@ def _cfg_of_folder(folder: Path, saved: SavedModel) -> dict[str, Any]:
     }
 
 
-def _layers(genotype: Genotype, stem: str) -> dict[str, Any]:
+def _layers(stem: str) -> dict[str, Any]:
     """Return the names of the layers that timm changes when it adapts weights."""
     return {"first_conv": f"stem.{STEMS[stem].first}", "classifier": "classifier"}
 
