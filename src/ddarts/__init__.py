@@ -17,6 +17,7 @@ _HOME = {
     "predict": "ddarts.stages",
     "compare": "ddarts.commands.compare",
     "export": "ddarts.commands.export",
+    "profile": "ddarts.commands.profile",
     "show": "ddarts.commands.show",
     "import_weights": "ddarts.commands.import_weights",
     "report": "ddarts.commands.report",
@@ -62,6 +63,7 @@ __all__ = [
     "load_model",
     "measure_operations",
     "predict",
+    "profile",
     "report",
     "run",
     "search",
@@ -82,6 +84,7 @@ if TYPE_CHECKING:
     from ddarts.commands.distance import distance
     from ddarts.commands.measure import measure_operations
     from ddarts.commands.export import export
+    from ddarts.commands.profile import profile
     from ddarts.commands.import_weights import import_weights
     from ddarts.commands.report import report
     from ddarts.commands.show import show

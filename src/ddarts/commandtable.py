@@ -183,6 +183,24 @@ COMMANDS = {
         positional="run",
         home="ddarts.commands.report",
     ),
+    "profile": Command(
+        "measure what networks cost: parameters, multiply-adds, memory, latency",
+        "profile",
+        (
+            (
+                ("architectures",),
+                {
+                    "metavar": "GENOTYPE|MODEL",
+                    "nargs": "+",
+                    "help": "genotype files, runs, folders of models, or names of architectures",
+                },
+            ),
+            _CONFIG,
+            _QUIET,
+        ),
+        positional="architectures",
+        home="ddarts.commands.profile",
+    ),
     "export": Command(
         "write a trained model as ONNX, torch.export or safetensors",
         None,

@@ -6,7 +6,7 @@ the keyword arguments of the public functions all come from them. Modules of the
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -194,3 +194,41 @@ class RunSettings(DataOptions, EngineOptions):
     search: SearchOptions = Field(default_factory=SearchOptions)
     derive: DeriveOptions = Field(default_factory=DeriveOptions)
     train: TrainOptions = Field(default_factory=TrainOptions)
+
+
+class ProfileSettings(Options):
+    """Everything that `ddarts.profile` may be told besides the architectures."""
+
+    batch: tuple[Annotated[int, Field(ge=1, le=65536)], ...] = Field(
+        default=(1,), min_length=1, description="images a forward pass; each of several is measured"
+    )
+    threads: tuple[Annotated[int, Field(ge=1, le=1024)], ...] = Field(
+        default=(1,), min_length=1, description="CPU threads; each of several is measured"
+    )
+    resolution: int | None = Field(
+        default=None, ge=2, le=4096, description="pixels a side; 32, or a trained model's own, if not given"
+    )
+    channels: int | None = Field(
+        default=None, ge=1, le=4096, description="channels of the first cell; 36, or a trained model's own"
+    )
+    in_channels: int | None = Field(
+        default=None, ge=1, le=4096, description="channels of the images; 3, or a trained model's own"
+    )
+    classes: int | None = Field(
+        default=None, ge=1, le=1000000, description="number of classes; 10, or a trained model's own"
+    )
+    stem: Literal["auto", "cifar", "imagenet"] | None = Field(
+        default=None, description="cifar keeps the resolution, imagenet / 4; as the resolution asks for"
+    )
+    by: Literal["cell", "operation"] | None = Field(
+        default=None, description="show the parts too, at the first batch and number of threads"
+    )
+    onnx: bool | None = Field(default=None, description="measure onnxruntime too; if it is installed, when not given")
+    seconds: float = Field(default=2.0, gt=0, le=3600, description="about how long each latency is measured")
+    device: str = Field(default="cpu", description="auto | cpu | cuda | cuda:N | mps, for PyTorch")
+
+    @field_validator("batch", "threads", mode="before")
+    @classmethod
+    def _split_list(cls, value: Any) -> Any:
+        """Let a command line say ``1,32``, and a caller one number."""
+        return value.replace(",", " ").split() if isinstance(value, str) else (value,) if type(value) is int else value

@@ -22,6 +22,7 @@ from ddarts.config import (
     DeriveOptions,
     EngineOptions,
     EvaluateSettings,
+    ProfileSettings,
     RunSettings,
     SearchOptions,
     SearchSettings,
@@ -63,6 +64,7 @@ class Given:
     value: Any
     name: str
     where: str
+    "profile": Stage(ProfileSettings, ()),
 
 
 def presets() -> tuple[str, ...]:

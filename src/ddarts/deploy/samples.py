@@ -33,7 +33,9 @@ def named_images(paths: Sequence[Path], prepared: Preprocessing) -> Samples:
     """
     height, width = prepared.resolution
     read = [read_image(path, channels=prepared.in_channels, height=height, width=width) for path in paths]
-    return Samples(torch.stack(read), f"{len(read)} image{'s' * (len(read) != 1)} that were named")
+    return Samples(
+        torch.stack(read), "1 image that was named" if len(read) == 1 else f"{len(read)} images that were named"
+    )
 
 
 def data_images(settings: dict[str, Any], prepared: Preprocessing) -> Samples | str:
