@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from PIL import Image
 import ddarts
 from ddarts.architecture.genotype import CellGenotype, Edge, Genotype
 from ddarts.cli import main
+from ddarts.commands import import_weights
+from ddarts.commands.import_weights import _normalisation
 from ddarts.errors import DataError, DDartsError, RunError, SettingsError
 from ddarts.models.saved import ModelError
 from tests.reference.golden import golden_json, golden_tensors, relative_error
@@ -203,3 +206,36 @@ def test_the_authors_weights_survive_the_whole_way() -> None:
     logits, auxiliary = network.train()(tensors["input"])
     assert relative_error(logits, tensors["logits_train"]) < 1e-4
     assert relative_error(auxiliary, tensors["logits_aux_train"]) < 1e-4
+
+
+def _folder_of_images(mean: int, spread: int, classes: int = 10) -> str:
+    torch.manual_seed(0)
+    for name in range(classes):
+        folder = Path("data", f"class {name}")
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = (torch.randn(40, 40, 3) * spread + mean).clamp(0, 255).byte()
+        Image.fromarray(pixels.numpy()).save(folder / "a.png")
+    return "data"
+
+
+def test_other_data_has_its_own_statistics_but_cifar_is_known_by_them(genotype: Genotype) -> None:
+    _checkpoint(classes=10)
+    other = ddarts.import_weights(
+        "model_best.pth.tar", genotype=genotype, out="a", data=_folder_of_images(80, 20), quiet=True
+    )
+    assert (other.normalisation, other.resolution, other.classes[1]) == ("of data", (40, 40), "class 1")
+    assert other.mean[0] == pytest.approx(80 / 255, abs=0.01)
+    near = (ddarts.load_data("data", quiet=True), (0.49, 0.48, 0.45), (0.249, 0.245, 0.264))
+    images = dataclasses.replace(near[0], mean=near[1], std=near[2])
+    found = _normalisation(ddarts.load_model("a").network, None, images)
+    assert (found[0], found[1][0]) == ("CIFAR-10's", 0.49139968)
+
+
+def test_a_large_file_is_announced(
+    genotype: Genotype, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _checkpoint(classes=10)
+    monkeypatch.setattr(import_weights, "_LARGE_FILE", 1000)
+    _told(capsys, "--out", "a", "--quiet")
+    assert main(["import-weights", "model_best.pth.tar", "--genotype", "tiny.json", "--out", "b"]) == 0
+    assert capsys.readouterr().err == "reading model_best.pth.tar, 0 MiB\n"

@@ -14,7 +14,7 @@ from ddarts.architecture.lookup import find_genotype
 from ddarts.errors import DataError, RunError, SettingsError
 from ddarts.listing import count
 from ddarts.outcomes import Outcome
-from ddarts.progress import Progress
+from ddarts.stagework import say
 
 if TYPE_CHECKING:
     from ddarts.data import ImageData
@@ -30,6 +30,7 @@ _CIFAR = {
     100: ("CIFAR-100's", (0.50707519, 0.48654887, 0.44091785), (0.26733428, 0.25643846, 0.27615049)),
 }
 _SIDES = {"cifar": 32, "imagenet": 224}
+_SAME = 0.01  # largest difference of channel statistics of one data set in two encodings
 _LARGE_FILE = 64 * 2**20  # bytes; smaller ones take less than two seconds
 
 
@@ -167,25 +168,22 @@ def import_weights(
     given = _given_normalisation(mean, std)
     architecture = find_genotype(genotype)
     _check_out(out, overwrite)
-    small = not checkpoint.is_file() or checkpoint.stat().st_size < _LARGE_FILE
-    with Progress("import", total=3, quiet=quiet or small) as progress:
-        imported = import_network(checkpoint, architecture)
-        network = imported.network
-        progress.update(1)
-        images = None if data is None else _load_data(data, network, side, quiet)
-        size = _resolution(network, side, images)
-        normalisation, means, stds = _normalisation(network, given, images)
-        classes = images.classes if images is not None else tuple(map(str, range(network.classes)))
-        macs = count_macs(network, (network.in_channels, *size))
-        progress.update(2)
-        fresh = not out.exists()
-        try:
-            save_model(out, network, classes=classes, resolution=size, mean=means, std=stds, auxiliary=True)
-        except BaseException:
-            if fresh:
-                shutil.rmtree(out, ignore_errors=True)
-            raise
-        progress.update(3)
+    if not quiet and checkpoint.is_file() and checkpoint.stat().st_size >= _LARGE_FILE:
+        say(f"reading {checkpoint}, {checkpoint.stat().st_size / 2**20:.0f} MiB")
+    imported = import_network(checkpoint, architecture)
+    network = imported.network
+    images = None if data is None else _load_data(data, network, side, quiet)
+    size = _resolution(network, side, images)
+    normalisation, means, stds = _normalisation(network, given, images)
+    classes = images.classes if images is not None else tuple(map(str, range(network.classes)))
+    macs = count_macs(network, (network.in_channels, *size))
+    fresh = not out.exists()
+    try:
+        save_model(out, network, classes=classes, resolution=size, mean=means, std=stds, auxiliary=True)
+    except BaseException:
+        if fresh:
+            shutil.rmtree(out, ignore_errors=True)
+        raise
     return ImportResult(
         path=out,
         genotype=network.genotype,
@@ -256,7 +254,8 @@ def _normalisation(
 ) -> tuple[str, tuple[float, ...], tuple[float, ...]]:
     """Return where mean and standard deviation are from, and both.
 
-    What is given comes first. Whoever trains with an ImageNet stem normalises as for ImageNet, whatever the data.
+    What is given comes first. Whoever trains with an ImageNet stem normalises as for ImageNet, whatever the data. Data
+    that looks like CIFAR is CIFAR, for which the reference's own numbers are the ones that were used.
     """
     channels = network.in_channels
     if given is not None:
@@ -266,14 +265,19 @@ def _normalisation(
         return "as given", *given
     if channels == 3 and network.stem_name == "imagenet":
         return _IMAGENET
-    if images is not None:
+    usual = _CIFAR.get(network.classes) if channels == 3 else None
+    if images is not None and not (usual and _is_near(usual[1] + usual[2], images.mean + images.std)):
         return f"of {images.name}", images.mean, images.std
-    if channels == 3 and network.classes in _CIFAR:
-        return _CIFAR[network.classes]
+    if usual is not None:
+        return usual
     raise SettingsError(
         f"nothing tells how images for {network.classes} classes and {channels} channels were normalised; "
         "give --mean and --std, or the data set with --data"
     )
+
+
+def _is_near(first: Sequence[float], second: Sequence[float]) -> bool:
+    return all(abs(a - b) < _SAME for a, b in zip(first, second, strict=True))
 
 
 def _given_normalisation(
