@@ -82,10 +82,10 @@ if TYPE_CHECKING:
     from ddarts.commands.catalogue import baselines, zoo
     from ddarts.commands.compare import compare
     from ddarts.commands.distance import distance
-    from ddarts.commands.measure import measure_operations
     from ddarts.commands.export import export
-    from ddarts.commands.profile import profile
     from ddarts.commands.import_weights import import_weights
+    from ddarts.commands.measure import measure_operations
+    from ddarts.commands.profile import profile
     from ddarts.commands.report import report
     from ddarts.commands.show import show
     from ddarts.data import load_data

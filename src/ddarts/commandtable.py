@@ -177,10 +177,16 @@ COMMANDS = {
         home="ddarts.commands.import_weights",
     ),
     "report": Command(
-        "write the report of a run",
+        "write the report of a run, or a page that compares several",
         None,
-        ((("run",), {"metavar": "RUN", "help": "a run"}),),
-        positional="run",
+        (
+            (("runs",), {"metavar": "RUN", "nargs": "+", "help": "a run, or several to compare"}),
+            (
+                ("--out",),
+                {"metavar": "FILE", "help": "the page (default: report.html in the run; of several comparison.html)"},
+            ),
+        ),
+        positional="runs",
         home="ddarts.commands.report",
     ),
     "profile": Command(

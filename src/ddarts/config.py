@@ -168,6 +168,28 @@ class TrainOptions(Options):
     )
 
 
+class MeasureOptions(TrainOptions):
+    """Short trainings that measure single operations (paper, section 5), and the small network for them."""
+
+    cells: int = Field(default=3, ge=1, le=20, description="cells of the reference network")
+    positions: int = Field(default=4, ge=1, le=12, description="edges of each cell on which operations are placed")
+    repeats: int = Field(default=1, ge=1, le=100, description="trainings of each placement, each with its own seed")
+    statistic: Literal["median", "mean"] = Field(
+        default="median", description="weight of an operation from its accuracies; published weights are means"
+    )
+    # in the published code the rest of the training is as here; the number of its epochs is not told
+    channels: int = Field(default=64, ge=1, description="channels of the first cell")
+    epochs: int = Field(default=10, ge=1, description="passes over the training images")
+    batch: int = Field(default=96, ge=2, description="images a batch")
+    auxiliary_weight: float = Field(
+        default=0.0, ge=0, description="weight of the auxiliary head's loss; 0 builds no such head"
+    )
+    cutout: int = Field(default=0, ge=0, description="side in pixels of the square that cutout erases; 0 for none")
+    policy: Literal["none", "autoaugment", "randaugment", "trivialaugment", "augmix"] = Field(
+        default="none", description="torchvision augmentation policy"
+    )
+
+
 class SearchSettings(DataOptions, EngineOptions, SearchOptions, DeriveOptions):
     """Everything that `ddarts.search` may be told."""
 
@@ -180,6 +202,12 @@ class CompareSettings(TrainSettings):
     """Everything that `ddarts.compare` may be told besides the architectures."""
 
     seeds: int = Field(default=3, ge=1, le=100, description="trainings of each architecture, from seed on")
+
+
+class MeasureSettings(DataOptions, EngineOptions, MeasureOptions):
+    """Everything that `ddarts.measure_operations` may be told."""
+
+    validation: float = Field(default=0.3, ge=0, lt=1, description="share of the training images to measure on")
 
 
 class EvaluateSettings(DataOptions, EngineOptions):

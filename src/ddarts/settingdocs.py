@@ -11,7 +11,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from ddarts.config import DataOptions, EngineOptions
-from ddarts.settinglayers import GROUPS, STAGES
+from ddarts.settinglayers import GROUPS, RUN_GROUPS, STAGES
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ def documented_fields(stage: str) -> Iterator[SettingDoc]:
     for name, field in sorted(fields.items(), key=lambda item: order.index(_heading(stage, item[0]))):
         yield _doc(name, _heading(stage, name), field)
     if stage == "run":
-        for group, options in GROUPS.items():
-            for name, field in options.model_fields.items():
+        for group in RUN_GROUPS:
+            for name, field in GROUPS[group].model_fields.items():
                 yield _doc(f"{group}.{name}", group, field)
 
 

@@ -1,7 +1,7 @@
 """Layers of settings: documents brought into one flat form, every name checked.
 
-A document has shared keys on top and the groups ``search``, ``derive`` and ``train``; for a single stage the keys of
-its groups may stand on top as well.
+A document has shared keys on top and the groups ``search``, ``derive``, ``train`` and ``measure``; for a single stage
+the keys of its groups may stand on top as well.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from ddarts.config import (
     DeriveOptions,
     EngineOptions,
     EvaluateSettings,
+    MeasureOptions,
+    MeasureSettings,
     ProfileSettings,
     RunSettings,
     SearchOptions,
@@ -35,7 +37,14 @@ from ddarts.yamlfile import YamlFile, parse_yaml, read_yaml
 #: A setting's place in a document: ("seed",) or ("search", "epochs").
 Key = tuple[str, ...]
 
-GROUPS: dict[str, type[BaseModel]] = {"search": SearchOptions, "derive": DeriveOptions, "train": TrainOptions}
+GROUPS: dict[str, type[BaseModel]] = {
+    "search": SearchOptions,
+    "derive": DeriveOptions,
+    "train": TrainOptions,
+    "measure": MeasureOptions,
+}
+#: Groups that the settings of `run` have; the others belong to a stage of their own.
+RUN_GROUPS = tuple(group for group in GROUPS if group in RunSettings.model_fields)
 SHARED: dict[str, FieldInfo] = {**DataOptions.model_fields, **EngineOptions.model_fields}
 
 
@@ -53,7 +62,9 @@ STAGES = {
     "derive": Stage(DeriveOptions, ("derive",)),
     "train": Stage(TrainSettings, ("train",)),
     "compare": Stage(CompareSettings, ("train",)),
+    "measure-operations": Stage(MeasureSettings, ("measure",)),
     "test": Stage(EvaluateSettings, ()),
+    "profile": Stage(ProfileSettings, ()),
 }
 
 
@@ -64,7 +75,6 @@ class Given:
     value: Any
     name: str
     where: str
-    "profile": Stage(ProfileSettings, ()),
 
 
 def presets() -> tuple[str, ...]:
@@ -106,13 +116,13 @@ def flatten(values: Mapping[str, Any], stage: str, where: str, lines: Mapping[Ke
         SettingsError: a name is unknown, stands twice, or belongs to another place.
     """
     flat: dict[Key, Given] = {}
-    own = STAGES[stage].groups
+    own = RUN_GROUPS if stage == "run" else STAGES[stage].groups
 
     def put(key: Key, value: Any, path: Key) -> None:
         place = _at(where, lines, path)
         if key in flat:
             raise SettingsError(f"{place}{'.'.join(key)} is given twice, on top and in its group; keep one")
-        if len(key) == 1 or stage == "run" or key[0] in own:
+        if len(key) == 1 or key[0] in own:
             flat[key] = Given(value, ".".join(path), place)
 
     for name, value in ((str(k), v) for k, v in values.items()):
@@ -143,7 +153,7 @@ def _own_key(name: str, stage: str, where: str) -> Key:
             return group, name
     if name in model.model_fields or name in SHARED:
         return (name,)
-    grouped = [f"{group}.{name}" for group, options in GROUPS.items() if name in options.model_fields]
+    grouped = [f"{group}.{name}" for group in RUN_GROUPS if name in GROUPS[group].model_fields]
     if grouped:
         raise SettingsError(f"{where}setting {name!r} belongs to a group; write {' or '.join(grouped)}")
     known = {*GROUPS, *SHARED, *model.model_fields, *(n for g in STAGES[stage].groups for n in GROUPS[g].model_fields)}

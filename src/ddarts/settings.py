@@ -21,7 +21,7 @@ from ddarts.settinglayers import STAGES, Given, Key, drop_none, flatten, place_o
 FREE_ON_RESUME = frozenset({"device", "threads", "checkpoint_steps"})
 
 #: Stages that start from a preset if none is named.
-_WITH_PRESET = ("run", "search", "train", "compare")
+_WITH_PRESET = ("run", "search", "train", "compare", "measure-operations")
 
 
 def default_preset(data: str) -> str:
