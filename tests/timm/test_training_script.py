@@ -54,6 +54,7 @@ def _loader(images: Path, part: str, config: dict[str, object]) -> object:
         )
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # timm leaves the images that it reads open
 def test_timms_training_loop_learns_two_colours(images: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = timm.create_model(
