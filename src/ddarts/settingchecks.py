@@ -90,7 +90,10 @@ def one_line(error: ValidationError, layer: Mapping[Key, Given]) -> str:
     if first["type"] == "literal_error":
         known = re.findall(r"'([^']*)'", first.get("ctx", {}).get("expected", ""))
         return f"{where}unknown {name} {value!r}{nearest(str(value), known)}"
-    reason = _REASONS.get("tuple_type" if len(loc) < len(first["loc"]) else first["type"])
+    kind = first["type"]
+    if len(loc) < len(first["loc"]) and not kind.startswith(("greater", "less")):
+        kind = "tuple_type"  # an item of a list is no whole number
+    reason = _REASONS.get(kind)
     reason = reason.format(**first.get("ctx", {})) if reason else first["msg"][:1].lower() + first["msg"][1:]
     return f"{where}{name} = {_shown(value)} {reason}"
 

@@ -203,7 +203,7 @@ def _target(format: str, out: Path) -> Path:
     suffix, given = FORMATS[format], out.suffix.lower()
     for other, ending in FORMATS.items():
         if ending is not None and given == ending and other != format:
-            raise SettingsError(f"out = {str(out)!r} is the name of a {other} file; the format is {format}")
+            raise SettingsError(f"out = {str(out)!r} names a file of the format {other}; the format is {format}")
     if suffix is None:
         if out.is_file():
             raise RunError(f"{out} is a file; safetensors wants a folder, name one with --out")

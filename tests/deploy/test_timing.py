@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import contextlib
+import time
+
+import torch
+
+from ddarts.deploy.timing import summary, threads_set, time_passes, waiter
+
+
+def test_the_percentile_is_a_time_that_95_of_100_do_not_exceed() -> None:
+    found = summary([float(i) for i in range(100, 0, -1)], "pytorch", 2, 1)
+    assert (found.median_ms, found.p95_ms, found.passes) == (50.5, 95.0, 100)
+    assert summary([3.0], "pytorch", 1, 1).p95_ms == 3.0
+    assert summary([1.0, 2.0, 9.0], "pytorch", 1, 1).p95_ms == 9.0
+
+
+def test_slow_calls_are_timed_often_enough_and_fast_ones_long_enough() -> None:
+    slow = time_passes(lambda: time.sleep(0.01), seconds=0.001, least=3)
+    assert len(slow) == 3
+    assert min(slow) >= 10
+    assert len(time_passes(lambda: None, seconds=0.02, least=3)) > 3
+
+
+def test_waiting_for_the_device_is_part_of_the_time() -> None:
+    assert min(time_passes(lambda: None, seconds=0.001, least=2, wait=lambda: time.sleep(0.01))) >= 10
+    assert waiter(torch.device("cpu"))() is None
+
+
+def test_threads_are_put_back() -> None:
+    before = torch.get_num_threads()
+    with contextlib.suppress(KeyError), threads_set(before + 1):
+        inside = torch.get_num_threads()
+        raise KeyError
+    assert inside == before + 1
+    assert torch.get_num_threads() == before
