@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import re
 import struct
 import sys
@@ -330,6 +332,8 @@ def _changed(name: str, tensor: Any) -> Callable[[dict[str, Any]], Any]:
         (_changed("stem.1.bias", 3.0), r": stem\.1\.bias is a float, expected a tensor"),
         (_changed("stem.1.bias", ["x"] * 10**5), r": stem\.1\.bias is a list, expected a tensor"),
         (lambda s: {**s, 7: torch.zeros(1)}, r"its state dict has the key 7, expected names of tensors"),
+        (_changed("x\n\x1b[2J", torch.zeros(1)), r"has the key 'x\\n\\x1b\[2J', expected names of tensors"),
+        (_changed("x" * 10**5, torch.zeros(1)), r"1 tensor without a place \(x{120}\)"),
         (_changed("stem.1.bias", torch.zeros(12).int()), r": stem\.1\.bias is int32, expected float32"),
         (_changed("stem.1.bias", torch.zeros(12).bool()), r": stem\.1\.bias is bool, expected float32"),
         (_changed("stem.1.bias", torch.zeros(12) + 0j), r": stem\.1\.bias is a strided complex64 tensor"),
@@ -385,6 +389,35 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path, state: dict[str
     told = r"a\.pth asks for (posix|nt)\.system to be run, which is refused; save its state dict alone"
     assert re.search(told, _refusal(tmp_path / "a.pth"))
     assert not trap.exists()
+
+
+def test_what_a_pickle_asks_for_cannot_speak_to_the_terminal(tmp_path: Path) -> None:
+    payload = b"\x80\x02c\x1b[31mos\nsystem\n."
+    with zipfile.ZipFile(tmp_path / "a.pth", "w") as archive:
+        for name, data in (("data.pkl", payload), ("version", b"3\n"), ("byteorder", b"little")):
+            archive.writestr(f"a/{name}", data)
+    message = _refusal(tmp_path / "a.pth")
+    assert message.isprintable()
+    assert "asks for ?[31mos.system to be run, which is refused" in message
+
+
+@pytest.mark.parametrize("form", ["zip", "old", "safetensors"])
+def test_a_file_with_changed_bytes_is_a_network_or_one_line(
+    tmp_path: Path, state: dict[str, Tensor], form: str
+) -> None:
+    path, lot = tmp_path / ("a.safetensors" if form == "safetensors" else "a.pth"), random.Random(0)
+    if form == "safetensors":
+        save_file(state, path)
+    else:
+        torch.save(state, path, _use_new_zipfile_serialization=form == "zip")
+    whole = path.read_bytes()
+    for _ in range(60):
+        data = bytearray(whole)
+        for _ in range(lot.choice((1, 1, 3))):
+            data[lot.randrange(lot.choice((12_000, len(data))))] = lot.randrange(256)
+        path.write_bytes(data)
+        with contextlib.suppress(DDartsError):
+            import_network(path, GENOTYPE)
 
 
 def test_a_whole_search_is_refused_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

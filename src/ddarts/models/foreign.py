@@ -56,7 +56,7 @@ def read_state(path: Path) -> ForeignState:
     data = _load(path)
     state = _find_state(data, path)
     for name, value in state.items():
-        if not isinstance(name, str):
+        if not isinstance(name, str) or not name.isprintable():  # names are shown
             raise ModelError(f"{path}: its state dict has the key {shown(name)}, expected names of tensors")
         _check_tensor(value, f"{path}: {name[:200]}")
     names = {name: name for name in state}
@@ -92,7 +92,7 @@ def _load(path: Path) -> Any:
     except (SafetensorError, zipfile.BadZipFile) as error:
         raise ModelError(f"{path} is broken or cut short: {_line(error)}") from None
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path, or a broken pickle
-        raise ModelError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or _line(error)}") from None
+        raise ModelError(f"{path}: cannot be read: {_line(getattr(error, 'strerror', None) or error)}") from None
     except Exception as error:  # torch raises whatever its unpickler meets, and a stranger's file may hold anything
         raise ModelError(f"{path} {_refusal(error)}") from None
 
@@ -107,21 +107,23 @@ def _check_archive(path: Path) -> None:
 def _refusal(error: Exception) -> str:
     """Return the gist of a message of `torch.load`, which may run over twenty lines of advice."""
     text = str(error).strip()
-    code = re.search(r"GLOBAL (\S+)", text)
-    if code and code[1].startswith("separate_loss."):
+    found = re.search(r"GLOBAL (\S+)", text)
+    code = _line(found[1])[:100] if found else ""
+    if code.startswith("separate_loss."):
         return (
-            f"holds a whole search of the reference (it asks for {code[1][:100]} to be run, which is refused); "
+            f"holds a whole search of the reference (it asks for {code} to be run, which is refused); "
             "import-weights takes networks that its train.py trained"
         )
     if code:
-        return f"asks for {code[1][:100]} to be run, which is refused; {_SAVE_ALONE}"
+        return f"asks for {code} to be run, which is refused; {_SAVE_ALONE}"
     if not text or text.startswith("Weights only load failed"):
         return "is broken, or in no format that holds tensors; expected .pth or .safetensors"
     return f"is broken, or in no format that holds tensors: {_line(error)}"
 
 
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:150]
+def _line(error: object) -> str:
+    """Return a message, which may repeat parts of the file, as one short line that no terminal obeys."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(str(error).split()))[:150]
 
 
 def _find_state(data: Any, path: Path) -> dict[Any, Any]:
