@@ -19,7 +19,7 @@ from ddarts.architecture.genotype import Genotype
 from ddarts.architecture.reference_network import reference_network, with_operation
 from ddarts.architecture.spaces import OPERATIONS
 from ddarts.config import MeasureSettings, TrainSettings
-from ddarts.data import ImageData
+from ddarts.data import ImageData, split
 from ddarts.errors import DivergedError, RunError, SettingsError, Stopped
 from ddarts.interrupt import StopRequest
 from ddarts.progress import Progress
@@ -31,7 +31,7 @@ STAGE = "measure-operations"
 
 
 class Placement(NamedTuple):
-    """One training: an operation alone on an edge of the reference network, with the seed of a repeat."""
+    """One training: an operation alone on an edge of the reference network, for the first or another time."""
 
     cell: int
     position: int
@@ -85,8 +85,9 @@ def measure(settings: MeasureSettings, images: ImageData, run: RunFolder, *, qui
     """Measure every placement that the run has not measured yet, and return all.
 
     Each accuracy is appended to the run's metrics as soon as it is known, and the training under way keeps its own
-    checkpoints, so a run that was killed goes on where it was and ends with the very same numbers. An operation that
-    stands in the reference network anyway gives that network, which is trained once a repeat.
+    checkpoints, so a run that was killed goes on where it was and ends with the very same numbers. All trainings share
+    the validation part, and each has its own seed: an operation that stands in the reference network anyway gives that
+    network again and again, and one lucky training of it must not count as many.
 
     Raises:
         SettingsError: there is no validation part to measure on.
@@ -96,31 +97,24 @@ def measure(settings: MeasureSettings, images: ImageData, run: RunFolder, *, qui
         RunError: the run cannot be written.
     """
     check_validation(settings, images)
-    images = replace(images, test=None)
+    parts = split(images, validation=settings.validation, seed=settings.seed)
+    images = replace(images, train=parts.train, validation=parts.validation, test=None)
     network = reference_network(settings.cells, settings.positions)
     known = {place: value for place, (value, _) in _measured(run)}
     plan = placements(settings)
-    trained: dict[tuple[Genotype, int], float] = {}
-    for place in plan:
-        if place in known:
-            trained[_network_of(network, place), place.repeat] = known[place]
-    total = len({(_network_of(network, place), place.repeat) for place in plan})
-    with StopRequest() as stop, Progress(STAGE, total, quiet=quiet) as progress:
-        for number, place in enumerate(plan):
+    with StopRequest() as stop, Progress(STAGE, len(plan), quiet=quiet) as progress:
+        for number, place in enumerate(plan, start=1):
             if place in known:
                 continue
-            genotype, seconds = _network_of(network, place), 0.0
-            if (genotype, place.repeat) not in trained:
-                start = time.perf_counter()
-                with _told_of(place, run):
-                    trained[genotype, place.repeat] = _train(genotype, place, number, settings, images, run)
-                seconds = time.perf_counter() - start
-                progress.update(len(trained), now=str(place), accuracy=trained[genotype, place.repeat])
-            known[place] = trained[genotype, place.repeat]
-            run.log(STAGE, "score", epoch=0, step=number + 1, **place._asdict(), accuracy=known[place], seconds=seconds)
+            start = time.perf_counter()
+            with _told_of(place, run):
+                known[place] = _train(network, place, number, settings, images, run)
+            seconds = time.perf_counter() - start
+            run.log(STAGE, "score", epoch=0, step=number, **place._asdict(), accuracy=known[place], seconds=seconds)
             _remove_trainings(run)
-            if stop.requested and number + 1 < len(plan):
-                raise Stopped(f"stopped after {number + 1} of {len(plan)} placements; {_go_on(run)}")
+            progress.update(number, now=str(place), accuracy=known[place])
+            if stop.requested and number < len(plan):
+                raise Stopped(f"stopped after {number} of {len(plan)} trainings; {_go_on(run)}")
     elapsed = sum(seconds for _, (_, seconds) in _measured(run))
     return OperationScores({place: known[place] for place in plan}, settings.statistic, elapsed)
 
@@ -133,17 +127,13 @@ def check_validation(settings: MeasureSettings, images: ImageData) -> None:
         )
 
 
-def _network_of(network: Genotype, place: Placement) -> Genotype:
-    return with_operation(network, place.cell, place.position, place.operation)
-
-
 def _train(
-    genotype: Genotype, place: Placement, number: int, settings: MeasureSettings, images: ImageData, run: RunFolder
+    network: Genotype, place: Placement, number: int, settings: MeasureSettings, images: ImageData, run: RunFolder
 ) -> float:
     """Return the validation accuracy of one training, 0 to 1, going on from its checkpoint if it was interrupted."""
+    genotype = with_operation(network, place.cell, place.position, place.operation)
     wanted = {name: getattr(settings, name) for name in TrainSettings.model_fields}
-    # one seed for all operations of a repeat: the same batches in the same order, and the same validation part
-    wanted["seed"] = derive_seed(settings.seed, STAGE, place.repeat)
+    wanted["seed"] = derive_seed(settings.seed, STAGE, *place)
     path = _trainings(run) / f"{number}"
     begun = (path / "settings.yaml").is_file()
     if not begun:
