@@ -173,7 +173,7 @@ class MeasureOptions(TrainOptions):
 
     cells: int = Field(default=3, ge=1, le=20, description="cells of the reference network")
     positions: int = Field(default=4, ge=1, le=12, description="edges of each cell on which operations are placed")
-    repeats: int = Field(default=1, ge=1, le=100, description="trainings of each placement, each with its own seed")
+    repeats: int = Field(default=1, ge=1, le=100, description="trainings of each operation in each position")
     statistic: Literal["median", "mean"] = Field(
         default="median", description="weight of an operation from its accuracies; published weights are means"
     )
