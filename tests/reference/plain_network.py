@@ -1,12 +1,13 @@
 """A discrete network written down plainly, module for module as its state dicts are published.
 
 Its tensors have the published names because its modules are nested that way, and it computes what the published code
-computes: nodes in the order of the edges, all of them concatenated. A few operations are enough.
+computes: nodes in the order of the edges, all of them concatenated unless told otherwise. One module for each operation,
+memory as PyTorch lays it out, PyTorch's own convolutions: what the package's network is compared and timed with.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -42,24 +43,66 @@ def _convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> _Wr
     return _Wrapped(layer, nn.BatchNorm2d(outputs))
 
 
-def _operation(name: str, width: int, stride: int) -> nn.Module:
-    if name == "skip_connect":
-        return nn.Identity() if stride == 1 else _Halved(width, width)
-    if name == "max_pool_3x3":
-        return nn.MaxPool2d(3, stride, 1)
-    if name == "conv_7x1_1x7":
-        return nn.Sequential(
-            nn.ReLU(),
-            nn.Conv2d(width, width, (1, 7), (1, stride), (0, 3), bias=False),
-            nn.Conv2d(width, width, (7, 1), (stride, 1), (3, 0), bias=False),
-            nn.BatchNorm2d(width),
-        )
-    return _convolution(width, width, {"simple_conv_1x1": 1, "simple_conv_3x3": 3}[name], stride)
+def _depthwise(width: int, kernel: int, stride: int, dilation: int = 1) -> nn.Conv2d:
+    padding = dilation * (kernel // 2)
+    return nn.Conv2d(width, width, kernel, stride, padding, dilation=dilation, groups=width, bias=False)
+
+
+def _pointwise(inputs: int, outputs: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 1, bias=False)
+
+
+def _separable(width: int, kernel: int, stride: int) -> _Wrapped:
+    return _Wrapped(
+        _depthwise(width, kernel, stride), _pointwise(width, width), nn.BatchNorm2d(width), nn.ReLU(),
+        _depthwise(width, kernel, 1), _pointwise(width, width), nn.BatchNorm2d(width),
+    )  # fmt: skip
+
+
+def _dilated(width: int, kernel: int, stride: int) -> _Wrapped:
+    return _Wrapped(_depthwise(width, kernel, stride, 2), _pointwise(width, width), nn.BatchNorm2d(width))
+
+
+def _cross(width: int, kernel: int, stride: int) -> list[nn.Module]:
+    row = nn.Conv2d(width, width, (1, kernel), (1, stride), (0, kernel // 2), bias=False)
+    column = nn.Conv2d(width, width, (kernel, 1), (stride, 1), (kernel // 2, 0), bias=False)
+    return [row, column, nn.BatchNorm2d(width)]
+
+
+def _bottleneck(width: int, stride: int) -> _Wrapped:
+    return _Wrapped(
+        _pointwise(width, width), nn.BatchNorm2d(width),
+        nn.Conv2d(width, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width),
+        _pointwise(width, 4 * width), nn.BatchNorm2d(4 * width), nn.ReLU(),
+        _pointwise(4 * width, width), nn.BatchNorm2d(width),
+    )  # fmt: skip
+
+
+_BUILD: dict[str, Callable[[int, int], nn.Module]] = {
+    "max_pool_3x3": lambda w, s: nn.MaxPool2d(3, s, 1),
+    "avg_pool_3x3": lambda w, s: nn.AvgPool2d(3, s, 1, count_include_pad=False),
+    "skip_connect": lambda w, s: nn.Identity() if s == 1 else _Halved(w, w),
+    "conv_3x1_1x3": lambda w, s: _Wrapped(*_cross(w, 3, s)),
+    "conv_7x1_1x7": lambda w, s: nn.Sequential(nn.ReLU(), *_cross(w, 7, s)),
+    "simple_conv_1x1": lambda w, s: _convolution(w, w, 1, s),
+    "simple_conv_3x3": lambda w, s: _convolution(w, w, 3, s),
+    "sep_conv_3x3": lambda w, s: _separable(w, 3, s),
+    "sep_conv_5x5": lambda w, s: _separable(w, 5, s),
+    "dil_conv_3x3": lambda w, s: _dilated(w, 3, s),
+    "dil_conv_5x5": lambda w, s: _dilated(w, 5, s),
+    "bottleneck_1x3x1": _bottleneck,
+}
 
 
 class _PlainCell(nn.Module):
     def __init__(
-        self, edges: Sequence[PlainEdge], inputs: tuple[int, int], width: int, halves: bool, halve0: bool
+        self,
+        edges: Sequence[PlainEdge],
+        inputs: tuple[int, int],
+        width: int,
+        halves: bool,
+        halve0: bool,
+        concat: Sequence[int] | None,
     ) -> None:
         super().__init__()
         self.preprocess0 = _Halved(inputs[0], width) if halve0 else _convolution(inputs[0], width, 1)
@@ -68,20 +111,24 @@ class _PlainCell(nn.Module):
         for name, target, source in edges:
             node = self._ops[str(target)] if str(target) in self._ops else nn.ModuleDict()
             place = node[str(source)] if str(source) in node else nn.ModuleList()
-            place.append(_operation(name, width, 2 if halves and source < 2 else 1))
+            place.append(_BUILD[name](width, 2 if halves and source < 2 else 1))
             node[str(source)] = place
             self._ops[str(target)] = node
-        self.outputs = len(self._ops) * width
+        self.concat = list(self._ops) if concat is None else [str(state) for state in concat]
+        self.outputs = len(self.concat) * width
 
     def forward(self, input0: Tensor, input1: Tensor) -> Tensor:
         states = {"0": self.preprocess0(input0), "1": self.preprocess1(input1)}
         for target, node in self._ops.items():
             states[target] = sum(op(states[source]) for source, ops in node.items() for op in ops)
-        return torch.cat(list(states.values())[2:], dim=1)
+        return torch.cat([states[state] for state in self.concat], dim=1)
 
 
 class PlainNetwork(nn.Module):
-    """Cells of `edges`, those at `reductions` halve; fresh statistics, so that none of them are 0 and 1."""
+    """Cells of `edges`, those at `reductions` halve; fresh statistics, so that none of them are 0 and 1.
+
+    `concat` has the states that each cell concatenates, all of its nodes if not given.
+    """
 
     def __init__(
         self,
@@ -92,6 +139,7 @@ class PlainNetwork(nn.Module):
         in_channels: int = 3,
         classes: int = 3,
         stem: str = "cifar",
+        concat: Sequence[Sequence[int]] | None = None,
     ) -> None:
         super().__init__()
         if stem == "cifar":
@@ -116,7 +164,8 @@ class PlainNetwork(nn.Module):
         for position, edges in enumerate(cells):
             halves = position in reductions
             width *= 2 if halves else 1
-            cell = _PlainCell(edges, (widths[-2], widths[-1]), width, halves, halved)
+            chosen = None if concat is None else concat[position]
+            cell = _PlainCell(edges, (widths[-2], widths[-1]), width, halves, halved, chosen)
             self.cells.append(cell)
             widths.append(cell.outputs)
             halved = halves
