@@ -5,11 +5,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from ddarts.architecture.derive import derive_genotype, margins, parameter_free_share
 from ddarts.architecture.gates import Gates
 from ddarts.architecture.spaces import build_space
 from ddarts.config import RunSettings, SearchOptions
+from ddarts.reporting.thumbnails import thumbnail, write_thumbnails
 from ddarts.runs import RunFolder
 
 CELLS, EPOCHS = 5, 6
@@ -76,7 +78,12 @@ def write_test(run: RunFolder) -> None:
         "classes": list(CLASSES),
         "confusion": [[20, 0, 0], [2, 17, 1], [0, 0, 20]],
         "per_class": {"cat": 1.0, "dog <b>": 0.85, "bird": 1.0},
+        "mistakes": [
+            {"image": 7, "truth": 1, "taken": 2, "confidence": 0.99, "chance": 0.005},
+            {"image": 3, "truth": 1, "taken": 0, "confidence": 0.7, "chance": 0.25},
+        ],
     }
+    write_thumbnails(run.path, (thumbnail(torch.full((3, 5, 5), 200, dtype=torch.uint8)),))
     (run.path / "test.json").write_text(json.dumps(test))
 
 
@@ -91,6 +98,9 @@ def fill(run: RunFolder) -> None:
         macs=259_000_000,
         search_s=75.25,
         train_s=3840.0,
+        latency_ms=3.2149,
+        latency_p95_ms=4.0,
+        latency_on="a CPU, 1 thread",
         data="digits",
         seed=7,
         best_epoch=6,

@@ -32,7 +32,7 @@ def test_a_search_gets_a_chart_for_each_thing_that_was_measured() -> None:
         "Search: accuracy",
         "Marginal contribution of each cell",
         "Share of operations without weights",
-        "Margin of the gates",
+        "Lead of the gates",
     ]
     assert charts["Search: loss"].header == ("epoch", "search half", "training half")
     assert charts["Search: loss"].rows == (("1", "2", "1"), ("2", "1", "0.5"))
@@ -90,7 +90,7 @@ def test_only_the_largest_of_very_many_gates_are_drawn() -> None:
     edges = [(s, t) for t in range(2, 10) for s in range(t)][:30]
     charts = gate_charts([{"epoch": 1, "gates": cells}], OPS, edges, [])
     assert len(charts) == 30
-    assert "The 50 largest of 60 are drawn." in charts[0].note
+    assert "The 40 largest of 60 are drawn." in charts[0].note
 
 
 @pytest.mark.parametrize(

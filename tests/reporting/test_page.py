@@ -1,13 +1,17 @@
+import base64
+import hashlib
 import json
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from ddarts.architecture.baselines import baseline
 from ddarts.architecture.deepen import deepen
 from ddarts.architecture.genotype import Genotype
 from ddarts.errors import RunError
-from ddarts.reporting.page import count_text, duration, percent, write_report
+from ddarts.reporting.numbers import count_text, duration, milliseconds, percent
+from ddarts.reporting.page import write_report
 from ddarts.runs import RunFolder
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
@@ -62,22 +66,40 @@ def test_a_whole_run_shows_everything(whole_page: Page) -> None:
     page = whole_page
     sections = ["results", "cells", "search", "gates", "training", "test", "settings"]
     assert [i for i in page.ids if i in sections] == sections
-    assert page.count("svg", "cell-drawing") == 5
+    assert page.count("svg", "cell-drawing") == 5 + 1  # and the chain of cells
     assert page.count("svg", "chart") == 5 + 5 + 3
-    for text in ("95.00%", "96.12%", "1.68 M (1,680,000)", "1 min 15 s", "1 h 04 min", "digits", "my run & co", "2.6"):
+    assert page.count("div", "panel") == 5
+    for text in (
+        "95.00%",
+        "96.12%",
+        "3.21 ms",
+        "1.68 M (1,680,000)",
+        "1 min 15 s",
+        "1 h 04 min",
+        "digits",
+        "my run & co",
+        "2.6",
+    ):
         assert text in page.words
-    assert "search.zero_one_weight" in page.words
+    assert "A search of 5 cells for 6 epochs and a training for 6 of 600 epochs at C = 36 on digits." in page.words
+    assert {"Settings: run", "Settings: search", "Settings: train", "zero_one_weight", "Versions"} <= set(page.words)
 
 
-def test_the_page_needs_nothing_else_and_runs_no_script(shared_run: RunFolder, whole_page: Page) -> None:
+def test_the_page_needs_nothing_else_and_runs_no_script_but_its_own(shared_run: RunFolder, whole_page: Page) -> None:
     page = whole_page
     text = (shared_run.path / "report.html").read_text(encoding="utf-8")
-    assert not {"script", "iframe", "object", "embed", "img"} & {tag for tag, _ in page.tags}
+    assert not {"iframe", "object", "embed", "form"} & {tag for tag, _ in page.tags}
+    assert sum(tag == "script" for tag, _ in page.tags) == 1
+    script = text.split("<script>", 1)[1].split("</script>", 1)[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = next(a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy")
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert "default-src 'none'" in policy
     assert '<script>alert("x")</script>' in " ".join(page.words)  # the genotype's name, as text
     assert not any(name.startswith("on") for _, attrs in page.tags for name in attrs)
     for tag, attrs in page.tags:
         for name in ("src", "href", "xlink:href"):
-            assert attrs.get(name, "#").startswith(("#", "data:,")), (tag, attrs)
+            assert attrs.get(name, "#").startswith(("#", "data:,", "data:image/png;base64,")), (tag, attrs)
     assert "url(http" not in text
     assert "@import" not in text
     assert len(text) < 5_000_000
@@ -118,10 +140,38 @@ def test_test_results_are_shown_by_class_and_by_mistake(whole_page: Page) -> Non
     assert page.count("td", "none") == 4
 
 
+def test_the_worst_mistakes_are_shown_with_their_images(whole_page: Page) -> None:
+    pictures = [attrs for tag, attrs in whole_page.tags if tag == "img"]
+    assert [p["alt"] for p in pictures] == ["Test image 7: dog <b>"]
+    assert pictures[0]["src"].startswith("data:image/png;base64,iVBOR")
+    assert whole_page.count("span", "blank") == 1  # of the other there is no picture
+    words = [word for word in whole_page.words if word]
+    at = words.index("Worst mistakes")
+    assert words[at + 2 : at + 6] == ["bird", "99.00%", "is dog <b> (0.50%)", "image 7"]
+
+
+def test_the_lead_of_each_chosen_operation_stands_beside_its_chart(whole_page: Page) -> None:
+    assert [w for w in whole_page.words if w.startswith("Chosen in")] == [f"Chosen in cell {i}" for i in range(5)]
+
+
+def test_a_search_from_a_baseline_shows_how_far_it_went(whole_run: RunFolder) -> None:
+    records = [json.loads(line) for line in (whole_run.path / "metrics.jsonl").read_text().splitlines()]
+    for record in records:
+        if record["stage"] == "search" and record["kind"] == "epoch":
+            record["distance"] = 0.1 * record["epoch"] if record["epoch"] > 1 else None
+    records.append({"stage": "pretrain", "kind": "epoch", "epoch": 1, "step": 1, "train_loss": 2.0})
+    (whole_run.path / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    baseline("resnet18").save(whole_run.path / "baseline.json")
+    page = page_of(whole_run)
+    assert {"ResNet18", "Baseline", "Weights alone: loss"} <= set(page.words)
+    assert page.words.count("Distance to the baseline") == 4  # number, row, chart, its table
+    assert sum(word.startswith("Distance to the cell at its place") for word in page.words) == 4
+
+
 def test_a_run_that_has_only_begun_says_so(bare_run: RunFolder) -> None:
     page = page_of(bare_run)
     assert "This run has no results yet." in page.words
-    assert page.ids == ["main", "results", "settings"]
+    assert page.ids == ["theme", "main", "results", "settings"]
     assert page.count("svg", "chart") == 0
 
 
@@ -140,7 +190,7 @@ def test_a_genotype_without_gates_is_drawn_without_them(whole_run: RunFolder) ->
     (whole_run.path / "metrics.jsonl").unlink()
     (whole_run.path / "gates.json").unlink()
     page = page_of(whole_run)
-    assert page.count("svg", "cell-drawing") == 5
+    assert page.count("svg", "cell-drawing") == 5 + 1
     assert "gates" not in page.ids
 
 
@@ -149,7 +199,7 @@ def test_a_deeper_genotype_keeps_its_gates(whole_run: RunFolder) -> None:
     path = whole_run.path / "genotype.json"
     deepen(Genotype.load(path), 12).save(path)
     page = page_of(whole_run)
-    assert page.count("svg", "cell-drawing") == 12
+    assert page.count("svg", "cell-drawing") == 12 + 1
     assert not any("cells are not drawn" in word for word in page.words)
 
 
@@ -166,12 +216,12 @@ def test_a_very_deep_genotype_leaves_drawings_out_and_says_how_many(whole_run: R
 
 def test_many_classes_get_a_list_of_mistakes_and_no_matrix(whole_run: RunFolder) -> None:
     (whole_run.path / "metrics.jsonl").unlink()
-    size = 101
+    size = 61
     confusion = [[9 if i == j else 1 if j == i + 1 else 0 for j in range(size)] for i in range(size)]
     (whole_run.path / "test.json").write_text(json.dumps({"top1": 0.9, "confusion": confusion}))
     page = page_of(whole_run)
     assert page.count("table", "matrix") == 0
-    assert any(word.startswith("With 101 classes the whole matrix is too large") for word in page.words)
+    assert any(word.startswith("With 61 classes the whole matrix is too large") for word in page.words)
     assert "10.00%" in page.words
 
 
@@ -205,6 +255,14 @@ def test_a_class_without_test_images_has_no_accuracy(whole_run: RunFolder) -> No
         ("test.json", '{"top1": 1, "confusion": [[-1]]}', "confusion must be a square table of counts"),
         ("test.json", '{"top1": 1, "confusion": [[1]], "classes": ["a", "b"]}', "classes must be 1 names"),
         ("test.json", '{"top1": 1, "confusion": [[1]], "loss": "x"}', "loss must be a number"),
+        ("test.json", '{"top1": 1, "mistakes": 3}', "mistakes must be a list"),
+        ("test.json", '{"top1": 1, "mistakes": [{"image": "a"}]}', "mistakes[0] must have image, truth and taken"),
+        (
+            "test.json",
+            '{"top1": 1, "mistakes": [{"image": 1, "truth": 9, "taken": 0, "confidence": 1, "chance": 0}]}',
+            "mistakes[0] must name two of the 0 classes",
+        ),
+        ("baseline.json", "[]", "baseline.json"),
         ("metrics.jsonl", '{"stage": "train", "kind": "epoch", "epoch": 1, "lr": []}\n', "'lr' holds '[]'"),
     ],
 )
@@ -235,4 +293,5 @@ def test_durations_read_well(seconds: float, text: str) -> None:
 
 def test_counts_and_shares_read_well() -> None:
     assert [count_text(n) for n in (999, 1500, 1_680_000, 8_600_000_000)] == ["999", "1.5 k", "1.68 M", "8.6 G"]
+    assert milliseconds(3.2149) == "3.21 ms"
     assert [percent(x) for x in (0.97333, None)] == ["97.33%", "\N{EN DASH}"]

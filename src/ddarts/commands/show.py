@@ -14,7 +14,7 @@ from ddarts.files import write_bytes
 from ddarts.outcomes import ShowResult
 
 if TYPE_CHECKING:
-    from ddarts.reporting.collect import Background
+    from ddarts.reporting.background import Background
     from ddarts.reporting.scene import Scene
 
 PathLike = str | os.PathLike[str]
@@ -54,7 +54,7 @@ def show(
             f"out = {str(out)!r}: a drawing ends in .svg, .png, .pdf or .html"
             f"{nearest(path.suffix.lower(), FORMS) if path.suffix else ''}"
         )
-    from ddarts.reporting.collect import read_background
+    from ddarts.reporting.background import read_background
 
     background = read_background(None if isinstance(genotype, Genotype) else Path(genotype), architecture)
     if path is not None:
@@ -93,10 +93,8 @@ def _scene(genotype: Genotype, background: Background, cell: int | None, network
         return network_scene(genotype, background.numbers)
     if cell is None:
         return genotype_scene(genotype, background.proofs)
-    one = genotype.cells[cell]
-    proof = background.proofs[cell] if background.proofs else None
-    gates, margins = (proof.gates, proof.margins) if proof else (None, None)
-    return cell_scene(one, title=cell_title(cell, one), gates=gates, margins=margins)
+    one, proof = genotype.cells[cell], background.proof(cell)
+    return cell_scene(one, title=cell_title(cell, one), gates=proof.gates, margins=proof.margins)
 
 
 def _whole_number(value: Any) -> int:

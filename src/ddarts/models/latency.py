@@ -28,9 +28,11 @@ class Latency:
 
 
 def measure_latency(
-    network: nn.Module, shape: tuple[int, int, int], *, seconds: float = 0.5, least: int = 5
+    network: nn.Module, shape: tuple[int, int, int], *, seconds: float = 0.5, least: int = 3
 ) -> Latency:
     """Time forward passes of single images on the device of the network; its mode is put back afterwards.
+
+    On a CPU one thread computes: what several threads take for so small a job says more about who else is at work.
 
     Args:
         network: maps [1, C, H, W] to anything.
@@ -40,13 +42,13 @@ def measure_latency(
     """
     device = next(network.parameters()).device
     x = torch.zeros(1, *shape, device=device).contiguous(memory_format=torch.channels_last)
-    was_training = network.training
+    was_training, threads = network.training, torch.get_num_threads()
     network.eval()
     times: list[float] = []
     try:
+        torch.set_num_threads(1)
         with torch.inference_mode():
-            for _ in range(2):  # the first passes choose kernels
-                network(x)
+            network(x)  # the first pass chooses kernels
             _wait(device)
             end = time.perf_counter() + seconds
             while len(times) < least or time.perf_counter() < end:
@@ -56,6 +58,7 @@ def measure_latency(
                 times.append(1000 * (time.perf_counter() - start))
     finally:
         network.train(was_training)
+        torch.set_num_threads(threads)
     times.sort()
     return Latency(statistics.median(times), times[int(0.95 * (len(times) - 1))], _machine(device))
 
@@ -70,10 +73,7 @@ def _wait(device: torch.device) -> None:
 def _machine(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    if device.type != "cpu":
-        return device.type
-    threads = torch.get_num_threads()
-    return f"{_processor()}, {threads} thread{'s' * (threads != 1)}"
+    return f"{_processor()}, 1 thread" if device.type == "cpu" else device.type
 
 
 def _processor() -> str:

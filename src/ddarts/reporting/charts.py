@@ -8,12 +8,12 @@ from typing import Any
 
 from ddarts.architecture.genotype import Edge
 from ddarts.errors import RunError
-from ddarts.reporting.curves import LEGEND_ENTRIES, Line, line_chart
+from ddarts.reporting.curves import LEGEND_ENTRIES, WIDE, Line, line_chart
 from ddarts.reporting.names import operation_kind, state_name
 from ddarts.reporting.values import cell_gates, checked, listing, number
 
 _MOST_CELLS = 40  # with a gate chart each
-_MOST_GATE_LINES = 1500  # in all charts of a page together, so that it stays small
+_MOST_GATE_LINES = 1200  # in all charts of a page together, so that it stays small
 _TABLE_ROWS = 12
 #: Index into `curves.SERIES` of each kind of operation, near the colour that the drawings give it.
 _KIND_SERIES = {
@@ -95,11 +95,38 @@ def search_charts(records: Records) -> list[Chart]:
         _per_cell(
             records,
             "margin",
-            "Margin of the gates",
-            "Smallest difference between a chosen gate and its runner-up; near zero, the choice is close to chance.",
+            "Lead of the gates",
+            "Mean difference between a chosen gate and its runner-up; near zero, the choice is close to chance.",
             y_label="difference of gates",
         ),
+        _curves(
+            records,
+            "search-distance",
+            "Distance to the baseline",
+            "Between the baseline and what gates above the threshold make up; 0: the same, 1: as far as can be.",
+            {"distance": "distance"},
+            y_label="distance",
+        ),
     ]
+    return [chart for chart in charts if chart]
+
+
+def pretraining_charts(records: Records) -> list[Chart]:
+    """Return the charts of the epochs before a search in which only weights are trained.
+
+    Args:
+        records: metrics of stage "pretrain" and kind "epoch".
+
+    Raises:
+        RunError: a value is not a number.
+    """
+    note = "of the supernet while its weights are trained alone, before the search begins."
+    charts = [
+        _curves(records, "pretrain-loss", "Weights alone: loss", f"Cross-entropy {note}",
+                {"train_loss": "training half"}, y_label="cross-entropy"),
+        _curves(records, "pretrain-accuracy", "Weights alone: accuracy", f"Accuracy {note}",
+                {"train_accuracy": "training half"}, y_label="accuracy, %", scale=100),
+    ]  # fmt: skip
     return [chart for chart in charts if chart]
 
 
@@ -191,7 +218,7 @@ def _gate_chart(
         note += f" The {len(drawn)} largest of {len(lines)} are drawn."
     rows = [(line.label, "yes" if not line.faint else "", _text(line.y[0]), _text(line.y[-1])) for line in drawn]
     svg = line_chart(
-        f"gates-{cell}", drawn, y_label="gate", y_range=(-0.02, 1.02), legend=False, description=f"{note} "
+        f"gates-{cell}", drawn, y_label="gate", y_range=(-0.02, 1.02), legend=False, size=WIDE, description=f"{note} "
         f"Largest at the end: {'; '.join(f'{row[0]} {row[3]}' for row in rows[:3])}.",
     )  # fmt: skip
     header = ("operation and edge", "chosen", "first epoch", "last epoch")
@@ -216,7 +243,7 @@ def _curves(
             labels.append(label)
             values = [None if (v := number(record, key)) is None else scale * v for record in there]
             lines.append(Line(label, [number(record, "epoch") for record in there], values, i))
-    return _chart(name, title, note, lines, y_label=y_label)
+    return build_chart(name, title, note, lines, y_label=y_label)
 
 
 def _per_cell(
@@ -249,10 +276,18 @@ def _per_cell(
     if count > LEGEND_ENTRIES:
         note += " Point at a line to read which cell it is."
     name = key.replace("_", "-")
-    return _chart(name, title, note, lines, y_label=y_label, y_range=y_range, zero_line=zero_line)
+    return build_chart(name, title, note, lines, y_label=y_label, y_range=y_range, zero_line=zero_line)
 
 
-def _chart(name: str, title: str, note: str, lines: Sequence[Line], **options: Any) -> Chart | None:
+def build_chart(name: str, title: str, note: str, lines: Sequence[Line], **options: Any) -> Chart | None:
+    """Return lines over epochs as a chart with its table, None if there are no lines.
+
+    Args:
+        name: prefix of ids, unique in its page.
+        title, note: as in `Chart`.
+        lines: what to draw.
+        **options: of `line_chart`.
+    """
     if not lines:
         return None
     last = "; ".join(f"{line.label} {_text(line.y[-1])}" for line in lines[:12])

@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ddarts.architecture.derive import RULES
 from ddarts.architecture.gates import Gates
 from ddarts.architecture.genotype import Genotype
 from ddarts.errors import GenotypeError, RunError
-from ddarts.models.resolution import STEM_HALVINGS
-from ddarts.reporting.chosen import CellEvidence, evidence
+from ddarts.reporting.background import read_numbers, rule_of
 from ddarts.reporting.network_drawing import NetworkNumbers
+from ddarts.reporting.thumbnails import read_thumbnail
 from ddarts.runs import RunFolder
+
+#: Mistakes that a page shows.
+MOST_MISTAKES = 24
+
+
+@dataclass(frozen=True)
+class ShownMistake:
+    """A test image whose class was not found.
+
+    Attributes:
+        image: its position among the test images.
+        truth: name of its class.
+        taken: name of the class that the network saw.
+        confidence: probability that the network gave to `taken`, 0 to 1.
+        chance: probability that it gave to the truth.
+        png: a small picture of it, None if there is none.
+    """
+
+    image: int
+    truth: str
+    taken: str
+    confidence: float
+    chance: float
+    png: bytes | None
 
 
 @dataclass(frozen=True)
@@ -28,6 +50,7 @@ class TestOutcome:
         loss: mean cross-entropy, None if not known.
         classes: names.
         confusion: [true class][predicted class] number of images.
+        mistakes: the worst ones, the worst first.
     """
 
     __test__ = False  # not a test, whatever pytest makes of the name
@@ -37,6 +60,7 @@ class TestOutcome:
     loss: float | None
     classes: tuple[str, ...]
     confusion: tuple[tuple[int, ...], ...]
+    mistakes: tuple[ShownMistake, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,6 +73,8 @@ class RunContents:
     metrics: list[dict[str, Any]]
     genotype: Genotype | None
     gates: Gates | None
+    baseline: Genotype | None
+    numbers: NetworkNumbers
     test: TestOutcome | None
 
     def records(self, stage: str) -> list[dict[str, Any]]:
@@ -58,7 +84,7 @@ class RunContents:
     @property
     def rule(self) -> tuple[str, float]:
         """Method and threshold that the genotype was derived with, the defaults if the settings do not say."""
-        return _rule(self.settings)
+        return rule_of(self.settings)
 
 
 def read_run(path: Path) -> RunContents:
@@ -68,79 +94,22 @@ def read_run(path: Path) -> RunContents:
         RunError: there is no run, or one of its files is damaged; the message names the file and what to do.
     """
     run = RunFolder.open(path)
-    genotype, gates = run.path / "genotype.json", run.path / "gates.json"
+    genotype, gates, baseline = (run.path / f"{name}.json" for name in ("genotype", "gates", "baseline"))
+    settings = {stage: run.read_settings(stage) for stage in run.stages}
     try:
         return RunContents(
             name=run.path.resolve().name,
             summary=run.summary,
-            settings={stage: run.read_settings(stage) for stage in run.stages},
+            settings=settings,
             metrics=run.metrics(),
             genotype=Genotype.load(genotype) if genotype.exists() else None,
             gates=Gates.load(gates) if gates.exists() else None,
+            baseline=Genotype.load(baseline) if baseline.exists() else None,
+            numbers=read_numbers(run.path, settings),
             test=_read_test(run.path / "test.json"),
         )
     except GenotypeError as error:
         raise RunError(f"{error} (mend the file, or delete it and the report leaves it out)") from None
-
-
-@dataclass(frozen=True)
-class Background:
-    """What a run tells about its genotype: gates and margins of each cell, and the sizes of the network."""
-
-    proofs: list[CellEvidence]
-    numbers: NetworkNumbers
-
-
-def read_background(path: Path | None, genotype: Genotype) -> Background:
-    """Return what is known about a genotype that lies in `path`; of a file outside a run, nothing.
-
-    Raises:
-        RunError: gates.json or the settings of the run are damaged.
-    """
-    if path is None or not (path / "settings.yaml").is_file():
-        return Background([], NetworkNumbers())
-    run = RunFolder.open(path)
-    settings = {stage: run.read_settings(stage) for stage in run.stages}
-    proofs: list[CellEvidence] = []
-    if (path / "gates.json").exists():
-        try:
-            proofs = evidence(genotype, Gates.load(path / "gates.json"), *_rule(settings))
-        except GenotypeError as error:
-            raise RunError(f"{error} (mend the file, or delete it)") from None
-    return Background(proofs, read_numbers(path, settings))
-
-
-def read_numbers(path: Path, settings: Mapping[str, Any]) -> NetworkNumbers:
-    """Return the sizes of a run's network: from its trained model, else the width that the settings name."""
-    try:
-        model = json.loads((path / "model" / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        model = None
-    if not isinstance(model, dict):
-        training = settings.get("train") or (settings.get("run") or {}).get("train") or {}
-        return NetworkNumbers(channels=_size(training.get("channels")) if isinstance(training, dict) else None)
-    sides, classes = model.get("resolution"), model.get("classes")
-    height, width = (_size(side) for side in sides) if isinstance(sides, list) and len(sides) == 2 else (None, None)
-    return NetworkNumbers(
-        channels=_size(model.get("channels")),
-        resolution=(height, width) if height and width else None,
-        stem=model["stem"] if model.get("stem") in STEM_HALVINGS else "cifar",
-        in_channels=_size(model.get("in_channels")),
-        classes=len(classes) if isinstance(classes, list) else None,
-    )
-
-
-def _size(value: Any) -> int | None:
-    return value if type(value) is int and 1 <= value <= 2**16 else None
-
-
-def _rule(settings: Mapping[str, Any]) -> tuple[str, float]:
-    for section in (*settings.values(), *(s.get("derive") for s in settings.values())):
-        if isinstance(section, dict) and section.get("method") in RULES:
-            threshold = section.get("threshold", 0.85)
-            if isinstance(threshold, int | float) and 0 <= threshold <= 1:
-                return section["method"], threshold
-    return "threshold_sparse", 0.85
 
 
 def _read_test(path: Path) -> TestOutcome | None:
@@ -165,7 +134,28 @@ def _read_test(path: Path) -> TestOutcome | None:
     loss, count = data.get("loss"), data.get("count", sum(map(sum, confusion)))
     if (loss is not None and not _is_number(loss)) or type(count) is not int:
         raise _damaged(path, "loss must be a number and count a whole number")
-    return TestOutcome(data["top1"], count, loss, tuple(classes), tuple(map(tuple, confusion)))
+    mistakes = _read_mistakes(path, data.get("mistakes", []), classes)
+    return TestOutcome(data["top1"], count, loss, tuple(classes), tuple(map(tuple, confusion)), mistakes)
+
+
+def _read_mistakes(path: Path, data: Any, classes: list[str]) -> tuple[ShownMistake, ...]:
+    if not isinstance(data, list):
+        raise _damaged(path, "mistakes must be a list")
+    found = []
+    for i, item in enumerate(data[:MOST_MISTAKES]):
+        item = item if isinstance(item, dict) else {}
+        image, truth, taken = (item.get(name) for name in ("image", "truth", "taken"))
+        confidence, chance = item.get("confidence"), item.get("chance")
+        known = range(len(classes))
+        if type(image) is not int or type(truth) is not int or type(taken) is not int:
+            raise _damaged(path, f"mistakes[{i}] must have image, truth and taken, whole numbers")
+        if truth not in known or taken not in known:
+            raise _damaged(path, f"mistakes[{i}] must name two of the {len(classes)} classes")
+        if not isinstance(confidence, int | float) or not isinstance(chance, int | float):
+            raise _damaged(path, f"mistakes[{i}] must have confidence and chance, numbers")
+        png = read_thumbnail(path.parent, i)
+        found.append(ShownMistake(image, classes[truth], classes[taken], float(confidence), float(chance), png))
+    return tuple(found)
 
 
 def _damaged(path: Path, reason: str) -> RunError:

@@ -25,6 +25,10 @@ _GRID = "#d9dde3"  # becomes var(--grid)
 _DASHES = ("-", "--", ":", "-.")
 _MOST_POINTS = 100
 _LEGEND_COLUMNS = 4
+_LONG_LABEL = 14  # with longer ones in it a legend has fewer columns
+#: Inches, at 72 units of the drawing each.
+SIZE = (4.3, 2.6)
+WIDE = (5.3, 3.1)
 #: With more lines there is no legend, which would leave no room for the chart: hovering tells which line is which.
 LEGEND_ENTRIES = 12
 
@@ -57,9 +61,14 @@ def line_chart(
     y_range: tuple[float, float] | None = None,
     zero_line: bool = False,
     legend: bool = True,
+    size: tuple[float, float] = SIZE,
     description: str = "",
 ) -> str:
     """Return an SVG element.
+
+    Each line is a group of the class ``series`` with its label as title and its numbers in ``data-x`` and ``data-y``
+    (a hyphen where there is none); ``data-x`` stands once at the element if all lines share it. The page's script reads
+    them.
 
     Args:
         name: prefix of the ids inside, unique in its page; letters, digits and hyphens.
@@ -69,6 +78,7 @@ def line_chart(
         y_range: limits of the vertical axis; from the data if None.
         zero_line: draw a line at 0.
         legend: show a legend of the lines that are not faint, if they are not too many.
+        size: width and height in inches.
         description: text for readers who do not see the chart.
     """
     import matplotlib
@@ -93,7 +103,7 @@ def line_chart(
         "text.parse_math": False,
     }
     with matplotlib.rc_context(style):
-        figure = Figure(figsize=(4.3, 2.6))
+        figure = Figure(figsize=size)
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
         axes.grid(True)
@@ -111,13 +121,17 @@ def line_chart(
         if y_range:
             axes.set_ylim(*y_range)
         shown = bold if legend and len(bold) <= LEGEND_ENTRIES else []
-        rows = -(-len(shown) // _LEGEND_COLUMNS)
-        # fixed margins: matplotlib's own layouts take as long as all the rest
-        figure.subplots_adjust(left=0.145, right=0.985, bottom=0.165, top=0.96 - 0.068 * rows)
+        columns = min(len(shown) or 1, 2 if any(len(line.label) > _LONG_LABEL for line in shown) else _LEGEND_COLUMNS)
+        rows = -(-len(shown) // columns)
+        # fixed margins in inches: matplotlib's own layouts take as long as all the rest
+        wide, high = size
+        figure.subplots_adjust(
+            left=0.62 / wide, right=1 - 0.065 / wide, bottom=0.43 / high, top=1 - (0.104 + 0.177 * rows) / high
+        )
         if shown:
             figure.legend(
                 loc="upper center",
-                ncols=min(_LEGEND_COLUMNS, len(shown)),
+                ncols=columns,
                 frameon=False,
                 handlelength=1.8,
                 columnspacing=1.2,
@@ -131,8 +145,14 @@ def line_chart(
             transparent=True,
             metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
         )
-    hints = {f"{name}-series-{i}": line.label for i, line in enumerate(ordered)}
-    return _for_page(stream.getvalue(), name, hints, description)
+    return _for_page(stream.getvalue(), name, ordered, _Axes(x_label, y_label, description))
+
+
+@dataclass(frozen=True)
+class _Axes:
+    x_label: str
+    y_label: str
+    description: str
 
 
 def _plot(axes: Any, line: Line, place: int, gid: str) -> None:
@@ -160,22 +180,37 @@ def thinned(values: Sequence[Any]) -> list[Any]:
     return kept if not values or (len(values) - 1) % step == 0 else [*kept, values[-1]]
 
 
-def _for_page(svg: str, name: str, hints: dict[str, str], description: str) -> str:
+def _for_page(svg: str, name: str, lines: Sequence[Line], axes: _Axes) -> str:
     """Cut matplotlib's SVG down to an element that can stand beside others in one page."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*|<style.*?</style>\s*", "", svg, flags=re.S)  # the style would be global
     svg = re.sub(r" font-family: [^;]*;", "", svg)  # text in the font of the page
     svg = re.sub(r'(\bid="|href="#|url\(#)(?!' + re.escape(name) + "-)", rf"\g<1>{name}-", svg)
     svg = re.sub(r'\bd="[^"]*"', lambda m: re.sub(r"-?\d+\.\d+", _shorter, m[0]), svg)
-    for gid, text in hints.items():
-        svg = svg.replace(f'<g id="{gid}">', f'<g id="{gid}"><title>{escape(text)}</title>', 1)
+    shared = _numbers(lines[0].x) if lines and all(line.x == lines[0].x for line in lines) else ""
+    for i, line in enumerate(lines):
+        look = "series faint" if line.faint else "series"
+        own = "" if shared else f' data-x="{_numbers(line.x)}"'
+        svg = svg.replace(
+            f'<g id="{name}-series-{i}">',
+            f'<g id="{name}-series-{i}" class="{look}"{own} data-y="{_numbers(line.y)}">'
+            f"<title>{escape(line.label)}</title>",
+            1,
+        )
     svg = svg.replace(_INK, "currentColor").replace(_GRID, f"var(--grid, {_GRID})")
     for i, (light, _) in enumerate(SERIES):
         svg = svg.replace(light, f"var(--series-{i}, {light})")
-    head = f'<svg class="chart" role="img" aria-label="{escape(description)}"'
+    head = f'<svg class="chart" role="img" aria-label="{escape(axes.description)}"'
+    head += f' data-x-label="{escape(axes.x_label)}" data-y-label="{escape(axes.y_label)}"'
+    if shared:
+        head += f' data-x="{shared}"'
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
     return svg.replace("<svg", head, 1)
+
+
+def _numbers(values: Sequence[float | None]) -> str:
+    return " ".join("-" if v is None or v != v else f"{v:.4g}" for v in thinned(values))
 
 
 def _shorter(number: re.Match[str]) -> str:

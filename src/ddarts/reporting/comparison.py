@@ -1,0 +1,174 @@
+"""Several runs on one page: results side by side, curves on top of each other, cells in pairs, distances."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ddarts.architecture.distance import architecture_distance
+from ddarts.files import write_text
+from ddarts.reporting.chosen import CellEvidence
+from ddarts.reporting.collect import RunContents, read_run
+from ddarts.reporting.numbers import NONE, percent
+from ddarts.reporting.overlaid import overlaid_charts
+from ddarts.reporting.page import flat, versions_of
+from ddarts.reporting.results import KNOWN, numbers_of, what_was_run
+from ddarts.reporting.template import render_page
+from ddarts.reporting.views import CellView, cell_view, kinds_used, proofs_of
+
+_DRAWN_BYTES = 2_000_000
+_MOST_CLASSES = 100  # of which the page compares the accuracies
+_LARGER_IS_BETTER = ("test_top1", "val_top1")
+_NOT_RATED = ("distance",)
+
+
+@dataclass(frozen=True)
+class Value:
+    """A number of one run; `best` if no other run has a better one."""
+
+    text: str
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class CellsAt:
+    """The cells that stand at one position, of all runs that have it, under the names of the runs."""
+
+    title: str
+    cells: tuple[tuple[str, CellView], ...]
+
+
+def write_comparison(paths: Sequence[Path], target: Path) -> Path:
+    """Write a page that compares runs and return its path.
+
+    Raises:
+        RunError: one of them is no run or is damaged, or the page cannot be written.
+    """
+    write_text(target, render([read_run(path) for path in paths], labels_of(paths)))
+    return target
+
+
+def labels_of(paths: Sequence[Path]) -> list[str]:
+    """Return a name for each run: its folder's, as much of the path as is needed to tell them apart, or a number."""
+    parts = [path.resolve().parts for path in paths]
+    for length in range(1, max(map(len, parts)) + 1):
+        labels = ["/".join(p[-length:]) for p in parts]
+        if len(set(labels)) == len(labels):
+            return labels
+    return [f"{path.resolve().name} ({i})" for i, path in enumerate(paths, 1)]
+
+
+def render(runs: Sequence[RunContents], labels: Sequence[str]) -> str:
+    """Return the page as HTML."""
+    named = list(zip(labels, runs, strict=True))
+    cells, left_out = _cells(named)
+    return render_page(
+        "comparison.html",
+        labels=labels,
+        what=[(label, what_was_run(run)) for label, run in named],
+        results=_results(runs),
+        charts=overlaid_charts([(label, run.metrics) for label, run in named]),
+        classes=_classes(runs),
+        cells=cells,
+        cells_left_out=left_out,
+        distances=_distances(named),
+        settings=_differences([_settings(run) for run in runs]),
+        versions=_differences([dict(versions_of(run)) for run in runs], all_rows=True),
+        kinds_used=sorted({kind for run in runs for kind in kinds_used(run.genotype)}),
+    )
+
+
+def _results(runs: Sequence[RunContents]) -> list[tuple[str, list[Value]]]:
+    numbers = [numbers_of(run) for run in runs]
+    rows = []
+    for key, known in KNOWN.items():
+        there = [n[key] for n in numbers if key in n]
+        if not there:
+            continue
+        best = max(there) if key in _LARGER_IS_BETTER else min(there)
+        rated = len(there) > 1 and key not in _NOT_RATED and len(set(there)) > 1
+        values = [Value(known.text(n[key]), rated and n[key] == best) if key in n else Value(NONE) for n in numbers]
+        rows.append((known.label, values))
+    rows.append(("Cells", [Value(str(len(run.genotype)) if run.genotype else NONE) for run in runs]))
+    for key, label in (("data", "Data"), ("seed", "Seed")):
+        rows.append((label, [Value(str(run.summary.get(key, NONE))) for run in runs]))
+    return rows
+
+
+def _classes(runs: Sequence[RunContents]) -> list[tuple[str, list[Value]]]:
+    """Accuracy of each class, if all tests are of the same classes."""
+    tests = [run.test for run in runs]
+    names = {test.classes for test in tests if test is not None and test.confusion}
+    if len(names) != 1 or None in tests:
+        return []
+    rows = []
+    for i, name in enumerate(next(iter(names))[:_MOST_CLASSES]):
+        shares = []
+        for test in tests:
+            row = test.confusion[i] if test is not None and test.confusion else ()
+            shares.append(row[i] / sum(row) if sum(row) else None)
+        known = [share for share in shares if share is not None]
+        rated = len(set(known)) > 1
+        rows.append((name, [Value(percent(s), rated and s == max(known)) for s in shares]))
+    return rows
+
+
+def _cells(named: Sequence[tuple[str, RunContents]]) -> tuple[list[CellsAt], int]:
+    """Return the cells by position, as many as fit the page, and how many positions are left out."""
+    found: list[CellsAt] = []
+    proofs = {label: proofs_of(run) for label, run in named}
+    longest = max((len(run.genotype) for _, run in named if run.genotype), default=0)
+    drawn = 0
+    for position in range(longest):
+        if drawn > _DRAWN_BYTES:
+            return found, longest - position
+        views = []
+        for label, run in named:
+            if run.genotype is None or position >= len(run.genotype):
+                continue
+            proof = proofs[label][position] if proofs[label] else CellEvidence(None, {}, {})
+            views.append((label, cell_view(position, run.genotype.cells[position], proof)))
+        drawn += sum(len(view.svg) for _, view in views)
+        found.append(CellsAt(f"Cell {position}", tuple(views)))
+    return found, 0
+
+
+@dataclass(frozen=True)
+class Distances:
+    """Distances of architectures, [row][column] as text and shade 0 to 1."""
+
+    labels: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[tuple[str, float], ...]], ...]
+
+
+def _distances(named: Sequence[tuple[str, RunContents]]) -> Distances | None:
+    """Return how far the architectures are from each other and from their baselines, if there are two of them."""
+    architectures = [(label, run.genotype) for label, run in named if run.genotype is not None]
+    for _, run in named:
+        if run.baseline is not None and all(run.baseline.cells != other.cells for _, other in architectures):
+            architectures.append((f"baseline {run.baseline.name}".rstrip(), run.baseline))
+    if len(architectures) < 2:
+        return None
+    numbers = [[architecture_distance(a, b) for _, b in architectures] for _, a in architectures]
+    largest = max(map(max, numbers)) or 1.0
+    names = tuple(label for label, _ in architectures)
+    return Distances(
+        names,
+        tuple((name, tuple((f"{d:.3f}", d / largest) for d in row)) for name, row in zip(names, numbers, strict=True)),
+    )
+
+
+def _settings(run: RunContents) -> dict[str, str]:
+    """Return all settings of a run under dotted names, those of a stage run alone as those of a whole run."""
+    whole = run.settings.get("run")
+    if isinstance(whole, dict):
+        return dict(flat(whole))
+    return {f"{stage}.{key}": value for stage, section in run.settings.items() for key, value in flat(section)}
+
+
+def _differences(settings: Sequence[Mapping[str, str]], *, all_rows: bool = False) -> list[tuple[str, list[Value]]]:
+    """Return the settings in which runs differ, or all of them."""
+    names = dict.fromkeys(name for section in settings for name in section)
+    rows = [(name, [section.get(name, NONE) for section in settings]) for name in names]
+    return [(name, [Value(text) for text in texts]) for name, texts in rows if all_rows or len(set(texts)) > 1]

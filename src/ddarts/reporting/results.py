@@ -1,0 +1,122 @@
+"""The results of a run as rows of a table and as the few numbers that stand at the top."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from ddarts.architecture.distance import architecture_distance, cell_distances
+from ddarts.reporting.collect import RunContents
+from ddarts.reporting.numbers import count_text, distance, duration, milliseconds, percent
+
+
+class Known(NamedTuple):
+    """How a number of summary.json is shown."""
+
+    label: str
+    text: Callable[[Any], str]
+
+
+KNOWN = {
+    "test_top1": Known("Test accuracy (top-1)", percent),
+    "val_top1": Known("Validation accuracy (top-1)", percent),
+    "parameters": Known("Parameters", count_text),
+    "macs": Known("MACs an image", count_text),
+    "latency_ms": Known("Latency an image", milliseconds),
+    "distance": Known("Distance to the baseline", distance),
+    "search_s": Known("Search time", duration),
+    "train_s": Known("Training time", duration),
+}
+_LABELS = {
+    "data": "Data",
+    "classes": "Classes",
+    "train_images": "Training images",
+    "skipped": "Files skipped",
+    "seed": "Seed",
+    "best_epoch": "Epoch whose gates were taken",
+    "stopped": "Search stopped early",
+}
+_HIDDEN = ("latency_p95_ms", "latency_on")  # told with latency_ms
+_HEADLINE = ("test_top1", "parameters", "macs", "latency_ms", "distance", "search_s", "train_s")
+
+
+def numbers_of(run: RunContents) -> dict[str, float]:
+    """Return the numbers of a run under the keys of `KNOWN`, those that are there."""
+    found = {key: run.summary.get(key) for key in KNOWN}
+    if run.genotype is not None and run.baseline is not None:
+        found["distance"] = architecture_distance(run.genotype, run.baseline)
+    return {key: v for key, v in found.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+
+
+def headline(run: RunContents) -> list[tuple[str, str]]:
+    """Return the few numbers that stand at the top, as (label, text)."""
+    numbers = numbers_of(run)
+    return [(KNOWN[key].label, KNOWN[key].text(numbers[key])) for key in _HEADLINE if key in numbers]
+
+
+def summary_rows(run: RunContents) -> list[tuple[str, str]]:
+    """Return the rows of the summary table: what ddarts knows first, then whatever else summary.json holds."""
+    rows = []
+    numbers = numbers_of(run)
+    for key, number in numbers.items():
+        exact = f" ({number:,})" if key in ("parameters", "macs") and isinstance(number, int) else ""
+        if key == "latency_ms":
+            exact = _latency_note(run.summary)
+        rows.append((KNOWN[key].label, KNOWN[key].text(number) + exact))
+    others = [key for key in run.summary if key not in _LABELS and key not in numbers and key not in _HIDDEN]
+    for key in (*_LABELS, *others):
+        value = run.summary.get(key)
+        if value is None or isinstance(value, dict):
+            continue
+        rows.append((_LABELS.get(key, key.replace("_", " ")), str(value)))
+    if run.genotype:
+        reductions = ", ".join(map(str, run.genotype.reductions)) or "none"
+        rows.append(("Cells", f"{len(run.genotype)} (reductions: {reductions})"))
+    if run.baseline:
+        rows.append(("Baseline", run.baseline.name or f"{len(run.baseline)} cells"))
+    return rows
+
+
+def _latency_note(summary: Mapping[str, Any]) -> str:
+    p95, machine = summary.get("latency_p95_ms"), summary.get("latency_on")
+    parts = ["median, one image at a time"]
+    if isinstance(p95, int | float) and not isinstance(p95, bool):
+        parts.append(f"95% below {milliseconds(p95)}")
+    if isinstance(machine, str):
+        parts.append(machine)
+    return f" ({'; '.join(parts)})"
+
+
+def distances_to_baseline(run: RunContents) -> list[float]:
+    """Return the distance of each cell to the one at its place in the baseline; empty without a baseline."""
+    if run.genotype is None or run.baseline is None:
+        return []
+    return list(cell_distances(run.genotype, run.baseline))
+
+
+def what_was_run(run: RunContents) -> str:
+    """Return in a sentence what was done, as far as the settings tell."""
+    whole = run.settings.get("run", {})
+    search = run.settings.get("search") or _section(whole, "search")
+    train = run.settings.get("train") or _section(whole, "train")
+    parts = []
+    if search:
+        start = f" from {search['baseline']}" if search.get("baseline") else ""
+        cells = len(run.gates.values) if run.gates is not None else search.get("cells")
+        parts.append(f"a search of {cells} cells{start} for {_epochs(search, len(run.records('search')))}")
+    if train:
+        parts.append(f"a training for {_epochs(train, len(run.records('train')))} at C = {train.get('channels')}")
+    data = run.summary.get("data") or whole.get("data")
+    text = " and ".join(parts)
+    return f"{text[:1].upper()}{text[1:]}{f' on {data}' if data else ''}." if text else ""
+
+
+def _section(section: Any, name: str) -> dict[str, Any]:
+    inner = section.get(name) if isinstance(section, dict) else None
+    return inner if isinstance(inner, dict) else {}
+
+
+def _epochs(section: Mapping[str, Any], done: int) -> str:
+    wanted = section.get("epochs")
+    count = f"{wanted} epochs" if wanted != 1 else "1 epoch"
+    return f"{done} of {count}" if done and isinstance(wanted, int) and done < wanted else count
