@@ -40,7 +40,13 @@ def test_networks_stand_side_by_side(genotype, tmp_path, capsys):
     shown = capsys.readouterr().out
     head = next(line for line in shown.splitlines() if "mine.json" in line)
     assert head.split() == ["mine.json", "resnet18"]
-    for text in ("parameters", "MACs, one image", "activations, batch 3", "pytorch, batch 3, 1 thread", "p95"):
+    for text in (
+        "parameters",
+        "MACs, one image",
+        "activations, batch 3",
+        "pytorch, batch 3, 1 thread: median",
+        "95 of 100",
+    ):
         assert text in shown
     assert main([*arguments, "--json"]) == 0
     data = json.loads(capsys.readouterr().out)

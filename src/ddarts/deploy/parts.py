@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -46,7 +45,7 @@ class PartCost:
         count: parts of this name.
         parameters: trainable scalars.
         macs: multiply-accumulate operations for one image.
-        ms: milliseconds of a forward pass.
+        ms: milliseconds in a forward pass, the fastest of those that were made.
     """
 
     name: str
@@ -81,7 +80,7 @@ def cost_by_cell(
         shape: [channels, height, width] of an image.
         call: runs one forward pass.
         clock: tells the time in seconds, when the device has finished.
-        passes: forward passes of which each part's median is taken.
+        passes: forward passes, of which each part's fastest counts.
     """
     return _cost(network, shape, call, clock, passes, lambda part: part.cell or part.name in (STEM, CLASSIFIER))
 
@@ -113,8 +112,8 @@ def _cost(
             call()
             whole = clock() - start
         samples.append([*times, whole - sum(times)])
-    # The median of each part: what another process takes from a single part of a single pass does not show.
-    *times, rest_time = (1000 * statistics.median(column) for column in zip(*samples, strict=True))
+    # The fastest of each part: what other processes take from some of the passes does not show.
+    *times, rest_time = (1000 * min(column) for column in zip(*samples, strict=True))
     rows: dict[str, PartCost] = {}
     for part, mac, ms in zip(parts, macs, times, strict=True):
         old = rows.get(part.name, PartCost(part.name, 0, 0, 0, 0.0))
