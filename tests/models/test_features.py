@@ -124,6 +124,17 @@ def test_a_trimmed_network_has_the_same_maps_and_no_idle_weights(
     assert [n for n, p in trimmed.named_parameters() if p.grad is None] == [], name
 
 
+def test_a_level_that_was_not_kept_is_an_error() -> None:
+    network = _network()
+    network.keep_levels([0, 2])
+    for levels in ([3], 2, None):
+        with pytest.raises(SettingsError, match="level 3 is gone: keep_levels was not told to keep it"):
+            network.features(torch.randn(1, 3, 32, 32), levels)
+    network.keep_levels([0])
+    with pytest.raises(SettingsError, match="level 2 is gone"):
+        network.keep_levels([2])
+
+
 def test_recomputation_changes_neither_results_nor_gradients_nor_statistics() -> None:
     plain = _network(seed=2, auxiliary=True)
     plain.drop_path = 0.3

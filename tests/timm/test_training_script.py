@@ -50,6 +50,7 @@ def _loader(images: Path, part: str, config: dict[str, object]) -> object:
             std=config["std"],
             crop_pct=config["crop_pct"],
             num_workers=0,
+            persistent_workers=False,
             device=torch.device("cpu"),
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -201,9 +201,21 @@ class Network(Pretrained, nn.Module):
         Raises:
             SettingsError: there is no such level.
         """
-        positions = [self.levels[index].position for index in choose_levels(self.levels, levels)]
+        positions = self.positions_of(levels)
         maps = self._maps(x, max(positions))
         return [maps[position] for position in positions]
+
+    def positions_of(self, levels: int | Sequence[int] | None) -> list[int]:
+        """Return the positions of the cells (-2 and -1: of the stem's states) that make the feature maps `levels`.
+
+        Raises:
+            SettingsError: there is no such level, or `keep_levels` has removed it.
+        """
+        chosen = choose_levels(self.levels, levels)
+        for index in chosen:
+            if self.levels[index].position not in self._live:
+                raise SettingsError(f"level {index} is gone: keep_levels was not told to keep it")
+        return [self.levels[index].position for index in chosen]
 
     def keep_levels(self, levels: int | Sequence[int]) -> None:
         """Remove all cells that the feature maps `levels` do not depend on; the last of these becomes the output.
@@ -212,18 +224,19 @@ class Network(Pretrained, nn.Module):
         last level is kept. This cannot be undone.
 
         Raises:
-            SettingsError: there is no such level.
+            SettingsError: there is no such level, or it is gone already.
         """
-        kept = [self.levels[index] for index in choose_levels(self.levels, levels)]
-        last = max(kept, key=lambda level: level.position)
-        live = live_states(self.genotype, [level.position for level in kept])
+        positions = self.positions_of(levels)
+        live = live_states(self.genotype, positions)
         for name in [name for name in self.cells if int(name) not in live]:
             del self.cells[name]
         self._trim_stem(live)
-        self._end, self.outputs, self.auxiliary = last.position, last.info["num_chs"], None
+        self._end, self.auxiliary = max(positions), None
+        self.outputs = next(level.info["num_chs"] for level in self.levels if level.position == self._end)
 
-    def _trim_stem(self, live: Collection[int]) -> None:
+    def _trim_stem(self, live: frozenset[int]) -> None:
         """Remove the part of the stem that nobody reads."""
+        self._live = live | {-2}
         if isinstance(self.stem, ImageNetStem) and -1 not in live:
             self.stem.drop_second()
 

@@ -138,10 +138,10 @@ class TimmNetwork(Network):
         """
         if output_fmt != "NCHW":
             raise SettingsError(f"output_fmt = {output_fmt!r}: maps can be had as 'NCHW' only")
-        taken = choose_levels(self.levels, indices)
-        end = self.levels[max(taken)].position if stop_early or intermediates_only else self._end
+        positions = sorted(set(self.positions_of(indices)))
+        end = positions[-1] if stop_early or intermediates_only else self._end
         maps = self._maps(x, end)
-        chosen = [maps[self.levels[index].position] for index in sorted(set(taken))]
+        chosen = [maps[position] for position in positions]
         return chosen if intermediates_only else (maps[end], chosen)
 
     def prune_intermediate_layers(
