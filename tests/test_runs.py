@@ -236,6 +236,31 @@ def test_tensorboard_sees_scalars_at_once_and_is_told_of_a_rewind(run):
     assert events[-1].summary.value[1].simple_value == 2.5
 
 
+def test_tensorboard_sees_gates_as_histograms_and_numbers_cell_by_cell(run):
+    gates = [[[0.0, 0.49], [0.51, 1.0]], [[None, 0.25]]]
+    run.log("search", "epoch", epoch=1, step=5, gates=gates, marginal=[-0.5, None])
+    (event,) = [e for e in read_events(run.path / "events" / "search") if e.summary.value]
+    found = {v.tag: v for v in event.summary.value}
+    assert found["search/marginal/cell 0"].simple_value == -0.5
+    assert "search/marginal/cell 1" not in found
+    histogram = found["search/gates/cell 0"].histo
+    assert (histogram.min, histogram.max, histogram.num, histogram.sum) == (0.0, 1.0, 4, 2.0)
+    assert [i for i, n in enumerate(histogram.bucket) if n] == [0, 9, 10, 19]
+    assert list(histogram.bucket_limit)[-1] == 1.0
+    assert found["search/gates/cell 1"].histo.num == 1
+
+
+def test_tensorboard_gets_the_pictures_that_a_record_calls_for(run):
+    png = b"\x89PNG\r\n\x1a\n" + bytes(8) + (640).to_bytes(4, "big") + (480).to_bytes(4, "big")
+    run.pictures = lambda record: {"cell 0": png} if record["kind"] == "epoch" else {}
+    run.log("search", "step", epoch=1, step=4, ce=1.0)
+    run.log("search", "epoch", epoch=1, step=5)
+    values = [v for e in read_events(run.path / "events" / "search") for v in e.summary.value]
+    (picture,) = [v for v in values if v.HasField("image")]
+    assert picture.tag == "search/cell 0"
+    assert (picture.image.width, picture.image.height, picture.image.encoded_image_string) == (640, 480, png)
+
+
 # -- checkpoints -------------------------------------------------------------------------------------------------------
 
 

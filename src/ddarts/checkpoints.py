@@ -12,6 +12,7 @@ from typing import Any
 
 from ddarts.errors import RunError
 from ddarts.files import write_bytes
+from ddarts.ranks import Ranks
 
 
 def save(state: dict[str, Any], newest: Path, previous: Path) -> None:
@@ -21,14 +22,27 @@ def save(state: dict[str, Any], newest: Path, previous: Path) -> None:
         RunError: the disk is full or the folder cannot be written; the last checkpoint is untouched.
         TypeError: `state` holds something that could not be loaded again, with the path to it.
     """
-    import torch
-
     check_state(state, newest.stem)
-    memory = io.BytesIO()
-    torch.save(state, memory)
+    data = _to_bytes(state)
     if newest.exists():
         _keep(newest, previous)
-    write_bytes(newest, memory.getvalue())
+    write_bytes(newest, data)
+
+
+def shared(state: dict[str, Any] | None, ranks: Ranks) -> dict[str, Any] | None:
+    """Return the state that rank 0 has loaded, or None if it has found none."""
+    if ranks.size == 1:
+        return state
+    data = ranks.share_bytes(None if state is None else _to_bytes(state))
+    return _from(io.BytesIO(data), "the checkpoint of rank 0") if data else None
+
+
+def _to_bytes(state: dict[str, Any]) -> bytes:
+    import torch
+
+    memory = io.BytesIO()
+    torch.save(state, memory)
+    return memory.getvalue()
 
 
 def _keep(newest: Path, previous: Path) -> None:
@@ -54,12 +68,16 @@ def load(path: Path) -> dict[str, Any]:
     Raises:
         RunError: it is broken, or no checkpoint, or asks for code to be run.
     """
+    return _from(path, str(path))
+
+
+def _from(source: Path | io.BytesIO, path: str) -> dict[str, Any]:
     import torch
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about strange pickles: they fail anyway
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = torch.load(source, map_location="cpu", weights_only=True)
     except OSError as error:
         raise RunError(f"{path}: cannot be read: {error.strerror or error}") from None
     except Exception as error:  # torch raises whatever its unpickler meets, and a stranger's file may hold anything

@@ -15,6 +15,11 @@ from typing import Any, NoReturn
 
 from ddarts.commandtable import COMMANDS, Command
 from ddarts.errors import DDartsError, SettingsError, Stopped, nearest
+from ddarts.processes import find_place, speaks
+from ddarts.ranks import says_it
+
+#: Commands that several processes can do together.
+_TOGETHER = ("run", "search", "train")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(arguments)
     except Stopped as error:
-        return _complain(str(error), 130, debug)
+        # of several processes that stop together, rank 0 says so; to the launcher above, the others have not failed
+        return _complain(str(error), 130, debug) if speaks() else 0
     except DDartsError as error:
         return _complain(str(error), 2, debug)
     except KeyboardInterrupt:
@@ -49,6 +55,8 @@ def _complain(message: str, status: int, debug: bool) -> int:
         import traceback
 
         traceback.print_exc()
+    if not says_it():
+        return status
     word = "" if status == 130 else "error: "
     print(f"ddarts: {word}{' '.join(message.split())}", file=sys.stderr)
     return status
@@ -76,7 +84,11 @@ def _dispatch(arguments: list[str]) -> int:
     place = [given.pop(command.positional)] if command.positional in given else []
 
     function = getattr(importlib.import_module(command.home), name.replace("-", "_"))
+    if name not in _TOGETHER and find_place().size > 1:
+        raise SettingsError(f"ddarts {name} is the work of one process; start it without torchrun")
     result = function(*place, **given)
+    if not speaks():
+        return 0
     if as_json:
         import json
 

@@ -36,6 +36,12 @@ class DataOptions(Options):
         default=None, description="mirror training images left-right; found from the data if not given"
     )
     strict: bool = Field(default=False, description="stop at the first image that cannot be decoded")
+    stream: Literal["auto", "yes", "no"] = Field(
+        default="auto", description="decode images batch by batch; auto: when all would take a quarter of the memory"
+    )
+    workers: int | None = Field(
+        default=None, ge=0, le=256, description="processes that decode streamed images ahead; found from the cores"
+    )
 
 
 class EngineOptions(Options):
@@ -44,7 +50,14 @@ class EngineOptions(Options):
     seed: int = Field(default=0, ge=0, lt=2**63, description="seed of everything random")
     device: str = Field(default="auto", description="auto | cpu | cuda | cuda:N | mps")
     precision: Literal["float32", "bf16", "fp16"] = Field(default="float32", description="arithmetic of the network")
-    threads: int | None = Field(default=None, ge=1, description="CPU threads; all cores if not given")
+    threads: int | None = Field(default=None, ge=1, description="CPU threads of a process; all cores if not given")
+    devices: int | None = Field(
+        default=None, ge=1, le=1024, description="devices of each machine to compute on, a process for each; 1"
+    )
+    machines: int | None = Field(default=None, ge=1, le=4096, description="machines to compute on; 1")
+    sync_batch_norm: bool = Field(
+        default=False, description="with several devices, batch statistics of the whole batch, not of each part"
+    )
 
 
 class BaselineOptions(Options):
@@ -81,9 +94,18 @@ class SearchOptions(BaselineOptions):
     nodes: int = Field(default=4, ge=1, le=8, description="intermediate nodes of a cell")
     channels: int = Field(default=16, ge=1, description="channels of the first cell")
     reductions: tuple[int, ...] | None = Field(default=None, description="positions of reduction cells; n//3 and 2n//3")
-    epochs: int = Field(default=50, ge=1, description="passes over the weight half of the training images")
+    epochs: int = Field(default=50, ge=1, description="passes over the training images for weights")
     steps_per_epoch: int | None = Field(default=None, ge=1, description="end an epoch after so many steps")
     batch: int = Field(default=96, ge=2, description="images a batch, for alphas and for weights")
+    weights_share: float | None = Field(
+        default=None, gt=0, lt=1, description="share of each class's training images for weights; half if not given"
+    )
+    alphas_share: float | None = Field(
+        default=None, gt=0, lt=1, description="share of each class's training images for alphas; half if not given"
+    )
+    search_classes: int | None = Field(
+        default=None, ge=2, description="search on so many of the classes, drawn by the seed; all if not given"
+    )
     alpha_lr: float = Field(default=3e-3, gt=0, description="learning rate of alphas (Adam), at the start")
     alpha_lr_min: float = Field(default=1e-3, ge=0, description="learning rate of alphas at the end of the cosine")
     alpha_weight_decay: float = Field(default=1e-3, ge=0, description="weight decay of alphas")

@@ -1,17 +1,21 @@
-"""Devices, precision and threads behind one door: Lightning Fabric.
+"""Devices, precision, threads and processes behind one door: Lightning Fabric.
 
 Fabric (and torch) take seconds to import, so they are imported when an engine is launched, not before.
 """
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
+import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
 from ddarts.config import EngineOptions
 from ddarts.errors import SettingsError
+from ddarts.processes import Place, find_place
+from ddarts.ranks import Ranks, current, set_current
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -53,12 +57,15 @@ def resolve_device(name: str) -> tuple[str, int]:
 
 
 def check_engine(options: EngineOptions) -> tuple[str, int]:
-    """Check device and precision without launching anything; return what `resolve_device` returns.
+    """Check device, precision and processes without launching anything; return what `resolve_device` returns.
 
     Raises:
-        SettingsError: the device is not there, or cannot compute in this precision.
+        SettingsError: the device is not there, cannot compute in this precision, or there are too few.
     """
     accelerator, index = resolve_device(options.device)
+    place = find_place(options.devices, options.machines)
+    if place.size > 1:
+        _check_devices(options.device, accelerator, place)
     if options.precision == "fp16" and accelerator == "cpu":
         raise SettingsError(
             "precision 'fp16' needs a GPU: its loss scaling has no CPU form; use --precision bf16 or float32"
@@ -67,31 +74,107 @@ def check_engine(options: EngineOptions) -> tuple[str, int]:
 
 
 def launch(options: EngineOptions) -> Fabric:
-    """Set threads, device and precision, and return a launched Fabric on one device.
+    """Set threads, device and precision, and return a launched Fabric: on one device, or one of those joined.
 
     bf16 and fp16 keep the weights in float32 and compute in mixed precision, fp16 with loss scaling.
 
     Raises:
-        SettingsError: CUDA or MPS is asked for where there is none, or fp16 on a CPU.
+        SettingsError: CUDA or MPS is asked for where there is none, or fp16 on a CPU; or several devices are asked for,
+            and `join` was not called before.
     """
+    place = find_place(options.devices, options.machines)
+    if place.size != current().size:
+        raise SettingsError(
+            f"{place.size} processes where {current().size} is expected; several devices serve run, search and train, "
+            "and the same number from the start of the program to its end"
+        )
+    return _launch(options, place)
+
+
+def join(options: EngineOptions) -> Ranks:
+    """Start the other processes of the run if the settings ask for some, and connect to them.
+
+    Under torchrun they are there already; else Fabric starts the same command once more for every further device. Alone
+    nothing happens, and nothing is imported.
+
+    Raises:
+        SettingsError: as `check_engine`.
+    """
+    check_engine(options)
+    place = find_place(options.devices, options.machines)
+    if place.size > 1 and current().size == 1:
+        fabric = _launch(options, place)
+        set_current(Ranks(fabric.global_rank, fabric.world_size, fabric.device))
+    return current()
+
+
+def _check_devices(name: str, accelerator: str, place: Place) -> None:
+    """Raise SettingsError unless there is a device for each process of this machine."""
+    import torch
+
+    if ":" in name:
+        raise SettingsError(f"device {name!r} is one device, for {place.local_size} processes; use --device cuda")
+    if accelerator == "mps":
+        raise SettingsError("several processes cannot share the Apple GPU; use --device cpu, or leave out --devices")
+    if accelerator == "cuda" and place.local_size > torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise SettingsError(
+            f"{place.local_size} processes on a machine of {count} CUDA GPU{'s' if count > 1 else ''}; "
+            f"use --devices {count}, or --device cpu"
+        )
+    if place.how == "launcher" and hasattr(sys, "ps1"):
+        raise SettingsError(
+            "devices and machines start the program again in other processes, which an interactive session cannot; "
+            "use the command line or a script"
+        )
+
+
+def _launch(options: EngineOptions, place: Place) -> Fabric:
     import torch
 
     accelerator, index = check_engine(options)
-    torch.set_num_threads(options.threads or available_cores())
+    threads = options.threads or max(available_cores() // place.local_size, 1)
+    torch.set_num_threads(threads)
     _quieten()
     with warnings.catch_warnings():
         # importing Fabric for the first time warns about the machine and about its own dependencies
         warnings.simplefilter("ignore")
         from lightning_fabric import Fabric
 
-        fabric = Fabric(
-            accelerator=accelerator,
-            devices=1 if accelerator == "cpu" else [index],
-            strategy="auto",
-            precision=_PRECISIONS[options.precision],
-        )
+        _quieten()  # once more: its import sets the level
+        from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+        from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+
+        if place.size > 1:
+            from lightning_fabric.strategies.ddp import DDPStrategy
+
+            fabric = Fabric(
+                accelerator=accelerator,
+                devices=place.local_size,
+                num_nodes=place.machines,
+                # running statistics stay each rank's own; rank 0's are copied where they count (see docs/scaling.md)
+                strategy=DDPStrategy(**_own_buffers()),
+                precision=_PRECISIONS[options.precision],
+                plugins=[TorchElasticEnvironment() if place.how == "torchrun" else LightningEnvironment()],
+            )
+        else:
+            fabric = Fabric(
+                accelerator=accelerator,
+                devices=1 if accelerator == "cpu" else [index],
+                strategy="auto",
+                precision=_PRECISIONS[options.precision],
+            )
         fabric.launch()
+    torch.set_num_threads(threads)  # Fabric's launcher may have set its own
     return fabric
+
+
+def _own_buffers() -> dict[str, Any]:
+    """Return the option of DistributedDataParallel that copies no buffers in a step; PyTorch has renamed it."""
+    from torch.nn.parallel import DistributedDataParallel
+
+    new = "forward_sync_buffers"
+    return {new if new in inspect.signature(DistributedDataParallel).parameters else "broadcast_buffers": False}
 
 
 def available_cores() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import time
 from types import FrameType
 from typing import Any
 
@@ -14,6 +15,10 @@ class StopRequest:
 
     The second signal raises `KeyboardInterrupt` at once. Handlers are restored on leaving. Python delivers signals to
     the main thread only, so anywhere else this does nothing.
+
+    Args:
+        patience_s: seconds after the first signal in which others count as the same one. Where a launcher stands above
+            many processes, Ctrl-C reaches each of them from the terminal and once more from the launcher.
 
     Example::
 
@@ -25,8 +30,10 @@ class StopRequest:
                     raise Stopped("...")
     """
 
-    def __init__(self) -> None:
+    def __init__(self, patience_s: float = 0.0) -> None:
         self.requested = False
+        self._patience_s = patience_s
+        self._first = 0.0
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopRequest:
@@ -43,6 +50,8 @@ class StopRequest:
         self._before.clear()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        now = time.monotonic()
+        if self.requested and now - self._first >= self._patience_s:
             raise KeyboardInterrupt
-        self.requested = True
+        if not self.requested:
+            self.requested, self._first = True, now

@@ -8,10 +8,11 @@ from typing import Any
 from ddarts.architecture.genotype import Genotype
 from ddarts.architecture.spaces import SearchSpace
 from ddarts.config import BaselineOptions, EngineOptions, SearchOptions, TrainOptions
-from ddarts.data import Augment, ImageData, split
+from ddarts.data import Augment, ImageData, check_share, search_parts, split, with_classes
 from ddarts.engine import check_engine
 from ddarts.errors import DataError, SettingsError
 from ddarts.models.resolution import check_resolution, choose_stem
+from ddarts.processes import find_place
 from ddarts.searching.start import space_of
 from ddarts.searching.steady import DistanceWatch
 from ddarts.settinglayers import drop_none, flatten
@@ -58,9 +59,17 @@ def check_baseline_options(stage: str, options: SearchOptions, given: Mapping[st
         )
 
 
-def check_engine_settings(options: EngineOptions) -> None:
-    """Raise SettingsError if the device is not there or cannot compute in this precision."""
+def check_engine_settings(options: EngineOptions, **batches: int) -> None:
+    """Raise SettingsError if the device is not there or cannot compute in this precision, or there are too few.
+
+    Args:
+        options: the settings.
+        batches: images a batch, of each stage that several processes may do together; they must share it evenly.
+    """
     check_engine(options)
+    processes = find_place(options.devices, options.machines).size
+    for batch in batches.values():
+        check_share(batch, processes)
 
 
 def check_search_data(
@@ -70,10 +79,17 @@ def check_search_data(
     check_resolution(
         images.height, images.width, len(space.reductions), choose_stem("auto", images.height, images.width)
     )
-    half = len(split(images, validation=validation, seed=seed).train) // 2
+    if options.search_classes is not None:
+        images = with_classes(images, options.search_classes, seed=seed)
+    train = split(images, validation=validation, seed=seed).train
+    if options.weights_share is None and options.alphas_share is None:
+        half, what = len(train) // 2, "half of the training images"
+    else:
+        parts = search_parts(train, seed=seed, weights=options.weights_share, alphas=options.alphas_share)
+        half, what = min(map(len, parts)), "the smaller share of the training images"
     if options.batch > half:
         raise DataError(
-            f"batch = {options.batch} is larger than half of the training images, on which weights and gates are "
+            f"batch = {options.batch} is larger than {what}, on which weights and gates are "
             f"searched; choose at most {half}"
         )
 

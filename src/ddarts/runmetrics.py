@@ -7,8 +7,9 @@ import itertools
 import json
 import math
 import os
+import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ddarts.errors import RunError
 from ddarts.files import write_bytes
 
 _serial = itertools.count()
+_BINS = 20  # of a histogram of gates
 
 
 def plain(value: Any) -> Any:
@@ -129,12 +131,34 @@ class EventLog:
         except OSError as error:
             raise _full(folder, error) from error
 
-    def write(self, stage: str, step: int, record: dict[str, Any]) -> None:
-        """Write the numbers in `record` under the tags ``stage/name``."""
+    def write(self, stage: str, step: int, record: dict[str, Any], pictures: Mapping[str, bytes] | None = None) -> None:
+        """Write what `record` holds: numbers under ``stage/name``, lists of numbers under ``stage/name/cell i``.
+
+        The gates of each cell, [cell][edge][operation], become a histogram under ``stage/gates/cell i``.
+
+        Args:
+            stage: name of the stage.
+            step: steps since its start.
+            record: what was logged.
+            pictures: PNG files by name, written under ``stage/name``.
+        """
         event = self._event(wall_time=time.time(), step=step)
+        values = event.summary.value
         for name, value in record.items():
-            if isinstance(value, int | float) and not isinstance(value, bool) and name != "step":
-                event.summary.value.add(tag=f"{stage}/{name}", simple_value=value)
+            if name == "gates" and isinstance(value, list):
+                for cell, rows in enumerate(value):
+                    if isinstance(rows, list):
+                        _fill(values.add(tag=f"{stage}/gates/cell {cell}").histo, list(_numbers_in(rows)))
+            elif isinstance(value, list):
+                for cell, number in enumerate(value):
+                    if _is_number(number):
+                        values.add(tag=f"{stage}/{name}/cell {cell}", simple_value=number)
+            elif _is_number(value) and name != "step":
+                values.add(tag=f"{stage}/{name}", simple_value=value)
+        for name, data in (pictures or {}).items():
+            image = values.add(tag=f"{stage}/{name}").image
+            image.width, image.height = struct.unpack(">II", data[16:24])  # PNG: the first chunk tells the size
+            image.colorspace, image.encoded_image_string = 4, data  # RGBA
         try:
             self._writer.write_event(event)
             self._writer.flush()
@@ -149,6 +173,32 @@ class EventLog:
     def __del__(self) -> None:
         if hasattr(self, "_writer"):
             self.close()
+
+
+def _fill(histogram: Any, gates: list[float]) -> None:
+    """Count gates, 0 to 1, in 20 bins of equal width."""
+    if not gates:
+        return
+    histogram.min, histogram.max, histogram.num = min(gates), max(gates), len(gates)
+    histogram.sum, histogram.sum_squares = math.fsum(gates), math.fsum(gate * gate for gate in gates)
+    counts = [0] * _BINS
+    for gate in gates:
+        counts[min(max(int(gate * _BINS), 0), _BINS - 1)] += 1
+    histogram.bucket_limit.extend((i + 1) / _BINS for i in range(_BINS))
+    histogram.bucket.extend(counts)
+
+
+def _numbers_in(value: Any) -> Iterator[float]:
+    """Yield the numbers in nested lists; what is not finite is None there, and left out."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _numbers_in(item)
+    elif _is_number(value):
+        yield value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _full(path: Path, error: OSError) -> RunError:

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,13 +52,21 @@ class RunFolder:
     however it ends), so that two processes never write into one run.
 
     Build with `create` or `open`; use as a context manager or call `close`.
+
+    Attributes:
+        path: the folder.
+        pictures: gives, for a record that is logged, PNG files by name for the TensorBoard events; None for none.
+        writes: whether this process writes into it; with several processes rank 0 does (`ddarts.runfollower`).
     """
+
+    writes = True
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock: RunLock | None = None
         self._metrics = MetricsFile(path / "metrics.jsonl")
         self._events: dict[str, EventLog] = {}
+        self.pictures: Callable[[dict[str, Any]], Mapping[str, bytes]] | None = None
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], *, overwrite: bool = False) -> RunFolder:
@@ -240,7 +249,7 @@ class RunFolder:
         self._metrics.append(record)
         if stage not in self._events:
             self._events[stage] = EventLog(self.path / "events" / stage)
-        self._events[stage].write(stage, step, record)
+        self._events[stage].write(stage, step, record, self.pictures(record) if self.pictures else None)
 
     def metrics(self, stage: str | None = None, kind: str | None = None) -> list[dict[str, Any]]:
         """Return the metrics records, in order, of one stage or all and of one kind or all."""

@@ -18,7 +18,7 @@ from ddarts.settingchecks import build, one_line
 from ddarts.settinglayers import STAGES, Given, Key, drop_none, flatten, place_of, preset_layer, read_config
 
 #: Settings that may differ when a run goes on: they change where and how fast it computes, not what.
-FREE_ON_RESUME = frozenset({"device", "threads", "checkpoint_steps"})
+FREE_ON_RESUME = frozenset({"device", "threads", "devices", "machines", "workers", "checkpoint_steps"})
 
 #: Stages that start from a preset if none is named.
 _WITH_PRESET = ("run", "search", "train", "compare", "measure-operations")
@@ -78,9 +78,9 @@ def resume_settings(
 ) -> Any:
     """Return the settings with which a run goes on: those that it holds.
 
-    What is given again must agree with them, except device, threads and checkpoint_steps, which count for this time
-    only. The number of epochs must agree too: learning rates and the weight of the zero-one loss follow a schedule
-    over all epochs, so a longer run is another run from its first step on.
+    What is given again must agree with them, except what is in `FREE_ON_RESUME`, which counts for this time only. The
+    number of epochs must agree too: learning rates and the weight of the zero-one loss follow a schedule over all
+    epochs, so a longer run is another run from its first step on.
 
     Raises:
         SettingsError: settings disagree; the message lists each with both values.

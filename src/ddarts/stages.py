@@ -69,6 +69,7 @@ def run(
         quiet: show no progress.
         **settings: fields of `ddarts.config.RunSettings`.
     """
+    from ddarts.engine import join
     from ddarts.precheck import (
         check_baseline_options,
         check_engine_settings,
@@ -80,22 +81,25 @@ def run(
 
     opening = Opening.of("run", out, preset, config, resume, overwrite, settings)
     wanted: RunSettings = opening.settings
-    check_engine_settings(wanted)
+    check_engine_settings(wanted, search=wanted.search.batch, train=wanted.train.batch)
     check_baseline_options("run", wanted.search, settings)
     baseline = baseline_of(wanted.search, opening.resumed)
     space = check_search_settings(wanted.search, wanted.derive.layers, wanted.derive.threshold, baseline)
+    quiet = not join(wanted).leads or quiet
     images = load_images(wanted, quiet)
     check_search_data(wanted.search, space, images, wanted.validation, wanted.seed)
     check_train_data(wanted.train, images, wanted.validation, wanted.seed, len(space.reductions))
     shared = {
         name: getattr(wanted, name) for name in RunSettings.model_fields if name not in ("search", "derive", "train")
     }
-    with opening.start(images) as folder, resumable_by("run"):
+    with opening.begin(images) as folder, resumable_by("run"):
         search_settings = SearchSettings(**shared, **dict(wanted.search), **dict(wanted.derive))
         searched = search_stage(search_settings, images, folder, baseline, quiet)
         trained = train_stage(searched.genotype, TrainSettings(**shared, **dict(wanted.train)), images, folder, quiet)
-        tested = test_stage(folder, images, wanted)
-        write_report_of(folder)
+        tested = None
+        if folder.writes:
+            tested = test_stage(folder, images, wanted)
+            write_report_of(folder)
         return RunResult(
             path=folder.path,
             test_top1=tested,
@@ -130,6 +134,7 @@ def search(
         quiet: show no progress.
         **settings: fields of `ddarts.config.SearchSettings`.
     """
+    from ddarts.engine import join
     from ddarts.precheck import (
         check_baseline_options,
         check_engine_settings,
@@ -140,13 +145,14 @@ def search(
 
     opening = Opening.of("search", out, preset, config, resume, overwrite, settings)
     wanted: SearchSettings = opening.settings
-    check_engine_settings(wanted)
+    check_engine_settings(wanted, search=wanted.batch)
     check_baseline_options("search", wanted, settings)
     baseline = baseline_of(wanted, opening.resumed)
     space = check_search_settings(wanted, wanted.layers, wanted.threshold, baseline)
+    quiet = not join(wanted).leads or quiet
     images = load_images(wanted, quiet)
     check_search_data(wanted, space, images, wanted.validation, wanted.seed)
-    with opening.start(images) as folder:
+    with opening.begin(images) as folder:
         return search_stage(wanted, images, folder, baseline, quiet)
 
 
@@ -216,6 +222,7 @@ def train(
         quiet: show no progress.
         **settings: fields of `ddarts.config.TrainSettings`.
     """
+    from ddarts.engine import join
     from ddarts.precheck import check_engine_settings, check_train_data
 
     opening = Opening.of("train", out, preset, config, resume, overwrite, settings)
@@ -227,10 +234,11 @@ def train(
     if genotype is None:
         raise SettingsError("no genotype to train; name its file, or a run that has one, with --genotype")
     architecture = find_genotype(genotype)
-    check_engine_settings(wanted)
+    check_engine_settings(wanted, train=wanted.batch)
+    quiet = not join(wanted).leads or quiet
     images = load_images(wanted, quiet)
     check_train_data(wanted, images, wanted.validation, wanted.seed, len(architecture.reductions))
-    with opening.start(images) as folder:
+    with opening.begin(images) as folder:
         return train_stage(architecture, wanted, images, folder, quiet)
 
 

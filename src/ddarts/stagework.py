@@ -21,6 +21,9 @@ from ddarts.config import DataOptions, DeriveOptions, EvaluateSettings, RunSetti
 from ddarts.errors import DataError, DDartsError, GenotypeError, RunError, SettingsError
 from ddarts.files import write_text
 from ddarts.outcomes import SearchResult, TestResult, TrainResult
+from ddarts.processes import find_place, speaks
+from ddarts.ranks import current
+from ddarts.runfollower import FollowedRun
 from ddarts.runs import RunFolder
 from ddarts.settings import load_settings, resume_settings
 
@@ -71,11 +74,26 @@ class Opening:
             return cls(stage, settings, run.path, run, False)
         settings = load_settings(stage, preset=preset, config=config, overrides=overrides)
         path = places.new_run_path(settings.data) if out is None else Path(out)
-        RunFolder.check_free(path, overwrite=overwrite)
+        if find_place(settings.devices, settings.machines).rank == 0:
+            RunFolder.check_free(path, overwrite=overwrite)
         return cls(stage, settings, path, None, overwrite)
 
+    @contextlib.contextmanager
+    def begin(self, images: ImageData) -> Iterator[RunFolder]:
+        """Open the run folder as `start` does, close it at the end, and say so if another process is lost meanwhile."""
+        with current().watched(f"ddarts {self.stage} --resume {self.path}"), self.start(images) as run:
+            yield run
+
     def start(self, images: ImageData) -> RunFolder:
-        """Create the run folder, or open it again."""
+        """Create the run folder, or open it again; with several processes, rank 0 does."""
+        ranks = current()
+        if not ranks.leads:
+            return FollowedRun(Path(ranks.share(None)))
+        run = self._start(images)
+        ranks.share(str(run.path))
+        return run
+
+    def _start(self, images: ImageData) -> RunFolder:
         if self.resumed is not None:
             self.resumed.claim()
             return self.resumed
@@ -126,6 +144,7 @@ def load_images(settings: DataOptions, quiet: bool, *, resolution: int | None = 
         limit=settings.limit,
         flip=settings.flip,
         quiet=quiet,
+        stream=settings.stream,
     )
     if not quiet:
         parts = ((images.train, "training"), (images.validation, "validation"), (images.test, "test"))
@@ -144,24 +163,26 @@ def search_stage(
 ) -> SearchResult:
     """Search in `run`, or go on, or return what is there if the search is over. Test images are kept from it."""
     genotype_file = run.path / "genotype.json"
-    summary = run.summary
-    if "search_s" in summary and genotype_file.is_file():
-        gates, genotype = Gates.load(run.path / "gates.json"), Genotype.load(genotype_file)
+    over = current().share(_searched_before(run))
+    if over is not None:
+        summary = over["summary"]
         return SearchResult(
             run.path,
-            gates,
-            genotype,
+            Gates.from_dict(over["gates"], str(run.path)),
+            Genotype.from_json(over["genotype"]),
             summary.get("best_epoch") or 0,
             summary["search_s"] or 0.0,
             summary.get("stopped"),
         )
+    from ddarts.reporting.livepictures import CellPictures
     from ddarts.searching.loop import search_architecture
-    from ddarts.searching.start import BASELINE_FILE
+    from ddarts.searching.start import BASELINE_FILE, space_of
 
-    if baseline is not None:
+    if baseline is not None and run.writes:
         baseline.save(run.path / BASELINE_FILE)
     if "search" not in run.stages:
         run.write_settings("search", settings)
+    run.pictures = CellPictures(space_of(settings, baseline), settings.epochs)
     try:
         outcome = search_architecture(settings, replace(images, test=None), run, baseline=baseline, quiet=quiet)
     except GenotypeError as error:  # the gates are there, but the rule finds nothing in one of them
@@ -172,10 +193,20 @@ def search_stage(
             f"then --resume {run.path} goes on)"
         ) from None
     genotype = outcome.genotype if settings.layers is None else deepen(outcome.genotype, settings.layers)
-    genotype.save(genotype_file)
-    draw_cells(run, genotype, outcome.gates, settings)
+    if run.writes:
+        genotype.save(genotype_file)
+        draw_cells(run, genotype, outcome.gates, settings)
     run.update_summary(best_epoch=outcome.best_epoch, stopped=outcome.stopped, search_s=outcome.search_s)
     return SearchResult(run.path, outcome.gates, genotype, outcome.best_epoch, outcome.search_s, outcome.stopped)
+
+
+def _searched_before(run: RunFolder) -> dict[str, Any] | None:
+    """Return what a search that is over has left in its run, as plain data; None if it is not over."""
+    summary, genotype_file = run.summary, run.path / "genotype.json"
+    if "search_s" not in summary or not genotype_file.is_file():
+        return None
+    gates, genotype = Gates.load(run.path / "gates.json"), Genotype.load(genotype_file)
+    return {"summary": summary, "gates": gates.to_dict(), "genotype": genotype.to_json()}
 
 
 def train_stage(
@@ -183,7 +214,9 @@ def train_stage(
 ) -> TrainResult:
     """Train in `run`, or go on, or return what is there if the training is over. Test images are kept from it."""
     summary = run.summary
-    if "train_s" in summary and (run.path / "model" / "config.json").is_file():
+    over = "train_s" in summary and (run.path / "model" / "config.json").is_file()
+    summary = current().share(summary if over else None)
+    if summary is not None:
         return TrainResult(
             run.path, summary["parameters"], summary["macs"], summary["train_s"], summary.get("val_top1")
         )
@@ -191,14 +224,15 @@ def train_stage(
 
     if "train" not in run.stages:
         run.write_settings("train", settings)
-    if not (run.path / "genotype.json").is_file():
+    if run.writes and not (run.path / "genotype.json").is_file():
         genotype.save(run.path / "genotype.json")
         draw_cells(run, genotype)
     outcome = train_network(genotype, settings, replace(images, test=None), run, quiet=quiet)
     run.update_summary(
         parameters=outcome.parameters, macs=outcome.macs, val_top1=outcome.val_top1, train_s=outcome.train_s
     )
-    keep_latency(run)
+    if run.writes:
+        keep_latency(run)
     return TrainResult(run.path, outcome.parameters, outcome.macs, outcome.train_s, outcome.val_top1)
 
 
@@ -302,5 +336,6 @@ def write_report_of(run: RunFolder) -> None:
 
 
 def say(text: str) -> None:
-    """Print a line to stderr, where it is in nobody's way."""
-    print(text, file=sys.stderr, flush=True)
+    """Print a line to stderr, where it is in nobody's way; of several processes, one does."""
+    if speaks():
+        print(text, file=sys.stderr, flush=True)

@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddarts.data import Images, halves, halves_index, load_data, split
+from ddarts.data import Images, halves, halves_index, load_data, search_parts, split, with_classes
 from ddarts.data.parts import limited, stratified
-from ddarts.errors import DataError
+from ddarts.errors import DataError, SettingsError
 
 
 def hashes(images: Images | None) -> set[str]:
@@ -129,3 +129,47 @@ def test_a_validation_part_that_cannot_be_spared_is_refused(make_folder: Callabl
 def test_one_image_has_no_halves() -> None:
     with pytest.raises(DataError, match="1 training image: a search needs one half"):
         halves(blank(torch.tensor([0])), seed=0)
+
+
+# -- parts of a search -------------------------------------------------------------------------------------------------
+
+
+def test_a_search_may_use_shares_of_each_class_and_no_image_twice() -> None:
+    labels = torch.tensor([0] * 200 + [1] * 40 + [2] * 2)
+    pixels = torch.arange(242, dtype=torch.uint8)[:, None, None, None]
+    weights, alphas = search_parts(Images(pixels, labels), seed=1, weights=0.1, alphas=0.025)
+    assert weights.labels.bincount().tolist() == [20, 4, 1]
+    assert alphas.labels.bincount().tolist() == [5, 1, 1]
+    assert not set(weights.pixels[:].flatten().tolist()) & set(alphas.pixels[:].flatten().tolist())
+    other, _ = search_parts(Images(pixels, labels), seed=2, weights=0.1, alphas=0.025)
+    assert not torch.equal(weights.pixels[:], other.pixels[:])
+
+
+def test_without_shares_a_search_has_halves() -> None:
+    images = Images(torch.arange(40, dtype=torch.uint8)[:, None, None, None], torch.arange(40) % 2)
+    found, expected = search_parts(images, seed=1), halves(images, seed=1)
+    assert all(torch.equal(a.pixels[:], b.pixels[:]) for a, b in zip(found, expected, strict=True))
+    assert len(search_parts(images, seed=1, weights=0.1)[1]) == 20
+
+
+def test_shares_that_overlap_are_refused() -> None:
+    images = Images(torch.zeros(40, 1, 1, 1, dtype=torch.uint8), torch.arange(40) % 2)
+    with pytest.raises(SettingsError, match=r"weights_share = 0.8 and alphas_share = 0.5 add up to more than 1"):
+        search_parts(images, seed=0, weights=0.8)
+
+
+def test_a_search_may_use_some_classes_numbered_anew() -> None:
+    data = load_data("digits", limit=300)
+    few = with_classes(data, 4, seed=3)
+    assert len(few.classes) == 4
+    assert list(few.classes) == sorted(few.classes)
+    assert few.test is not None
+    for part, whole in ((few.train, data.train), (few.test, data.test)):
+        assert whole is not None
+        for number, name in enumerate(few.classes):
+            expected = whole.pixels[whole.labels == data.classes.index(name)]
+            assert torch.equal(part.pixels[part.labels == number], expected)
+    assert with_classes(data, 4, seed=3).classes == few.classes != with_classes(data, 4, seed=4).classes
+    assert with_classes(data, 10, seed=3) is data
+    with pytest.raises(SettingsError, match="search_classes = 11, but the data has 10 classes; choose 2 to 10"):
+        with_classes(data, 11, seed=3)

@@ -1,7 +1,7 @@
 """A discrete network written down plainly, module for module as its state dicts are published.
 
 Its tensors have the published names because its modules are nested that way, and it computes what the published code
-computes: nodes in the order of the edges, all of them concatenated unless told otherwise. One module for each operation,
+computes: nodes in the order of the edges, all of them concatenated unless told otherwise. One module an operation,
 memory as PyTorch lays it out, PyTorch's own convolutions: what the package's network is compared and timed with.
 """
 

@@ -1,9 +1,9 @@
 """Image data sets in, disjoint parts and deterministic batches out."""
 
 from ddarts.data.augment import POLICIES, Augment
-from ddarts.data.batches import Batches, Normalise, in_order
+from ddarts.data.batches import Batches, Normalise, check_share, in_order
 from ddarts.data.images import ImageData, Images
-from ddarts.data.parts import Parts, halves, halves_index, split
+from ddarts.data.parts import Parts, halves, halves_index, search_parts, split, with_classes
 from ddarts.data.sources import load_data
 
 __all__ = [
@@ -14,9 +14,12 @@ __all__ = [
     "Images",
     "Normalise",
     "Parts",
+    "check_share",
     "halves",
     "halves_index",
     "in_order",
     "load_data",
+    "search_parts",
     "split",
+    "with_classes",
 ]

@@ -49,7 +49,37 @@ class Augment:
             )
 
 
-def crop_and_flip(pixels: Tensor, *, crop: int, flip: bool, random: torch.Generator) -> Tensor:
+@dataclass(frozen=True)
+class Share:
+    """Which images of a batch are at hand, where several processes share one batch.
+
+    Random numbers are drawn for the whole batch and used for the share, so that an image changes in the same way
+    whoever holds it.
+
+    Attributes:
+        start: place of the first image in the batch.
+        count: images at hand.
+        whole: images in the batch.
+    """
+
+    start: int
+    count: int
+    whole: int
+
+    @classmethod
+    def of(cls, batch: int, rank: int = 0, ranks: int = 1) -> Share:
+        """Return the contiguous share of process `rank` of `ranks` in a batch that they share evenly."""
+        return cls(rank * (batch // ranks), batch // ranks, batch)
+
+    @property
+    def rows(self) -> slice:
+        """Places of the images at hand in the batch."""
+        return slice(self.start, self.start + self.count)
+
+
+def crop_and_flip(
+    pixels: Tensor, *, crop: int, flip: bool, random: torch.Generator, share: Share | None = None
+) -> Tensor:
     """Shift each image by up to `crop` pixels either way (black enters) and mirror it with probability 1/2.
 
     Args:
@@ -57,27 +87,30 @@ def crop_and_flip(pixels: Tensor, *, crop: int, flip: bool, random: torch.Genera
         crop: largest shift in pixels, 0 for none.
         flip: whether to mirror.
         random: CPU generator, so that every device makes the same choices.
+        share: which part of a batch the images are; all of it if None.
     """
     batch, _, height, width = pixels.shape
+    share = share or Share.of(batch)
     if crop > 0:
-        shift = torch.randint(0, 2 * crop + 1, (2, batch), generator=random).to(pixels.device)
+        shift = torch.randint(0, 2 * crop + 1, (2, share.whole), generator=random)[:, share.rows].to(pixels.device)
         windows = functional.pad(pixels, (crop,) * 4).unfold(2, height, 1).unfold(3, width, 1)
         # [B, C, 2 crop + 1, 2 crop + 1, H, W], a view: picking a window a sample copies each pixel once
         pixels = windows[torch.arange(batch, device=pixels.device), :, shift[0], shift[1]]
     if flip:
-        mirrored = (torch.rand(batch, generator=random) < 0.5).to(pixels.device)
+        mirrored = (torch.rand(share.whole, generator=random)[share.rows] < 0.5).to(pixels.device)
         pixels = torch.where(mirrored[:, None, None, None], pixels.flip(3), pixels)
     return pixels
 
 
-def cutout(x: Tensor, side: int, random: torch.Generator) -> Tensor:
+def cutout(x: Tensor, side: int, random: torch.Generator, share: Share | None = None) -> Tensor:
     """Set a square of `side` pixels to 0 in each image of [B, C, H, W] (DeVries & Taylor, arXiv 1708.04552).
 
     The centre is uniform over the image, so the square may lie partly outside. `x` is normalised: 0 is the mean.
     """
     batch, _, height, width = x.shape
-    top = torch.randint(0, height, (batch, 1), generator=random).to(x.device) - side // 2
-    left = torch.randint(0, width, (batch, 1), generator=random).to(x.device) - side // 2
+    share = share or Share.of(batch)
+    top = torch.randint(0, height, (share.whole, 1), generator=random)[share.rows].to(x.device) - side // 2
+    left = torch.randint(0, width, (share.whole, 1), generator=random)[share.rows].to(x.device) - side // 2
     row = torch.arange(height, device=x.device)
     column = torch.arange(width, device=x.device)
     rows = (row >= top) & (row < top + side)
@@ -85,10 +118,12 @@ def cutout(x: Tensor, side: int, random: torch.Generator) -> Tensor:
     return x.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0.0)
 
 
-def apply_policy(pixels: Tensor, policy: str, seed: int) -> Tensor:
+def apply_policy(pixels: Tensor, policy: str, seed: int, share: Share | None = None) -> Tensor:
     """Apply a torchvision policy to each image of uint8 [B, 1 or 3, H, W] on the CPU.
 
-    torchvision draws from torch's global CPU stream; it is seeded with `seed` here and put back as it was after.
+    torchvision draws from torch's global CPU stream; it is seeded with `seed` here and put back as it was after. How
+    much it draws for an image depends on what it has drawn before: for the images of a batch that come before a `share`
+    it is run on empty images of the same size.
     """
     transform = _policy(policy)
     grey = pixels.shape[1] == 1
@@ -97,6 +132,8 @@ def apply_policy(pixels: Tensor, policy: str, seed: int) -> Tensor:
     before = torch.get_rng_state()
     try:
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs' streams too
+        for _ in range(share.start if share is not None else 0):
+            transform(torch.zeros((3, *pixels.shape[2:]), dtype=torch.uint8))
         changed = torch.stack([transform(image.contiguous()) for image in images])
     finally:
         torch.set_rng_state(before)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from ddarts.data.augment import Augment, apply_policy, crop_and_flip, cutout
+from ddarts.data.ahead import Ahead, Prepared
+from ddarts.data.augment import Augment, Share, apply_policy, crop_and_flip, cutout
 from ddarts.data.images import Images
-from ddarts.errors import DataError
+from ddarts.data.streamed import StreamedPixels
+from ddarts.errors import DataError, SettingsError
+from ddarts.processes import local_processes
+from ddarts.ranks import Ranks
 from ddarts.seeds import derive_seed, generator
 
 
@@ -18,7 +23,7 @@ class Batches:
 
     Args:
         images: uint8 images, kept where they are.
-        batch: images a batch.
+        batch: images a batch, those of all processes together.
         seed: the run's seed.
         label: what the batches are for, such as "weights"; another label gives another order and other changes.
         mean: one a channel, of images scaled to 0..1.
@@ -27,10 +32,15 @@ class Batches:
         device: where batches are wanted; normalisation and augmentation run there (policies on the CPU).
         drop_last: leave out the last batch of an epoch if it is short. Each epoch leaves out other images.
         dtype: of the images in a batch.
+        workers: processes that prepare batches of streamed images ahead; found from the cores if None, 0 for none.
+            Images in memory need none.
+        steps: steps that will be asked for in an epoch, if not all; workers look ahead in that order.
+        ranks: the processes that share each batch: rank r gets its contiguous part of the very batch that one process
+            alone would get.
 
     Raises:
         DataError: there are no images, or fewer than `batch`.
-        SettingsError: a policy that cannot treat so many channels.
+        SettingsError: a policy that cannot treat so many channels, or a batch that cannot be shared evenly.
     """
 
     def __init__(
@@ -46,6 +56,9 @@ class Batches:
         device: torch.device | str = "cpu",
         drop_last: bool = True,
         dtype: torch.dtype = torch.float32,
+        workers: int | None = None,
+        steps: int | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         if len(images) == 0:
             raise DataError(f"no images for {label!r} batches; choose other data")
@@ -56,6 +69,12 @@ class Batches:
                 f"batch {batch}: there are only {len(images)} images for {label!r}; "
                 f"{len(images)} is the largest that fits"
             )
+        ranks = ranks or Ranks()
+        if ranks.size > 1:
+            check_share(batch, ranks.size)
+            if not drop_last:
+                raise ValueError("a short last batch cannot be shared")
+        self.share = Share.of(batch, ranks.rank, ranks.size) if ranks.size > 1 else None
         self.images = images
         self.size = batch
         self.seed = seed
@@ -66,6 +85,11 @@ class Batches:
         self.drop_last = drop_last
         self._normalise = Normalise(mean, std, device=self.device, dtype=dtype)
         self._order: tuple[int, Tensor] | None = None
+        self._ahead: Ahead | None = None
+        if isinstance(images.pixels, StreamedPixels):
+            workers = default_workers() if workers is None else workers
+            if workers > 0:
+                self._ahead = Ahead(self._prepared, workers, min(steps or self.per_epoch, self.per_epoch))
 
     @property
     def per_epoch(self) -> int:
@@ -74,40 +98,79 @@ class Batches:
         return whole if self.drop_last or rest == 0 else whole + 1
 
     def index(self, epoch: int, step: int) -> Tensor:
-        """Return which images (int64 [B]) make batch `step` (0 to per_epoch - 1) of `epoch`."""
-        if not 0 <= step < self.per_epoch:
-            raise IndexError(f"step {step}: an epoch of {self.label!r} has steps 0 to {self.per_epoch - 1}")
+        """Return which images (int64 [B]) make batch `step` (0 to per_epoch - 1) of `epoch`, of all processes."""
+        self._check_step(step)
         if self._order is None or self._order[0] != epoch:
             random = generator(self.seed, self.label, "order", epoch)
             self._order = (epoch, torch.randperm(len(self.images), generator=random))
         return self._order[1][step * self.size : (step + 1) * self.size]
 
+    def _check_step(self, step: int) -> None:
+        if not 0 <= step < self.per_epoch:
+            raise IndexError(f"step {step}: an epoch of {self.label!r} has steps 0 to {self.per_epoch - 1}")
+
     def batch(self, epoch: int, step: int) -> tuple[Tensor, Tensor]:
         """Return batch `step` (from 0) of `epoch`: images [B, C, H, W], channels last in memory, and labels int64 [B].
+
+        With several processes, B is this one's part of the batch.
 
         Raises:
             IndexError: the epoch has no such step.
         """
-        index = self.index(epoch, step)
-        pixels = self.images.pixels[index]
-        labels = self.images.labels[index].to(self.device)
-        augment = self.augment
+        self._check_step(step)
         random = generator(self.seed, self.label, "augment", epoch, step)
-        if augment.policy == "none":
-            pixels = crop_and_flip(pixels.to(self.device), crop=augment.crop, flip=augment.flip, random=random)
+        if self._ahead is not None:
+            pixels, labels, state = self._ahead.get(epoch, step)
+            random.set_state(state)
         else:
-            pixels = crop_and_flip(pixels, crop=augment.crop, flip=augment.flip, random=random)
-            seed = derive_seed(self.seed, self.label, "policy", epoch, step)
-            pixels = apply_policy(pixels, augment.policy, seed).to(self.device)
-        x = self._normalise(pixels)
-        if augment.cutout > 0:
-            x = cutout(x, augment.cutout, random)
-        return x, labels
+            pixels, labels = self._changed(epoch, step, random, self.device)
+        x = self._normalise(pixels.to(self.device))
+        if self.augment.cutout > 0:
+            x = cutout(x, self.augment.cutout, random, self.share)
+        return x, labels.to(self.device)
 
-    def in_order(self, batch: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield every image once, as it is and in order, `batch` at a time (the last may be short), to evaluate."""
+    def _prepared(self, epoch: int, step: int) -> Prepared:
+        """All of a batch that is done in whole numbers, on the CPU; and where that leaves the random generator."""
+        random = generator(self.seed, self.label, "augment", epoch, step)
+        pixels, labels = self._changed(epoch, step, random, torch.device("cpu"))
+        return pixels, labels, random.get_state()
+
+    def _changed(self, epoch: int, step: int, random: torch.Generator, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Images of a batch, cropped, mirrored and changed by the policy, uint8 [B, C, H, W]; and their labels."""
+        index, share, augment = self.index(epoch, step), self.share, self.augment
+        if share is not None:
+            index = index[share.rows]
+        pixels, labels = self.images.pixels[index], self.images.labels[index]
+        if augment.policy == "none":
+            pixels = pixels.to(device)
+            pixels = crop_and_flip(pixels, crop=augment.crop, flip=augment.flip, random=random, share=share)
+        else:
+            pixels = crop_and_flip(pixels, crop=augment.crop, flip=augment.flip, random=random, share=share)
+            seed = derive_seed(self.seed, self.label, "policy", epoch, step)
+            pixels = apply_policy(pixels, augment.policy, seed, share)
+        return pixels, labels
+
+    def in_order(self, batch: int | None = None, ranks: Ranks | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield every image once, as it is and in order, `batch` at a time (the last may be short), to evaluate.
+
+        With `ranks`, the processes take the batches in turn.
+        """
         size = self.size if batch is None else batch
-        return in_order(self.images, size, normalise=self._normalise)
+        return in_order(self.images, size, normalise=self._normalise, ranks=ranks)
+
+
+def default_workers() -> int:
+    """Return how many processes should decode for one sequence of batches: the cores' fair share but one, at most 8."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(max(cores // local_processes() - 1, 1), 8) if hasattr(os, "fork") else 0
+
+
+def check_share(batch: int, processes: int) -> None:
+    """Raise SettingsError unless `batch` images can be shared evenly by so many processes."""
+    if batch % processes:
+        less = batch - batch % processes
+        near = f"{less} or {less + processes}" if less else str(processes)
+        raise SettingsError(f"batch = {batch} cannot be shared evenly by {processes} processes; choose {near}")
 
 
 class Normalise:
@@ -131,11 +194,17 @@ class Normalise:
         return x.mul_(self._scale[:, None, None]).add_(self._shift[:, None, None])
 
 
-def in_order(images: Images, batch: int, *, normalise: Normalise) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield (x, labels) for every image once, in order, at most `batch` at a time; any `batch` of 1 or more will do."""
+def in_order(
+    images: Images, batch: int, *, normalise: Normalise, ranks: Ranks | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield (x, labels) for every image once, in order, at most `batch` at a time; any `batch` of 1 or more will do.
+
+    With `ranks`, the processes take the batches in turn.
+    """
     if batch < 1:
         raise DataError(f"batch {batch}: must be 1 or more")
-    for start in range(0, len(images), batch):
+    ranks = ranks or Ranks()
+    for start in range(ranks.rank * batch, len(images), ranks.size * batch):
         pixels = images.pixels[start : start + batch]
         x = normalise(pixels)
         yield x, images.labels[start : start + batch].to(x.device)

@@ -1,25 +1,27 @@
-"""Many encoded images -> `Loaded`: look at all headers, settle size and channels, then decode into one tensor."""
+"""Many encoded images -> `Loaded`: look at all headers, settle size and channels, then decode into one tensor.
+
+Or, where that tensor would be too large, leave them in their files (`ddarts.data.streamed`).
+"""
 
 from __future__ import annotations
 
-import os
 import re
 import statistics
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ddarts.data.decode import Peek, Undecodable, decode, peek, quiet_decoding
-from ddarts.data.images import Images
-from ddarts.data.loaded import Loaded, Request, check_budget, check_classes
+from ddarts.data.images import Images, statistics_of
+from ddarts.data.loaded import Loaded, Request, check_budget, check_classes, memory_share
 from ddarts.data.parts import limited, stratified
+from ddarts.data.streamed import StreamedPixels, shows_colour, to_grey
+from ddarts.data.threads import in_threads
 from ddarts.errors import DataError
 from ddarts.progress import Progress
 
@@ -28,8 +30,12 @@ TEST_SHARE = 0.15
 
 _LARGEST = 224  # pixels a side for images of mixed sizes, unless asked otherwise
 _PROGRESS_FROM = 2000  # images; fewer are read before anyone wonders
-_CHUNK = 64
-_Result = TypeVar("_Result")
+
+LOOK = 16384
+"""Images of each part that are looked through before a data set is streamed: all of a small one. They settle size,
+channels, mean and deviation, and the broken ones among them are left out."""
+
+_GUESS = 64  # headers from which to guess how much memory the pixels would take
 
 
 class Encoded(Protocol):
@@ -64,11 +70,16 @@ def decode_all(
     training images: their common size, or, if it is mixed, the median short side (at most 224, a multiple of 8 above
     16); one channel if none of them shows a colour, else three.
 
+    Where `request.stream` says so, or is "auto" and the pixels would take more than a fair share of the memory, the
+    images stay in their files.
+
     Raises:
         DataError: nothing can be decoded, or the first thing cannot and `request.strict`; too many pixels.
     """
     check_classes(place, classes, {which: encoded.labels for which, encoded in parts.items()})
     chosen = _choose(parts, request)
+    if request.stream == "yes" or (request.stream == "auto" and _guess_bytes(chosen, request) > memory_share()):
+        return _stream(chosen, name=name, place=place, classes=classes, request=request)
     total = sum(len(p.positions) for p in chosen.values())
     tried = {which: len(part.positions) for which, part in chosen.items()}
     skipped: list[str] = []
@@ -91,8 +102,8 @@ def decode_all(
     for which, part in images.items():
         if len(part) == 0:
             raise _nothing(place, which, tried, skipped)
-    if channels == 3 and not _shows_colour(images["train"].pixels):
-        images = {which: Images(_to_grey(i.pixels), i.labels) for which, i in images.items()}
+    if channels == 3 and not shows_colour(_in_memory(images["train"]).split(1024)):
+        images = {which: Images(to_grey(_in_memory(i)), i.labels) for which, i in images.items()}
     return Loaded(
         name=name,
         place=place,
@@ -103,6 +114,109 @@ def decode_all(
         test=images.get("test"),
         skipped=tuple(skipped),
     )
+
+
+def _in_memory(images: Images) -> Tensor:
+    assert isinstance(images.pixels, Tensor)
+    return images.pixels
+
+
+def _stream(chosen: dict[str, _Part], *, name: str, place: str, classes: Sequence[str], request: Request) -> Loaded:
+    """Return images that stay in their files, after a look at the first `LOOK` or so of each part.
+
+    They are spread evenly over the part; a part with fewer images is looked through as a whole, and gives the very
+    images and figures that decoding all of it would.
+    """
+    tried = {which: len(part.positions) for which, part in chosen.items()}
+    looked = {
+        which: _Part(part.encoded, part.positions[_spread(len(part.positions), LOOK)]) for which, part in chosen.items()
+    }
+    before = {which: part.positions for which, part in looked.items()}
+    total = sum(len(part.positions) for part in looked.values())
+    skipped: list[str] = []
+    counts: Tensor | None = None
+    colour = False
+    with (
+        quiet_decoding(),
+        Progress(f"looking at {name}", 2 * total, quiet=request.quiet or total < _PROGRESS_FROM) as progress,
+    ):
+        headers = _peek_all(looked, request.strict, skipped, progress)
+        if not headers:
+            raise _nothing(place, "train", tried, skipped)
+        height, width = _settle_size(headers, request.resolution)
+        channels = 1 if all(h.grey for h in headers) else 3
+        done = total
+        for which, part in looked.items():
+            found, any_colour = _look_through(part, (channels, height, width), request.strict, skipped, progress, done)
+            done += len(part.positions)
+            if which == "train":
+                counts, colour = found, any_colour
+    grey = channels == 3 and not colour
+    images: dict[str, Images] = {}
+    for which, part in chosen.items():
+        broken = before[which][~torch.isin(before[which], looked[which].positions)]
+        positions = part.positions[~torch.isin(part.positions, broken)]
+        if len(positions) == 0:
+            raise _nothing(place, which, tried, skipped)
+        shape = (channels, height, width)
+        pixels = StreamedPixels(part.encoded, positions, shape, strict=request.strict, grey=grey)
+        images[which] = Images(pixels, part.encoded.labels[positions])
+    assert counts is not None
+    return Loaded(
+        name=name,
+        place=place,
+        classes=tuple(classes),
+        flip=may_mirror(classes),
+        train=images["train"],
+        validation=images.get("validation"),
+        test=images.get("test"),
+        skipped=tuple(skipped),
+        statistics=statistics_of(counts[:1] if grey else counts),
+    )
+
+
+def _look_through(
+    part: _Part, shape: tuple[int, int, int], strict: bool, skipped: list[str], progress: Progress, done: int
+) -> tuple[Tensor, bool]:
+    """Decode the images of a part once; drop those that cannot be, count pixel values [C, 256], and look for colour."""
+    good = torch.ones(len(part.positions), dtype=torch.bool)
+    counts, colour = torch.zeros(shape[0], 256, dtype=torch.int64), False
+
+    def work(source: bytes | Path | None) -> tuple[Tensor, bool]:
+        array = decode(source, *shape)
+        found = np.stack([np.bincount(channel.reshape(-1), minlength=256) for channel in array])
+        return torch.from_numpy(found), shape[0] == 3 and bool((array[:1] != array[1:]).any())
+
+    for number, result in enumerate(in_threads(work, part.encoded.read(part.positions))):
+        if isinstance(result, Undecodable):
+            _skip(part, number, result, strict, skipped)
+            good[number] = False
+        else:
+            counts += result[0]
+            colour |= result[1]
+        progress.update(done + number + 1)
+    part.positions = part.positions[good]
+    return counts, colour
+
+
+def _spread(count: int, most: int) -> Tensor:
+    """Return at most `most` of the numbers below `count`, evenly spread."""
+    return torch.arange(count) if count <= most else torch.arange(most) * count // most
+
+
+def _guess_bytes(chosen: dict[str, _Part], request: Request) -> int:
+    """Return about how many bytes the decoded images would take, from a few headers."""
+    total = sum(len(part.positions) for part in chosen.values())
+    size = (request.resolution, request.resolution)
+    if size[0] is None:
+        train = chosen["train"]
+        positions = train.positions[_spread(len(train.positions), _GUESS)]
+        with quiet_decoding():
+            headers = [h for h in in_threads(peek, train.encoded.read(positions), 1) if isinstance(h, Peek)]
+        if not headers:
+            return 0
+        size = _settle_size(headers, None)
+    return total * 3 * int(size[0] or 0) * int(size[1] or 0)
 
 
 def may_mirror(classes: Sequence[str]) -> bool:
@@ -133,7 +247,7 @@ def _peek_all(chosen: dict[str, _Part], strict: bool, skipped: list[str], progre
     done = 0
     for which, part in chosen.items():
         good = torch.ones(len(part.positions), dtype=torch.bool)
-        for number, found in enumerate(_in_threads(peek, part.encoded.read(part.positions))):
+        for number, found in enumerate(in_threads(peek, part.encoded.read(part.positions))):
             if isinstance(found, Undecodable):
                 _skip(part, number, found, strict, skipped)
                 good[number] = False
@@ -156,7 +270,7 @@ def _decode_part(
         number, source = item
         array[number] = decode(source, *shape)
 
-    results = _in_threads(work, enumerate(part.encoded.read(part.positions)))
+    results = in_threads(work, enumerate(part.encoded.read(part.positions)))
     for number, failure in enumerate(results):
         if isinstance(failure, Undecodable):
             _skip(part, number, failure, strict, skipped)
@@ -164,29 +278,6 @@ def _decode_part(
         progress.update(done + number + 1)
     labels = part.encoded.labels[part.positions]
     return Images(pixels, labels) if bool(good.all()) else Images(pixels[good], labels[good])
-
-
-def _in_threads(function: Callable[..., _Result], items: Iterator[object]) -> Iterator[_Result | Undecodable]:
-    """Yield `function` of each item in order, or why it failed, a few chunks ahead of the reader."""
-
-    def work(chunk: list[object]) -> list[_Result | Undecodable]:
-        results: list[_Result | Undecodable] = []
-        for item in chunk:
-            try:
-                results.append(function(item))
-            except Undecodable as error:
-                results.append(error)
-        return results
-
-    threads = min(os.cpu_count() or 1, 8)
-    waiting: deque[Future[list[_Result | Undecodable]]] = deque()
-    with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
-        while chunk := list(islice(items, _CHUNK)):
-            waiting.append(pool.submit(work, chunk))
-            if len(waiting) > 2 * threads:
-                yield from waiting.popleft().result()
-        while waiting:
-            yield from waiting.popleft().result()
 
 
 def _skip(part: _Part, number: int, reason: Undecodable, strict: bool, skipped: list[str]) -> None:
@@ -213,15 +304,3 @@ def _settle_size(headers: Sequence[Peek], resolution: int | None) -> tuple[int, 
     side = min(round(statistics.median(min(h.height, h.width) for h in headers)), _LARGEST)
     side = max(round(side / 8) * 8, 16) if side > 16 else side
     return side, side
-
-
-def _shows_colour(pixels: Tensor) -> bool:
-    """Whether any pixel of [N, 3, H, W] has channels that differ; grey photographs are often stored as RGB."""
-    return any(bool((chunk[:, :1] != chunk[:, 1:]).any()) for chunk in pixels.split(1024))
-
-
-def _to_grey(pixels: Tensor) -> Tensor:
-    """Return uint8 [N, 1, H, W] by the usual luma weights, in whole numbers: equal channels keep their value."""
-    weights = torch.tensor([299, 587, 114], dtype=torch.int32)[:, None, None]
-    chunks = ((chunk.int() * weights).sum(1, keepdim=True) + 500 for chunk in pixels.split(1024))
-    return torch.cat([chunk.div(1000, rounding_mode="floor").to(torch.uint8) for chunk in chunks])

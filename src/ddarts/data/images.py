@@ -1,4 +1,4 @@
-"""What a data set is, once in memory: labelled 8-bit images of one size, in up to three parts."""
+"""What a data set is: labelled 8-bit images of one size, in up to three parts."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ddarts.data.streamed import Pixels
+
 
 @dataclass(frozen=True, eq=False)
 class Images:
     """Labelled images.
 
     Attributes:
-        pixels: uint8 [N, channels, height, width], 0 to 255.
+        pixels: uint8 [N, channels, height, width], 0 to 255; in memory, or in files and decoded by indexing.
         labels: int64 [N], index into the classes.
     """
 
-    pixels: Tensor
+    pixels: Pixels
     labels: Tensor
 
     def __post_init__(self) -> None:
@@ -32,8 +34,9 @@ class Images:
         return len(self.labels)
 
     def select(self, index: Tensor) -> Images:
-        """Return the images at `index` (int64 [M]), in that order, as a copy."""
-        return Images(self.pixels[index], self.labels[index])
+        """Return the images at `index` (int64 [M]), in that order, as a copy (nothing is decoded)."""
+        pixels = self.pixels[index] if isinstance(self.pixels, Tensor) else self.pixels.subset(index)
+        return Images(pixels, self.labels[index])
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +83,11 @@ def channel_statistics(pixels: Tensor) -> tuple[tuple[float, ...], tuple[float, 
     for chunk in pixels.split(4096):
         for channel in range(channels):
             counts[channel] += torch.bincount(chunk[:, channel].reshape(-1), minlength=256)
+    return statistics_of(counts)
+
+
+def statistics_of(counts: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation of each channel from how often each pixel value comes, int64 [C, 256]."""
     value = torch.arange(256, dtype=torch.float64) / 255
     share = counts.double() / counts.sum(dim=1, keepdim=True).clamp(min=1)
     mean = share @ value

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,6 +14,7 @@ from torch.nn import functional
 from ddarts.data.images import ImageData, Images, channel_statistics
 from ddarts.data.parts import limited
 from ddarts.errors import DataError
+from ddarts.processes import local_processes
 
 MEMORY_BUDGET = 8 * 2**30
 """Bytes that the decoded images of one data set may take."""
@@ -25,6 +28,7 @@ class Request:
     strict: bool = False
     limit: int | None = None
     quiet: bool = False
+    stream: Literal["auto", "yes", "no"] = "no"
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +43,8 @@ class Loaded:
     validation: Images | None = None
     test: Images | None = None
     skipped: tuple[str, ...] = ()
+    statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    """Mean and deviation of the training images, where they are known already."""
 
 
 def finish(loaded: Loaded, request: Request, flip: bool | None) -> ImageData:
@@ -47,6 +53,10 @@ def finish(loaded: Loaded, request: Request, flip: bool | None) -> ImageData:
     Raises:
         DataError: fewer than two classes, a class without training images, or more pixels than `MEMORY_BUDGET`.
     """
+    if request.stream == "yes" and isinstance(loaded.train.pixels, Tensor):
+        raise DataError(
+            f"{loaded.place}: only images in class folders or Parquet files can be streamed; leave out --stream"
+        )
     held = {"train": loaded.train, "validation": loaded.validation, "test": loaded.test}
     labels = {part: images.labels for part, images in held.items() if images is not None}
     check_classes(loaded.place, loaded.classes, labels)
@@ -54,13 +64,13 @@ def finish(loaded: Loaded, request: Request, flip: bool | None) -> ImageData:
     if request.limit is not None and len(train) > request.limit:
         train = train.select(limited(train.labels, request.limit))
     parts: list[Images | None] = [train, loaded.validation, loaded.test]
-    if request.resolution is not None:
+    if request.resolution is not None and isinstance(train.pixels, Tensor):
         count = sum(len(p) for p in parts if p is not None)
         check_budget(count, train.pixels.shape[1], (request.resolution, request.resolution), loaded.place)
-        parts = [None if p is None else Images(fit(p.pixels, request.resolution), p.labels) for p in parts]
+        parts = [None if p is None else _fitted(p, request.resolution) for p in parts]
     train, validation, test = parts
     assert train is not None
-    mean, std = channel_statistics(train.pixels)
+    mean, std = loaded.statistics or channel_statistics(train.pixels[:])
     _, channels, height, width = train.pixels.shape
     return ImageData(
         name=loaded.name,
@@ -78,6 +88,22 @@ def finish(loaded: Loaded, request: Request, flip: bool | None) -> ImageData:
     )
 
 
+def _fitted(images: Images, resolution: int) -> Images:
+    return Images(fit(images.pixels[:], resolution), images.labels)
+
+
+def memory_share() -> int:
+    """Return how many bytes decoded images may take before they are streamed: a quarter of this machine's memory.
+
+    Processes that share the machine share that quarter; it is at most `MEMORY_BUDGET`.
+    """
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # not known on this system
+        return MEMORY_BUDGET
+    return min(MEMORY_BUDGET, memory // 4 // local_processes())
+
+
 def check_budget(count: int, channels: int, size: tuple[int, int], place: str) -> None:
     """Raise DataError if `count` images of (height, width) `size` would not fit in `MEMORY_BUDGET` bytes."""
     height, width = size
@@ -85,7 +111,7 @@ def check_budget(count: int, channels: int, size: tuple[int, int], place: str) -
     if need > MEMORY_BUDGET:
         raise DataError(
             f"{place}: {count} images of {height} x {width} pixels would take {need / 2**30:.1f} GiB, more than "
-            f"{MEMORY_BUDGET / 2**30:g} GiB; choose a smaller --resolution or use fewer with --limit"
+            f"{MEMORY_BUDGET / 2**30:g} GiB; choose a smaller --resolution, use fewer with --limit, or set --stream yes"
         )
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ddarts.data.images import ImageData, Images
-from ddarts.errors import DataError
+from ddarts.errors import DataError, SettingsError
 from ddarts.seeds import generator
 
 
@@ -56,6 +56,68 @@ def halves(images: Images, *, seed: int) -> tuple[Images, Images]:
     """Divide training images into the weight half and the alpha half of a search; see `halves_index`."""
     first, second = halves_index(images, seed=seed)
     return images.select(first), images.select(second)
+
+
+def search_parts(
+    images: Images, *, seed: int, weights: float | None = None, alphas: float | None = None
+) -> tuple[Images, Images]:
+    """Return the images that a search trains weights on and those that it trains alphas on; no image is in both.
+
+    Halves, unless shares of each class are given: on ImageNet, PC-DARTS (arXiv 1907.05737, section 4.3) searches with
+    10 % of the images for weights and 2.5 % for alphas. Each class that has two images keeps at least one for each.
+
+    Args:
+        images: training images.
+        seed: the run's seed.
+        weights, alphas: shares, 0 to 1, of each class's images; the rest of a half that is not given goes unused.
+
+    Raises:
+        DataError: there are fewer than two images.
+        SettingsError: the shares add up to more than 1.
+    """
+    if weights is None and alphas is None:
+        return halves(images, seed=seed)
+    weights, alphas = 0.5 if weights is None else weights, 0.5 if alphas is None else alphas
+    if weights + alphas > 1:
+        raise SettingsError(
+            f"weights_share = {weights:g} and alphas_share = {alphas:g} add up to more than 1, and no image may serve "
+            "both; choose smaller shares"
+        )
+    first: list[Tensor] = []
+    second: list[Tensor] = []
+    for members in _shuffled_classes(images.labels, seed, "search halves"):
+        for_weights = max(round(weights * len(members)), 1)
+        for_alphas = max(min(round(alphas * len(members)), len(members) - for_weights), 1)
+        first.append(members[: min(for_weights, max(len(members) - for_alphas, 1))])
+        second.append(members[len(first[-1]) : len(first[-1]) + for_alphas])
+    return images.select(torch.cat(first).sort().values), images.select(torch.cat(second).sort().values)
+
+
+def with_classes(images: ImageData, count: int, *, seed: int) -> ImageData:
+    """Return a data set of `count` classes drawn by `seed`, their labels numbered anew in the old order.
+
+    Raises:
+        SettingsError: it has fewer classes.
+    """
+    total = len(images.classes)
+    if count > total:
+        raise SettingsError(f"search_classes = {count}, but the data has {total} classes; choose 2 to {total}")
+    if count == total:
+        return images
+    kept = torch.randperm(total, generator=generator(seed, "search classes"))[:count].sort().values
+    number = torch.full((total,), -1)
+    number[kept] = torch.arange(count)
+
+    def of(part: Images | None) -> Images | None:
+        if part is None:
+            return None
+        chosen = part.select((number[part.labels] >= 0).nonzero().flatten())
+        return Images(chosen.pixels, number[chosen.labels])
+
+    train = of(images.train)
+    assert train is not None
+    classes = tuple(images.classes[i] for i in kept.tolist())
+    return replace(images, classes=classes, train=train, validation=of(images.validation), test=of(images.test))
 
 
 def halves_index(images: Images, *, seed: int) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from ddarts.data.cifar import CIFAR10, CIFAR100, find_batches, load_cifar10, load_cifar100
 from ddarts.data.digits import load_digits
@@ -34,8 +35,9 @@ def load_data(
     limit: int | None = None,
     flip: bool | None = None,
     quiet: bool = False,
+    stream: Literal["auto", "yes", "no"] = "no",
 ) -> ImageData:
-    """Read a data set into memory, as 8-bit images of one size; classes, channels, size and statistics are found.
+    """Read a data set, as 8-bit images of one size; classes, channels, size and statistics are found.
 
     Args:
         spec: ``digits``, ``fashion-mnist[:DIR]``, ``mnist[:DIR]``, ``cifar10[:DIR]``, ``cifar100[:DIR]``, or a folder
@@ -45,6 +47,8 @@ def load_data(
         limit: keep at most so many training images, the same share of each class, the same ones every time.
         flip: whether training may mirror images; found from the data if None.
         quiet: show no progress.
+        stream: "yes" leaves images in their files and decodes them batch by batch, "no" holds all pixels in memory,
+            "auto" streams what would take more than a quarter of it (`ddarts.data.loaded.memory_share`).
 
     Raises:
         DataError: the data is not there, broken, or not fit to learn from.
@@ -52,7 +56,7 @@ def load_data(
     for name, value in (("resolution", resolution), ("limit", limit)):
         if value is not None and value < 1:
             raise DataError(f"{name} {value}: must be 1 or more")
-    request = Request(resolution=resolution, strict=strict, limit=limit, quiet=quiet)
+    request = Request(resolution=resolution, strict=strict, limit=limit, quiet=quiet, stream=stream)
     name, colon, directory = spec.partition(":")
     if name in SOURCES:
         if colon and not directory:

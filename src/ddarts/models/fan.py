@@ -25,6 +25,7 @@ from ddarts.architecture.spaces import check_operation
 from ddarts.errors import SettingsError
 from ddarts.models.convolution import DepthwiseConv
 from ddarts.models.pointwise import convolve
+from ddarts.models.syncnorm import sync_batch_norm
 
 #: Operations whose result is the same for all edges of a state, so that it is computed once.
 _SHARED = ("max_pool_3x3", "avg_pool_3x3", "skip_connect")
@@ -34,10 +35,14 @@ class BatchStatistics(nn.Module):
     """Batch norm without affine parameters, as everywhere in a supernet; an optional scale stands in for them.
 
     `track` decides whether a training pass moves the running statistics: only the weight step's trunk pass does.
+
+    Attributes:
+        synchronised: whether training statistics are those of all processes (`ddarts.models.syncnorm`).
     """
 
     running_mean: Tensor
     running_var: Tensor
+    synchronised = False
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -48,6 +53,9 @@ class BatchStatistics(nn.Module):
         """Normalise `x` [B, C, H, W] over B, H, W and multiply channel c by ``scale[c]``."""
         if not self.training:
             return F.batch_norm(x, self.running_mean, self.running_var, scale, None, False)
+        if self.synchronised:
+            mean, var = (self.running_mean, self.running_var) if track else (None, None)
+            return sync_batch_norm(x, scale, None, mean, var, 0.1)
         if x.shape[0] * x.shape[2] * x.shape[3] < 2:
             raise SettingsError("batch norm needs more than one value a channel; use a larger batch or resolution")
         if track:

@@ -112,6 +112,8 @@ class Network(Pretrained, nn.Module):
     Attributes:
         drop_path: probability 0 to 1 with which training drops the result of an operation, image by image, for all
             operations but identities; the results kept are scaled by 1 / (1 - drop_path). The training loop sets it.
+        drop_path_part: (rank, processes): which part of a batch that processes share evenly the images are. Random
+            numbers are drawn for the whole batch, so that an image meets the same ones whoever holds it.
         recompute: whether training keeps the outputs of cells only and computes what is inside them a second time in
             the backward pass.
         levels: the feature maps that `features` returns, one for each resolution, finest first.
@@ -137,6 +139,7 @@ class Network(Pretrained, nn.Module):
         self.genotype = genotype
         self.channels, self.in_channels, self.classes, self.stem_name = channels, in_channels, classes, stem
         self.drop_path = 0.0
+        self.drop_path_part: tuple[int, int] = (0, 1)
         self.recompute = False
         self.stem = build_stem(stem, in_channels, channels)
         live = live_states(genotype)
@@ -263,6 +266,8 @@ class Network(Pretrained, nn.Module):
             return {}
         keep = 1.0 - self.drop_path
         counts = {name: int(cell.droppable) for name, cell in self.cells.items() if isinstance(cell, Cell)}
-        draws = torch.rand(sum(counts.values()), x.shape[0], 1, 1, 1, device=x.device)
+        rank, ranks = self.drop_path_part
+        draws = torch.rand(sum(counts.values()), ranks * x.shape[0], 1, 1, 1, device=x.device)
+        draws = draws[:, rank * x.shape[0] : (rank + 1) * x.shape[0]]
         factors = (draws < keep).float() / keep
         return dict(zip(counts, factors.split(list(counts.values())), strict=True))

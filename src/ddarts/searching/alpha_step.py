@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from ddarts.models.supernet import Supernet, Trunk
+from ddarts.ranks import Ranks
 from ddarts.searching.losses import ablation_scale, cross_entropy, marginal_contribution, zero_one_loss
 
 Context = Callable[[], AbstractContextManager[object]]
@@ -79,6 +80,7 @@ def alpha_gradients(
     plan: AblationPlan | None = None,
     autocast: Context = nullcontext,
     loss_scale: float = 1.0,
+    ranks: Ranks | None = None,
 ) -> AlphaOutcome:
     """Differentiate the search's loss with respect to every alpha, and to nothing else.
 
@@ -93,7 +95,11 @@ def alpha_gradients(
         plan: the ablations of this step; none if not given.
         autocast: makes the context in which the network runs.
         loss_scale: factor on the losses that half-precision gradients need; the gradients returned are free of it.
+        ranks: the processes that share the batch evenly, `x` being this one's part. Losses and gradients returned are
+            those of the whole batch (of `correct` only the own part); `torch.autograd.grad` knows nothing of other
+            processes, so they are averaged here.
     """
+    ranks = ranks or Ranks()
     plan = plan or AblationPlan()
     ablate = list(plan.cells) if plan.use != "off" else []
     with net.weights_frozen():
@@ -104,14 +110,16 @@ def alpha_gradients(
         zero_one = torch.stack([zero_one_loss(g, zero_one_kind) for g in gates]).sum()
         outputs: list[Tensor] = [loss_scale * (whole + zero_one_weight * zero_one)]
         weights: list[Tensor | None] = [None]
+        mean_whole = ranks.mean(whole.detach())
         marginal = x.new_zeros(0)
         if ablate and plan.use == "monitor":
-            marginal = marginal_contribution(whole.detach(), _monitor(net, y, trunk, gates, plan, autocast))
+            losses = ranks.mean(_monitor(net, y, trunk, gates, plan, autocast))
+            marginal = marginal_contribution(mean_whole, losses)
         elif ablate:
             losses, at_states, at_gates = _branches(net, y, trunk, gates, plan, autocast, loss_scale)
-            marginal = marginal_contribution(whole.detach(), losses)
+            marginal = marginal_contribution(mean_whole, ranks.mean(losses))
             every = marginal if plan.known is None else torch.cat([marginal, plan.known])
-            scale = plan.weight / (len(ablate) * ablation_scale(every, whole, plan.floor))
+            scale = plan.weight / (len(ablate) * ablation_scale(every, mean_whole, plan.floor))
             for index, gradient in at_states.items():
                 outputs.append(trunk.states[index])
                 weights.append(gradient * scale.to(gradient.dtype))
@@ -119,11 +127,11 @@ def alpha_gradients(
                 if gradient is not None:
                     outputs.append(gate)
                     weights.append(gradient * scale)
-        gradients = torch.autograd.grad(outputs, net.architecture_parameters(), weights)
+        gradients = ranks.means(torch.autograd.grad(outputs, net.architecture_parameters(), weights))
     correct = (trunk.logits.detach().argmax(1) == y).sum()
     return AlphaOutcome(
         [g / loss_scale for g in gradients] if loss_scale != 1 else list(gradients),
-        whole.detach(),
+        mean_whole,
         zero_one.detach(),
         correct,
         marginal,

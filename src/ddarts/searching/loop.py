@@ -3,6 +3,9 @@
 Every step moves the alphas on a batch of one half of the training images, then the weights on a batch of the other
 half. The alpha step leaves weights, their gradients and the running statistics alone; the weight step leaves the
 alphas alone.
+
+Several processes share every batch. The weight step goes through PyTorch's DistributedDataParallel; the alpha step
+works on the bare supernet and averages its own gradients, which are few. Every process then moves the same alphas.
 """
 
 from __future__ import annotations
@@ -14,15 +17,18 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
+from ddarts import checkpoints
 from ddarts.architecture.derive import derive_genotype
 from ddarts.architecture.gates import Gates
 from ddarts.architecture.genotype import Genotype, printable_name
 from ddarts.config import SearchSettings
-from ddarts.data import Augment, Batches, ImageData, halves, split
+from ddarts.data import Augment, Batches, ImageData, search_parts, split, with_classes
 from ddarts.engine import launch
 from ddarts.errors import RunError, Stopped
 from ddarts.interrupt import StopRequest
+from ddarts.models.syncnorm import synchronise
 from ddarts.progress import Progress
+from ddarts.ranks import current
 from ddarts.runs import RunFolder
 from ddarts.searching.alpha_step import alpha_gradients
 from ddarts.searching.losses import cross_entropy, zero_one_weight
@@ -72,6 +78,8 @@ def search_architecture(
     With a baseline the alphas start there, the weights are trained alone first, and the distance to the baseline is
     watched; the search itself is the same (DARTOpti; paper, section 5).
 
+    Of several processes that search together (`ddarts.engine.join`) one writes; all get the same outcome.
+
     Writes gates.json, genotype.json, metrics and checkpoints into the run. A resumed search ends with the very gates of
     an uninterrupted one (same machine, same settings). Test images are not looked at.
 
@@ -80,10 +88,11 @@ def search_architecture(
         GenotypeError: the rule finds nothing in a cell at the end; gates.json is there, for another rule.
         DivergedError: the loss is not finite; the last good checkpoint is kept.
         Stopped: Ctrl-C or SIGTERM; a checkpoint is written first.
-        RunError: the run cannot be written, or its checkpoint is of another search.
+        RunError: the run cannot be written, its checkpoint is of another search, or another process has ended.
     """
     fabric = launch(settings)
-    return _Search(settings, images, run, fabric, baseline).run_to_the_end(quiet)
+    with current().watched(f"ddarts search --resume {run.path}"):
+        return _Search(settings, images, run, fabric, baseline).run_to_the_end(quiet)
 
 
 class _Search:
@@ -97,35 +106,48 @@ class _Search:
         fabric: Fabric,
         baseline: Genotype | None = None,
     ) -> None:
-        self.settings, self.run, self.fabric = settings, run, fabric
+        self.settings, self.run, self.fabric, self.ranks = settings, run, fabric, current()
+        if settings.search_classes is not None:
+            images = with_classes(images, settings.search_classes, seed=settings.seed)
         net = build_supernet(settings, images, baseline)
         self.pretraining = pretrain_epochs(settings)
         self.last_epoch = self.pretraining + settings.epochs
         self.watch = None if baseline is None else DistanceWatch.of(settings, baseline, settings.threshold)
 
         train = split(images, validation=settings.validation, seed=settings.seed).train
-        weight_half, alpha_half = halves(train, seed=settings.seed)
+        weight_half, alpha_half = search_parts(
+            train, seed=settings.seed, weights=settings.weights_share, alphas=settings.alphas_share
+        )
         shared: dict[str, Any] = {
             "seed": settings.seed,
             "mean": images.mean,
             "std": images.std,
             "device": fabric.device,
+            "ranks": self.ranks,
+            "workers": settings.workers,
             "augment": Augment(flip=images.flip, crop=min(images.height, images.width) // 8),
         }
-        self.weight_batches = Batches(weight_half, settings.batch, label="search weights", **shared)
+        steps = settings.steps_per_epoch
+        self.weight_batches = Batches(weight_half, settings.batch, label="search weights", steps=steps, **shared)
         self.alpha_batches = Batches(alpha_half, settings.batch, label="search alphas", **shared)
         self.steps = min(self.weight_batches.per_epoch, settings.steps_per_epoch or self.weight_batches.per_epoch)
         self.about = {"images": len(train), "steps_per_epoch": self.steps, "classes": len(images.classes)}
 
         net.to(fabric.device).to(memory_format=torch.channels_last)
+        if settings.sync_batch_norm and self.ranks.size > 1:
+            synchronise(net)
         self.state = SearchState(net, settings, fabric)
+        # DistributedDataParallel takes charge of the parameters that want gradients now: all but the alphas, which no
+        # weight step reaches, so that it need not look for unused parameters
+        net.alphas.requires_grad_(False)
         self.module, self.weight_optimizer = fabric.setup(net, self.state.weight_optimizer)
+        net.alphas.requires_grad_(True)
 
     # -- the whole search ------------------------------------------------------------------------------------------
 
     def run_to_the_end(self, quiet: bool) -> SearchOutcome:
         """Search from where the state is to the last epoch or an early stop, and derive."""
-        checkpoint = self.run.load_checkpoint(_STAGE)
+        checkpoint = checkpoints.shared(self.run.load_checkpoint(_STAGE), self.ranks)
         if checkpoint is not None:
             self.state.load_state_dict(checkpoint, str(self.run.path), **self.about)
             self.check_position()
@@ -133,7 +155,8 @@ class _Search:
             self.run.rewind(_STAGE, self.steps_done, self.state.epoch - self.pretraining)
         state, settings = self.state, self.settings
         self.started = time.perf_counter() - state.elapsed_s
-        with StopRequest() as stop, Progress(_STAGE, self.last_epoch * self.steps, quiet=quiet) as progress:
+        patience_s = 5.0 if self.ranks.size > 1 else 0.0
+        with StopRequest(patience_s) as stop, Progress(_STAGE, self.last_epoch * self.steps, quiet=quiet) as progress:
             while state.epoch <= self.last_epoch and state.stopped is None:
                 self.search_epoch(stop, progress)
                 self.end_epoch(progress)
@@ -141,10 +164,12 @@ class _Search:
             best_epoch, _, gates = state.best
         else:
             best_epoch, gates = self.search_epoch_number - 1, state.gates()
-        gates.save(self.run.path / "gates.json")
+        if self.run.writes:
+            gates.save(self.run.path / "gates.json")
         name = printable_name(f"{self.run.path.name}-{settings.method}")
         genotype = derive_genotype(gates, settings.method, settings.threshold, name)
-        genotype.save(self.run.path / "genotype.json")
+        if self.run.writes:
+            genotype.save(self.run.path / "genotype.json")
         return SearchOutcome(gates, genotype, best_epoch, state.elapsed_s, state.stopped)
 
     def search_epoch(self, stop: StopRequest, progress: Progress) -> None:
@@ -161,13 +186,16 @@ class _Search:
             self.weight_step()
             state.step += 1
             done = self.steps_done
-            if done % read_every == 0 or state.step == self.steps:
+            looks = done % read_every == 0 or state.step == self.steps
+            if looks:
                 self.read_losses()
                 self.show(progress)
             if terms is not None and done % _LOG_STEPS == 0:
                 self.log_step(terms)
-            if stop.requested:
+            # several processes must agree, which takes a message: only when they look up anyway
+            if stop.requested if self.ranks.size == 1 else looks and self.ranks.any(stop.requested):
                 self.save_checkpoint()
+                self.ranks.wait()  # until it is written: a process that ends may have the others ended, too
                 raise Stopped(
                     f"stopped at epoch {state.epoch}, step {done}; go on with: ddarts search --resume {self.run.path}"
                 )
@@ -194,6 +222,7 @@ class _Search:
             plan=plan,
             autocast=self.fabric.autocast,
             loss_scale=1.0 if scaler is None else scaler.get_scale(),
+            ranks=self.ranks,
         )
         self.set_rate(state.alpha_optimizer, settings.alpha_lr, settings.alpha_lr_min)
         for alpha, gradient in zip(state.net.architecture_parameters(), outcome.gradients, strict=True):
@@ -203,7 +232,7 @@ class _Search:
             state.alpha_optimizer.step()
         state.alpha_optimizer.zero_grad()
         state.contributions.add(plan, outcome.marginal)
-        state.on_alphas.add(outcome.cross_entropy, outcome.correct, len(y))
+        state.on_alphas.add(outcome.cross_entropy, outcome.correct, len(y))  # of this process's part of the batch
         return {
             "ce": outcome.cross_entropy,
             "zero_one": outcome.zero_one,
@@ -236,6 +265,7 @@ class _Search:
         """Log, judge the gates, and checkpoint the start of the next epoch."""
         state = self.state
         self.check_finite()
+        self.check_alike()
         if state.epoch > self.pretraining:
             self.judge_epoch(progress)
         else:
@@ -355,7 +385,7 @@ class _Search:
         """Look at the losses since the last look; raise `DivergedError` if one is not finite."""
         state = self.state
         for meter, half in ((state.on_alphas, "alpha"), (state.on_weights, "weight")):
-            ago = meter.flush()
+            ago = meter.flush(self.ranks)
             if ago is not None:
                 self.diverged(f"the loss on the {half} half is {meter.last_loss}", self.steps_done - ago)
 
@@ -365,11 +395,22 @@ class _Search:
         if broken is not None:
             self.diverged(f"{broken} is not finite", self.steps_done)
 
+    def check_alike(self) -> None:
+        """Raise `RunError` unless all processes hold the same alphas, to the bit."""
+        if not self.ranks.same(self.state.net.architecture_parameters()):
+            raise RunError(
+                f"the alphas of the {self.ranks.size} processes have drifted apart in epoch {self.state.epoch} (are "
+                "the devices of different kinds?); use fewer processes, or devices of one kind: "
+                f"ddarts search --resume {self.run.path}"
+            )
+
     def save_checkpoint(self) -> None:
         """Write a checkpoint, if there is something worth keeping: one that is not finite never replaces a good one."""
         self.read_losses()
         self.check_finite()
         self.state.elapsed_s = time.perf_counter() - self.started
+        if not self.run.writes:
+            return
         self.run.save_checkpoint(_STAGE, self.state.state_dict(**self.about))
 
     def diverged(self, what: str, step: int) -> None:

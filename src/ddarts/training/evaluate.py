@@ -18,6 +18,7 @@ from ddarts.engine import resolve_device
 from ddarts.errors import DataError
 from ddarts.models.preprocessing import Preprocessing
 from ddarts.models.saved import SavedModel, load_model
+from ddarts.ranks import Ranks
 from ddarts.training.mistakes import Mistake, WorstMistakes
 
 
@@ -63,7 +64,12 @@ class Predictions(list[Prediction]):
 
 @torch.no_grad()
 def evaluate(
-    network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], *, classes: int, worst: int = 0
+    network: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    *,
+    classes: int,
+    worst: int = 0,
+    ranks: Ranks | None = None,
 ) -> Evaluation:
     """Classify every image once, in evaluation mode; the network's mode is put back afterwards.
 
@@ -72,6 +78,8 @@ def evaluate(
         batches: (images, labels int64 [B]), on the network's device.
         classes: number of classes.
         worst: how many of the worst mistakes to keep.
+        ranks: processes, each with batches of its own; all of them get the figures of all images (the mistakes stay
+            each one's own).
 
     Raises:
         DataError: there are no images.
@@ -91,13 +99,19 @@ def evaluate(
             table = counts if table is None else table + counts
     finally:
         network.train(was_training)
+    loss_sum = sum(torch.stack(losses).tolist()) if losses else 0.0
+    if ranks is not None and ranks.size > 1:
+        counts = torch.zeros(classes * classes, device=ranks.device) if table is None else table
+        own = torch.cat([counts.double(), counts.new_tensor([loss_sum], dtype=torch.float64)])
+        *every, loss_sum = ranks.total(own).tolist()
+        table = torch.tensor(every).long() if any(every) else None
     if table is None:
         raise DataError("there are no images to evaluate on; choose data that has some")
     confusion = table.reshape(classes, classes).tolist()
     count = sum(map(sum, confusion))
     return Evaluation(
         top1=sum(confusion[i][i] for i in range(classes)) / count,
-        loss=sum(torch.stack(losses).tolist()) / count,
+        loss=loss_sum / count,
         count=count,
         confusion=tuple(map(tuple, confusion)),
         per_class=tuple(row[i] / sum(row) if sum(row) else None for i, row in enumerate(confusion)),

@@ -2,6 +2,8 @@
 
 The weights kept are those of the last epoch (or their moving average): no epoch is picked by its accuracy, and test
 images never come near the training.
+
+Several processes share every batch, and PyTorch's DistributedDataParallel averages their gradients.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from ddarts import checkpoints
 from ddarts.architecture.genotype import Genotype
 from ddarts.config import TrainSettings
 from ddarts.data import Augment, Batches, ImageData, split
@@ -25,7 +28,9 @@ from ddarts.models.counting import count_macs, count_parameters
 from ddarts.models.network import Network
 from ddarts.models.resolution import check_resolution, choose_stem
 from ddarts.models.saved import save_model
+from ddarts.models.syncnorm import synchronise
 from ddarts.progress import Progress
+from ddarts.ranks import current
 from ddarts.runs import RunFolder
 from ddarts.seeds import seed_everything
 from ddarts.training.average import WeightAverage
@@ -61,6 +66,8 @@ def train_network(
 ) -> TrainOutcome:
     """Train the network of a genotype from new weights, or go on from the run's checkpoint if it has one.
 
+    Of several processes that train together (`ddarts.engine.join`) one writes; all get the same outcome.
+
     Writes model/, metrics and checkpoints into the run. A resumed training ends with the very weights of an
     uninterrupted one (same machine, same settings).
 
@@ -68,10 +75,11 @@ def train_network(
         SettingsError, DataError: the settings do not fit the images.
         DivergedError: the loss is not finite; the last good checkpoint is kept.
         Stopped: Ctrl-C or SIGTERM; a checkpoint is written first.
-        RunError: the run cannot be written, or its checkpoint is of another training.
+        RunError: the run cannot be written, its checkpoint is of another training, or another process has ended.
     """
     fabric = launch(settings)
-    return _Training(genotype, settings, images, run, fabric).run_to_the_end(quiet)
+    with current().watched(f"ddarts train --resume {run.path}"):
+        return _Training(genotype, settings, images, run, fabric).run_to_the_end(quiet)
 
 
 class _Training:
@@ -90,12 +98,22 @@ class _Training:
             "device": fabric.device,
         }
         augment = Augment(flip=images.flip, crop=settings.crop, cutout=settings.cutout, policy=settings.policy)
-        self.batches = Batches(parts.train, settings.batch, label=_STAGE, augment=augment, **shared)
+        ranks = current()
+        self.batches = Batches(
+            parts.train,
+            settings.batch,
+            label=_STAGE,
+            augment=augment,
+            workers=settings.workers,
+            steps=settings.steps_per_epoch,
+            ranks=ranks,
+            **shared,
+        )
         self.validation: Batches | None = None
         if parts.validation is not None and len(parts.validation) > 0:
             batch = min(256, len(parts.validation))
             self.validation = Batches(parts.validation, batch, label="validation", **shared)
-        self.settings, self.images, self.run, self.fabric = settings, images, run, fabric
+        self.settings, self.images, self.run, self.fabric, self.ranks = settings, images, run, fabric, ranks
         self.steps = min(self.batches.per_epoch, settings.steps_per_epoch or self.batches.per_epoch)
         self.about = {"genotype": genotype.to_json(), "steps_per_epoch": self.steps, "images": len(parts.train)}
 
@@ -111,6 +129,9 @@ class _Training:
         self.parameters = count_parameters(network)
         self.macs = count_macs(network, (images.channels, images.height, images.width))
         network.to(fabric.device).to(memory_format=torch.channels_last)
+        network.drop_path_part = (ranks.rank, ranks.size)
+        if settings.sync_batch_norm and ranks.size > 1:
+            synchronise(network)
         optimizer = torch.optim.SGD(
             network.parameters(),
             lr=settings.lr,
@@ -124,25 +145,27 @@ class _Training:
 
     def run_to_the_end(self, quiet: bool) -> TrainOutcome:
         """Train from where the state is to the last epoch, and save the model."""
-        checkpoint = self.run.load_checkpoint(_STAGE)
+        checkpoint = checkpoints.shared(self.run.load_checkpoint(_STAGE), self.ranks)
         if checkpoint is not None:
             self.state.load_state_dict(checkpoint, str(self.run.path), **self.about)
             self.check_position()
             self.run.rewind(_STAGE, self.steps_done, self.state.epoch)
         state, epochs = self.state, self.settings.epochs
         self.started = time.perf_counter() - state.elapsed_s
-        with StopRequest() as stop, Progress(_STAGE, epochs * self.steps, quiet=quiet) as progress:
+        patience_s = 5.0 if self.ranks.size > 1 else 0.0
+        with StopRequest(patience_s) as stop, Progress(_STAGE, epochs * self.steps, quiet=quiet) as progress:
             while state.epoch <= epochs:
                 self.train_epoch(stop, progress)
                 self.end_epoch(progress)
-        save_model(
-            self.run.path / "model",
-            state.best,
-            classes=self.images.classes,
-            resolution=(self.images.height, self.images.width),
-            mean=self.images.mean,
-            std=self.images.std,
-        )
+        if self.run.writes:
+            save_model(
+                self.run.path / "model",
+                state.best,
+                classes=self.images.classes,
+                resolution=(self.images.height, self.images.width),
+                mean=self.images.mean,
+                std=self.images.std,
+            )
         return TrainOutcome(state.best.eval(), state.val_top1, state.elapsed_s, self.parameters, self.macs)
 
     def check_position(self) -> None:
@@ -169,7 +192,8 @@ class _Training:
             self.train_step()
             state.step += 1
             done = self.steps_done
-            if done % read_every == 0 or state.step == self.steps:
+            looks = done % read_every == 0 or state.step == self.steps
+            if looks:
                 self.read_losses()
                 progress.update(
                     done,
@@ -178,8 +202,10 @@ class _Training:
                     accuracy=state.meter.accuracy,
                     **({} if state.val_top1 is None else {"validation": state.val_top1}),
                 )
-            if stop.requested:
+            # several processes must agree, which takes a message: only when they look up anyway
+            if stop.requested if self.ranks.size == 1 else looks and self.ranks.any(stop.requested):
                 self.save_checkpoint()
+                self.ranks.wait()  # until it is written: a process that ends may have the others ended, too
                 raise Stopped(
                     f"stopped at epoch {state.epoch}, step {done}; go on with: ddarts train --resume {self.run.path}"
                 )
@@ -217,7 +243,9 @@ class _Training:
         state = self.state
         values: dict[str, Any] = {"train_loss": state.meter.loss, "train_accuracy": state.meter.accuracy}
         if self.validation is not None and is_evaluated(state.epoch, self.settings.epochs):
-            found = evaluate(state.best, self.validation.in_order(), classes=len(self.images.classes))
+            self.ranks.copy_first(state.best.buffers())  # running statistics: those of the model that will be kept
+            batches = self.validation.in_order(ranks=self.ranks)
+            found = evaluate(state.best, batches, classes=len(self.images.classes), ranks=self.ranks)
             state.val_top1 = found.top1
             values |= {"val_loss": found.loss, "val_accuracy": found.top1}
         finished, done = state.epoch, self.steps_done
@@ -229,7 +257,7 @@ class _Training:
 
     def read_losses(self) -> None:
         """Look at the losses since the last look; raise `DivergedError` if one is not finite."""
-        ago = self.state.meter.flush()
+        ago = self.state.meter.flush(self.ranks)
         if ago is not None:
             self.diverged(f"the loss is {self.state.meter.last_loss}", self.steps_done - ago)
 
@@ -240,6 +268,8 @@ class _Training:
         if broken is not None:
             self.diverged(f"the weights {broken} are not finite", self.steps_done)
         self.state.elapsed_s = time.perf_counter() - self.started
+        if not self.run.writes:
+            return
         self.run.save_checkpoint(_STAGE, self.state.state_dict(**self.about))
 
     def diverged(self, what: str, step: int) -> None:

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from ddarts.ranks import Ranks
+
 
 class Meter:
     """Sums up losses and hits without making the device wait: tensors are kept and read together by `flush`.
@@ -29,8 +31,11 @@ class Meter:
         """Take in one step: its mean loss and the number of hits (scalars on any device) among `count` images."""
         self._pending.append((loss.detach(), hits, count))
 
-    def flush(self) -> int | None:
+    def flush(self, ranks: Ranks | None = None) -> int | None:
         """Read what was added since the last time.
+
+        Args:
+            ranks: the processes that have each added their part of the same steps; sums are those of all of them.
 
         Returns:
             None if every loss is finite; else how many steps ago the first came that is not (0: the last step).
@@ -39,15 +44,18 @@ class Meter:
         pending, self._pending = self._pending, []
         if not pending:
             return None
-        losses = torch.stack([loss.float() for loss, _, _ in pending]).tolist()
-        hits = torch.stack([h for _, h, _ in pending]).tolist()
-        for i, (loss, hit, (_, _, count)) in enumerate(zip(losses, hits, pending, strict=True)):
+        size = 1 if ranks is None else ranks.size
+        losses, hits = torch.stack([loss.float() for loss, _, _ in pending]), torch.stack([h for _, h, _ in pending])
+        if ranks is not None and size > 1:
+            both = ranks.total(torch.stack([losses.double(), hits.double()]))
+            losses, hits = both[0] / size, both[1]
+        for i, (loss, hit, (_, _, count)) in enumerate(zip(losses.tolist(), hits.tolist(), pending, strict=True)):
             self.last_loss = loss
             if not math.isfinite(loss):
                 return len(pending) - 1 - i
-            self.loss_sum += loss * count
+            self.loss_sum += loss * count * size
             self.hits += int(hit)
-            self.count += count
+            self.count += count * size
         return None
 
     @property

@@ -1,0 +1,123 @@
+"""Batch norm over the parts of a batch that several processes hold: the statistics of one machine with all of it.
+
+PyTorch's own `nn.SyncBatchNorm` runs on GPUs only, and is a module of its own where the supernet needs a function. Here
+PyTorch's batch norm kernels do the passes over memory on any device, and processes exchange two numbers a channel each
+way (Ioffe & Szegedy, arXiv 1502.03167, section 3). Every process must hold equally many values a channel.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+
+from ddarts.errors import SettingsError
+
+_EPS = 1e-5
+
+
+def sync_batch_norm(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    momentum: float,
+    eps: float = _EPS,
+) -> Tensor:
+    """Normalise `x` [B, C, H, W] by mean and variance over B, H, W and all processes, as ``F.batch_norm`` in training.
+
+    Gradients are those of the sum of all processes' losses. Running statistics, if given, move.
+
+    Raises:
+        SettingsError: there is only one value a channel in all.
+    """
+    count = x.numel() // x.shape[1] * distributed.get_world_size()
+    if count < 2:
+        raise SettingsError("batch norm needs more than one value a channel; use a larger batch or resolution")
+    y, mean, var = _SyncBatchNorm.apply(x, weight, bias, eps)
+    if running_mean is not None and running_var is not None:
+        with torch.no_grad():
+            running_mean.lerp_(mean, momentum)
+            running_var.lerp_(var * (count / (count - 1)), momentum)
+    return y
+
+
+class _SyncBatchNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        channels, size = x.shape[1], distributed.get_world_size()
+        wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+        ignored = torch.zeros(2, channels, dtype=wide, device=x.device)  # running statistics: they decide the dtype
+        own = torch.stack(torch.batch_norm_update_stats(x, ignored[0], ignored[1], 0.0))
+        every = [torch.empty_like(own) for _ in range(size)]
+        distributed.all_gather(every, own)
+        means, variances = torch.stack(every, 1)  # each [processes, channels]
+        mean = means.mean(0)
+        var = variances.mean(0) + (means - mean).square().mean(0)
+        y = torch.nn.functional.batch_norm(x, mean, var, weight, bias, False, 0.0, eps)
+        ctx.save_for_backward(x, weight, mean, var)
+        ctx.eps = eps
+        ctx.mark_non_differentiable(mean, var)
+        return y, mean, var
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+        x, weight, mean, var = ctx.saved_tensors
+        inverse = (var + ctx.eps).rsqrt()
+        wanted = [ctx.needs_input_grad[0], True, True]
+        # as if mean and variance were constants: the gradient at x, and the sums of dy * normalised x and of dy
+        at_x, scaled, plain = torch.ops.aten.native_batch_norm_backward(
+            grads[0], x, weight, mean, var, mean, inverse, False, ctx.eps, wanted
+        )
+        at_weight = scaled if ctx.needs_input_grad[1] else None
+        at_bias = plain if ctx.needs_input_grad[2] else None
+        if not ctx.needs_input_grad[0]:
+            return None, at_weight, at_bias, None
+        sums = torch.stack([scaled, plain])
+        distributed.all_reduce(sums)
+        scaled, plain = sums / (x.numel() // x.shape[1] * distributed.get_world_size())
+        factor = inverse if weight is None else inverse * weight
+        slope = -factor * scaled * inverse  # what mean and variance add is linear in x, channel by channel
+        offset = -factor * plain - slope * mean
+        at_x = at_x.addcmul_(x, slope.to(x.dtype)[:, None, None]).add_(offset.to(x.dtype)[:, None, None])
+        return at_x, at_weight, at_bias, None
+
+
+class SyncBatchNorm2d(nn.BatchNorm2d):
+    """`nn.BatchNorm2d` whose training statistics are those of all processes; parameters, names and evaluation alike."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise `input` [B, C, H, W]."""
+        if not self.training:
+            return super().forward(input)
+        tracked = self.track_running_stats and self.running_mean is not None
+        if tracked and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+        assert self.momentum is not None, "a cumulative average is not synchronised"
+        mean, var = (self.running_mean, self.running_var) if tracked else (None, None)
+        return sync_batch_norm(input, self.weight, self.bias, mean, var, self.momentum, self.eps)
+
+
+def synchronise(network: nn.Module) -> None:
+    """Let every batch norm of a network take its training statistics over all processes.
+
+    Names of parameters and buffers stay, and so do the tensors themselves.
+    """
+    for module in network.modules():
+        if hasattr(module, "synchronised"):  # ddarts.models.fan.BatchStatistics
+            setattr(module, "synchronised", True)  # noqa: B010 (its type is not known here)
+        for name, child in module.named_children():
+            if type(child) is nn.BatchNorm2d:
+                setattr(module, name, _synchronised(child))
+
+
+def _synchronised(norm: nn.BatchNorm2d) -> SyncBatchNorm2d:
+    new = SyncBatchNorm2d(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+    new.weight, new.bias = norm.weight, norm.bias
+    new.running_mean, new.running_var = norm.running_mean, norm.running_var
+    new.num_batches_tracked = norm.num_batches_tracked
+    return new.train(norm.training)

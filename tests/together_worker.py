@@ -1,0 +1,39 @@
+"""One of two processes that `tests.together` starts: python together_worker.py FOLDER."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from ddarts.config import EngineOptions
+from ddarts.engine import join
+from tests.together import RUN, float64_alphas, interrupted_main, norm_and_gradients
+
+
+def work(folder: Path) -> None:
+    ranks = join(EngineOptions(device="cpu", threads=1))
+    codes = {
+        "two": interrupted_main([*RUN, "--out", str(folder / "two")], None),
+        "one-two": interrupted_main(["run", "--resume", str(folder / "one-two"), "--quiet"], None),
+        "one-two-train": interrupted_main(["run", "--resume", str(folder / "one-two-train"), "--quiet"], None),
+        # Ctrl-C reaches rank 1 only
+        "two-one": interrupted_main([*RUN, "--out", str(folder / "two-one")], 5 if ranks.rank == 1 else None),
+        "two-one-train": interrupted_main(
+            [*RUN, "--out", str(folder / "two-one-train")], 8 + 4 if ranks.rank == 1 else None
+        ),
+    }
+    (folder / f"codes{ranks.rank}.json").write_text(json.dumps(codes))
+    alphas = {
+        f"{use} {kind}": float64_alphas(use, kind, ranks)
+        for use in ("gradient", "monitor")
+        for kind in ("zero", "random")
+    }
+    told = {"same": ranks.same([torch.ones(2)]), "other": ranks.same([torch.full((2,), float(ranks.rank))])}
+    torch.save({"alphas": alphas, "norm": norm_and_gradients(ranks), "told": told}, folder / f"numbers{ranks.rank}.pt")
+
+
+if __name__ == "__main__":
+    work(Path(sys.argv[1]))
