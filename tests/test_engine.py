@@ -73,3 +73,14 @@ def test_an_unknown_device_is_named_with_the_known_ones(name):
 def test_fp16_on_a_cpu_is_refused_with_what_to_use_instead():
     with pytest.raises(SettingsError, match=r"'fp16' needs a GPU.*--precision bf16 or float32"):
         launch(EngineOptions(device="cpu", precision="fp16"))
+
+
+def test_several_processes_on_one_named_device_are_refused(monkeypatch):
+    monkeypatch.setattr("ddarts.engine.resolve_device", lambda name: ("cuda", 1))
+    with pytest.raises(SettingsError, match="device 'cuda:1' is one device, for 2 processes; use --device cuda"):
+        check_engine(EngineOptions(device="cuda:1", devices=2))
+
+
+def test_a_launch_that_no_process_has_joined_is_refused():
+    with pytest.raises(SettingsError, match="2 processes where 1 is expected; several devices serve run, search and"):
+        launch(EngineOptions(device="cpu", devices=2))

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from ddarts.data import Augment, Batches, Images
+from ddarts.data.augment import POLICIES
 from ddarts.errors import DataError, SettingsError
+from ddarts.ranks import Ranks
 
 EVERYTHING = Augment(flip=True, crop=2, cutout=4, policy="trivialaugment")
 
@@ -112,3 +114,20 @@ def test_in_order_shows_everything_once_without_augmentation() -> None:
     assert torch.equal(torch.cat([y for _, y in shown]), data.labels)
     x = torch.cat([x for x, _ in shown])
     torch.testing.assert_close(x, (data.pixels.float() / 255 - 0.4) / 0.2, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_the_shares_of_several_processes_make_the_batch_of_one(policy: str) -> None:
+    augment = Augment(flip=True, crop=2, cutout=3, policy=policy)
+    whole = batches(images(), 6, augment=augment).batch(2, 1)
+    parts = [batches(images(), 6, augment=augment, ranks=Ranks(rank, 3)).batch(2, 1) for rank in range(3)]
+    for number in range(2):
+        assert torch.equal(torch.cat([part[number] for part in parts]), whole[number])
+    everything = [batches(images(), 6, ranks=Ranks(r, 3)).in_order(4, Ranks(r, 3)) for r in range(3)]
+    labels = sorted(int(label) for one in everything for _, y in one for label in y)
+    assert labels == sorted(images().labels.tolist())
+
+
+def test_a_batch_that_cannot_be_shared_evenly_names_the_nearest_that_can() -> None:
+    with pytest.raises(SettingsError, match="batch = 5 cannot be shared evenly by 2 processes; choose 4 or 6"):
+        batches(images(), 5, ranks=Ranks(0, 2))
