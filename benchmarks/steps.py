@@ -1,0 +1,143 @@
+"""One search step, ready to be called: the package's in several variants, and the plain twin's."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from measuring import ROOT, peak_gb
+
+#: use of the ablations - kind - cells ablated a step (all if not given)
+VARIANTS = ("plain", "monitor-random", "monitor-zero", "gradient-zero", "gradient-zero-2", "off")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of a search: those of the yardstick if not given."""
+
+    cells: int = 8
+    nodes: int = 4
+    channels: int = 16
+    batch: int = 32
+    resolution: int = 32
+
+    @classmethod
+    def add_options(cls, parser: argparse.ArgumentParser, **defaults: int) -> None:
+        for name, value in (asdict(cls()) | defaults).items():
+            parser.add_argument(f"--{name}", type=int, default=value)
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> Sizes:
+        return cls(**{name: getattr(args, name) for name in asdict(cls())})
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The two halves of a search step, and the network that they move."""
+
+    alpha: Callable[[], Any]
+    weight: Callable[[], Any]
+    network: Any
+
+
+def build_steps(variant: str, sizes: Sizes, *, device: str = "cpu", precision: str = "float32") -> Steps:
+    """Build supernet, optimisers and one batch of noise for a variant."""
+    import torch
+
+    torch.manual_seed(0)
+    x = torch.randn(sizes.batch, 3, sizes.resolution, sizes.resolution).to(device)
+    y = torch.randint(0, 10, (sizes.batch,)).to(device)
+    build = _plain if variant == "plain" else _fast
+    return build(variant, sizes, x, y, precision)
+
+
+def _plain(variant: str, sizes: Sizes, x: Any, y: Any, precision: str) -> Steps:
+    import torch
+
+    from ddarts.architecture.spaces import build_space
+
+    sys.path.insert(0, str(ROOT))
+    from tests.reference.plain_search import PlainSearch
+
+    if precision != "float32":
+        raise ValueError("the plain twin computes in float32 only")
+    with torch.device(x.device):
+        search = PlainSearch(build_space(cells=sizes.cells, nodes=sizes.nodes), sizes.channels)
+
+    def alpha_step() -> None:
+        with torch.device(x.device):
+            search.alpha_step(x, y)
+
+    return Steps(alpha_step, lambda: search.weight_step(x, y), search.net)
+
+
+def _fast(variant: str, sizes: Sizes, x: Any, y: Any, precision: str) -> Steps:
+    import torch
+    from torch.nn import functional as F
+
+    from ddarts.architecture.spaces import build_space
+    from ddarts.models.supernet import Supernet
+    from ddarts.searching.alpha_step import AblationPlan, alpha_gradients
+
+    device = x.device
+    space = build_space(cells=sizes.cells, nodes=sizes.nodes)
+    net = Supernet(space, channels=sizes.channels).to(device).to(memory_format=torch.channels_last)
+    weights = torch.optim.SGD(
+        net.weight_parameters(), lr=0.005, momentum=0.9, weight_decay=3e-4, fused=True if device.type == "cpu" else None
+    )
+    alphas = torch.optim.Adam(net.architecture_parameters(), lr=3e-3, weight_decay=1e-3)
+    use, _, rest = variant.partition("-")
+    kind, _, sample = rest.partition("-")
+    cells = list(range(sizes.cells))
+    if sample:  # evenly spread: the mean cost of a draw
+        count = min(int(sample), sizes.cells)
+        cells = [(place + 1) * sizes.cells // (count + 1) for place in range(count)]
+    shape = (len(space.edges), len(space.operations))
+
+    def autocast() -> torch.autocast:
+        kind_of_device = "cpu" if device.type == "meta" else device.type
+        return torch.autocast(kind_of_device, torch.bfloat16, enabled=precision == "bf16")
+
+    def alpha_step() -> None:
+        plan = AblationPlan()
+        if use != "off":
+            drawn = [torch.rand(shape, device=device) for _ in cells] if kind == "random" else []
+            plan = AblationPlan(use, kind, cells, drawn, 0.7)  # type: ignore[arg-type]
+        found = alpha_gradients(net, x, y, zero_one_weight=9, plan=plan, autocast=autocast)
+        for alpha, gradient in zip(net.architecture_parameters(), found.gradients, strict=True):
+            alpha.grad = gradient
+        alphas.step()
+        alphas.zero_grad()
+
+    def weight_step() -> None:
+        weights.zero_grad()
+        with autocast():
+            logits = net(x, constant_gates=True)
+        F.cross_entropy(logits.float(), y).backward()
+        torch.nn.utils.clip_grad_norm_(net.weight_parameters(), 5.0, foreach=None if device.type == "meta" else True)
+        weights.step()
+
+    return Steps(alpha_step, weight_step, net)
+
+
+def measure_step(variant: str, sizes: Sizes, *, threads: int, precision: str, steps: int = 1) -> dict[str, float]:
+    """Seconds of the alpha step and of the weight step on the CPU (mean of `steps`, after one more), and memory."""
+    import torch
+
+    torch.set_num_threads(threads)
+    built = build_steps(variant, sizes, precision=precision)
+    built.alpha()
+    built.weight()
+    alpha_s = weight_s = 0.0
+    for _ in range(steps):
+        started = time.perf_counter()
+        built.alpha()
+        middle = time.perf_counter()
+        built.weight()
+        alpha_s += (middle - started) / steps
+        weight_s += (time.perf_counter() - middle) / steps
+    return {"alpha_s": alpha_s, "weight_s": weight_s, "step_s": alpha_s + weight_s, "peak_gb": peak_gb()}
