@@ -79,7 +79,9 @@ def test_all_that_a_run_makes_lies_in_its_folder(finished: Finished) -> None:
     files = {str(p.relative_to(run)) for p in run.rglob("*") if p.is_file()}
     events = {f for f in files if f.startswith("events/")}
     assert {f.split("/")[1] for f in events} == {"search", "train"}
-    assert files - events == {
+    mistakes = {f for f in files if f.startswith("mistakes/")}
+    assert mistakes
+    assert files - events - mistakes == {
         ".lock",
         "settings.yaml",
         "summary.json",
