@@ -21,6 +21,7 @@ _HOME = {
     "show": "ddarts.commands.show",
     "import_weights": "ddarts.commands.import_weights",
     "report": "ddarts.commands.report",
+    "watch": "ddarts.commands.watch",
     "baselines": "ddarts.commands.catalogue",
     "zoo": "ddarts.commands.catalogue",
     "distance": "ddarts.commands.distance",
@@ -70,6 +71,7 @@ __all__ = [
     "show",
     "test",
     "train",
+    "watch",
     "zoo",
 ]
 
@@ -88,6 +90,7 @@ if TYPE_CHECKING:
     from ddarts.commands.profile import profile
     from ddarts.commands.report import report
     from ddarts.commands.show import show
+    from ddarts.commands.watch import watch
     from ddarts.data import load_data
     from ddarts.errors import DDartsError
     from ddarts.models.network import Network

@@ -176,6 +176,17 @@ COMMANDS = {
         positional="checkpoint",
         home="ddarts.commands.import_weights",
     ),
+    "watch": Command(
+        "follow a running search or training in the terminal",
+        None,
+        (
+            (("run",), {"metavar": "RUN", "help": "a run"}),
+            (("--once",), {"action": "store_true", "help": "print how far it is, and end"}),
+            (("--every",), {"metavar": "SECONDS", "help": "time between two looks (default 2)"}),
+        ),
+        positional="run",
+        home="ddarts.commands.watch",
+    ),
     "report": Command(
         "write the report of a run, or a page that compares several",
         None,

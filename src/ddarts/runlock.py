@@ -58,3 +58,28 @@ class RunLock:
         lock = cls(handle)
         cls._held[key] = lock
         return lock
+
+    @staticmethod
+    def is_held(path: Path) -> bool | None:
+        """Tell whether a process holds the lock file `path`; None where that cannot be told.
+
+        To ask is to take the lock, shared, for an instant.
+        """
+        try:
+            handle = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return None
+        try:
+            if fcntl is None:
+                return None
+            try:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            except OSError:
+                return None
+            return False
+        finally:
+            os.close(handle)

@@ -330,6 +330,11 @@ class RunFolder:
         folder = self.path / "checkpoints"
         return folder / f"{stage}.pt", folder / f"{stage}.previous.pt"
 
+    @property
+    def in_use(self) -> bool | None:
+        """Whether a process is writing into the run now, this one included; None where that cannot be told."""
+        return True if self._lock is not None else RunLock.is_held(self.path / _LOCK)
+
     # -- one writer at a time --------------------------------------------------------------------------------------
 
     def claim(self) -> None:
