@@ -61,9 +61,9 @@ def header() -> dict[str, Any]:
     }
 
 
-def peak_gb() -> float:
-    """The largest memory that this process has held so far, in 10^9 bytes."""
-    status = Path("/proc/self/status")
+def peak_gb(process: int | str = "self") -> float:
+    """The largest memory that this process (or another) has held so far, in 10^9 bytes."""
+    status = Path(f"/proc/{process}/status")
     for line in status.read_text().splitlines() if status.exists() else []:
         if line.startswith("VmHWM:"):  # of this program alone; ru_maxrss may be that of the one that started it
             return int(line.split()[1]) * 1024 / 1e9

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,19 +32,34 @@ PART_NAMES = {
 
 @dataclass(frozen=True, eq=False)
 class ImageFiles:
-    """Image files on disk, an `Encoded`."""
+    """Image files on disk, an `Encoded`.
 
-    paths: list[Path]
+    Names lie in one piece of memory: a list of a million paths would take half a gigabyte, in every process.
+
+    Attributes:
+        root: folder that all names start from.
+        text: the names, one after the other, as the file system spells them.
+        ends: int64 [N], where each name ends in `text`.
+        labels: int64 [N].
+    """
+
+    root: Path
+    text: bytes
+    ends: np.ndarray
     labels: Tensor
 
     def name(self, position: int) -> str:
         """Return the path."""
-        return str(self.paths[position])
+        return str(self._path(position))
 
     def read(self, positions: Tensor) -> Iterator[Path]:
         """Yield the paths; whoever decodes them opens them."""
         for position in positions.tolist():
-            yield self.paths[position]
+            yield self._path(position)
+
+    def _path(self, position: int) -> Path:
+        start = self.ends[position - 1] if position > 0 else 0
+        return self.root / os.fsdecode(self.text[start : self.ends[position]])
 
 
 def load_folder(folder: Path, request: Request) -> Loaded:
@@ -110,8 +126,10 @@ def _part_folders(folder: Path) -> dict[str, Path]:
 
 
 def _list_images(folders: dict[str, Path], classes: list[str]) -> ImageFiles:
-    paths: list[Path] = []
-    labels: list[int] = []
+    root = next(iter(folders.values())).parent
+    names: list[bytes] = []  # of each class, one after the other
+    lengths: list[int] = []
+    counts = [0] * len(classes)
     for number, name in enumerate(classes):
         if name not in folders:
             continue  # a class may be absent from validation or test; training is checked when all is read
@@ -121,9 +139,12 @@ def _list_images(folders: dict[str, Path], classes: list[str]) -> ImageFiles:
                 f"{folders[name]}: an empty class, no image in it ({' '.join(sorted(EXTENSIONS))}); "
                 "add images or remove the folder"
             )
-        paths += images
-        labels += [number] * len(images)
-    return ImageFiles(paths, torch.tensor(labels, dtype=torch.int64))
+        found = [os.fsencode(path.relative_to(root)) for path in images]
+        names.append(b"".join(found))
+        lengths += map(len, found)
+        counts[number] = len(found)
+    labels = torch.arange(len(classes)).repeat_interleave(torch.tensor(counts))
+    return ImageFiles(root, b"".join(names), np.cumsum(lengths, dtype=np.int64), labels)
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -42,9 +42,11 @@ class Rows:
     def read(self, positions: Tensor) -> Iterator[bytes | None]:
         """Yield the bytes of the images at `positions` (ascending); row groups without any are not read."""
         wanted = positions.numpy()
-        for path, start in zip(self.paths, self.starts, strict=True):
-            with _errors(path):
-                yield from _read_file(path, self.column, wanted - start)
+        ends = [*self.starts[1:], len(self.labels)]
+        for path, start, end in zip(self.paths, self.starts, ends, strict=True):
+            if ((wanted >= start) & (wanted < end)).any():
+                with _errors(path):
+                    yield from _read_file(path, self.column, wanted - start)
 
 
 def find_parquet(folder: Path) -> list[Path]:

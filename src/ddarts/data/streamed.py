@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -116,8 +115,3 @@ def to_grey(pixels: Tensor) -> Tensor:
 def shows_colour(chunks: Iterator[Tensor] | Sequence[Tensor]) -> bool:
     """Whether any pixel of [N, 3, H, W] has channels that differ; grey photographs are often stored as RGB."""
     return any(bool((chunk[:, :1] != chunk[:, 1:]).any()) for chunk in chunks)
-
-
-def packed_names(names: Sequence[bytes]) -> np.ndarray:
-    """Return names as one array of bytes; a list of a million paths would take a gigabyte."""
-    return np.array(names, dtype=np.bytes_)
