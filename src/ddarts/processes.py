@@ -75,16 +75,21 @@ def speaks() -> bool:
     """Tell whether this process is the one that prints results: rank 0, or the only one."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return _number("RANK", 0) == 0
-    if _number("WORLD_SIZE", 1) > 1:  # set by Fabric's launcher for the processes that it starts
+    if world_size() > 1:  # set by Fabric's launcher for the processes that it starts
         return _number("LOCAL_RANK", 0) == 0 and _number("NODE_RANK", 0) == 0
     return True
+
+
+def world_size() -> int:
+    """Return how many processes the environment speaks of, on all machines; 1 if it does not."""
+    return max(_number("WORLD_SIZE", 1), 1)
 
 
 def local_processes() -> int:
     """Return how many processes of the run there are on this machine, as far as the environment tells."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return max(_number("LOCAL_WORLD_SIZE", 1), 1)
-    return max(_number("WORLD_SIZE", 1), 1)  # of all machines; Fabric's launcher tells no better
+    return world_size()  # Fabric's launcher tells no better
 
 
 def _number(name: str, default: int) -> int:

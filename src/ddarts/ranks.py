@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from ddarts.errors import DDartsError, RunError
-from ddarts.processes import speaks
+from ddarts.processes import world_size
 
 if TYPE_CHECKING:
     import torch
@@ -172,8 +172,8 @@ def says_it() -> bool:
 
     The store behind the process group keeps count. Where it has gone (with rank 0, which may hold it), all may speak.
     """
-    if _current.size == 1:
-        return speaks()
+    if world_size() == 1:
+        return True
     from torch import distributed
 
     address, port = os.environ.get("MASTER_ADDR", ""), os.environ.get("MASTER_PORT", "")

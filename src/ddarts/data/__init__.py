@@ -1,7 +1,7 @@
 """Image data sets in, disjoint parts and deterministic batches out."""
 
 from ddarts.data.augment import POLICIES, Augment
-from ddarts.data.batches import Batches, Normalise, check_share, in_order
+from ddarts.data.batches import Batches, Normalise, check_share, in_order, workers_each
 from ddarts.data.images import ImageData, Images
 from ddarts.data.parts import Parts, halves, halves_index, search_parts, split, with_classes
 from ddarts.data.sources import load_data
@@ -22,4 +22,5 @@ __all__ = [
     "search_parts",
     "split",
     "with_classes",
+    "workers_each",
 ]

@@ -123,7 +123,7 @@ def apply_policy(pixels: Tensor, policy: str, seed: int, share: Share | None = N
 
     torchvision draws from torch's global CPU stream; it is seeded with `seed` here and put back as it was after. How
     much it draws for an image depends on what it has drawn before: for the images of a batch that come before a `share`
-    it is run on empty images of the same size.
+    it is run on tiny empty images; what it draws does not depend on pixels or size.
     """
     transform = _policy(policy)
     grey = pixels.shape[1] == 1
@@ -133,7 +133,7 @@ def apply_policy(pixels: Tensor, policy: str, seed: int, share: Share | None = N
     try:
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs' streams too
         for _ in range(share.start if share is not None else 0):
-            transform(torch.zeros((3, *pixels.shape[2:]), dtype=torch.uint8))
+            transform(torch.zeros((3, 8, 8), dtype=torch.uint8))
         changed = torch.stack([transform(image.contiguous()) for image in images])
     finally:
         torch.set_rng_state(before)

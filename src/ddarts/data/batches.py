@@ -165,6 +165,12 @@ def default_workers() -> int:
     return min(max(cores // local_processes() - 1, 1), 8) if hasattr(os, "fork") else 0
 
 
+def workers_each(workers: int | None, sequences: int = 2) -> int:
+    """Return how many of `workers` (None: found from the cores) each of some sequences of batches gets, rounded up."""
+    workers = default_workers() if workers is None else workers
+    return -(-workers // sequences)
+
+
 def check_share(batch: int, processes: int) -> None:
     """Raise SettingsError unless `batch` images can be shared evenly by so many processes."""
     if batch % processes:

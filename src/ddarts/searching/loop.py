@@ -22,7 +22,7 @@ from ddarts.architecture.derive import derive_genotype
 from ddarts.architecture.gates import Gates
 from ddarts.architecture.genotype import Genotype, printable_name
 from ddarts.config import SearchSettings
-from ddarts.data import Augment, Batches, ImageData, search_parts, split, with_classes
+from ddarts.data import Augment, Batches, ImageData, search_parts, split, with_classes, workers_each
 from ddarts.engine import launch
 from ddarts.errors import RunError, Stopped
 from ddarts.interrupt import StopRequest
@@ -124,7 +124,7 @@ class _Search:
             "std": images.std,
             "device": fabric.device,
             "ranks": self.ranks,
-            "workers": settings.workers,
+            "workers": workers_each(settings.workers),
             "augment": Augment(flip=images.flip, crop=min(images.height, images.width) // 8),
         }
         steps = settings.steps_per_epoch
