@@ -19,6 +19,8 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/search_step.py
+	$(BIN)/python benchmarks/growth.py
+	$(BIN)/python benchmarks/network_step.py
 
 docs: $(STAMP)
 	$(BIN)/python -m pdoc --output-directory site ddarts ddarts.stages ddarts.config ddarts.errors ddarts.architecture \

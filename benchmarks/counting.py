@@ -13,7 +13,6 @@ The step runs on PyTorch's meta device, where tensors have shapes and no numbers
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterable
@@ -29,6 +28,17 @@ from torch.utils._pytree import tree_leaves
 
 _aten = torch.ops.aten
 _OURS = (str(ROOT / "src"), str(ROOT / "benchmarks"))
+_KINDS = {
+    "convolution, gradients": ("convolution_backward",),
+    "convolution": ("convolution",),
+    "batch norm, gradients": ("batch_norm_backward",),
+    "batch norm": ("batch_norm",),
+    "pools and their gradients": ("pool2d",),
+    "ReLU and its gradient": ("relu", "threshold"),
+    "sums and products by gates": ("aten.add", "aten.mul", "aten.mm", "aten.bmm"),
+    "laying side by side": ("aten.cat", "aten.stack", "aten.copy", "aten.clone", "aten.slice_backward"),
+    "optimisers and clipping": ("_foreach", "_fused", "aten.sgd", "vector_norm", "lerp", "addcmul", "addcdiv", "sqrt"),
+}
 _PRODUCTS = (_aten.mm.default, _aten.bmm.default, _aten.addmm.default, _aten.baddbmm.default)
 
 
@@ -39,6 +49,7 @@ class StepCounter(TorchDispatchMode):
         flop: floating-point operations of convolutions and matrix products.
         bytes: bytes read and written by all operations but views.
         operations: number of operations but views: on a GPU about the number of kernels.
+        kinds: bytes and number of operations, by kind of operation.
         transfers: for each line of this repository, how often it took numbers from the host to the device.
     """
 
@@ -46,6 +57,7 @@ class StepCounter(TorchDispatchMode):
         super().__init__()
         self._on_device = list(buffers)  # whole numbers that are on the device already
         self.flop = self.bytes = self.operations = 0
+        self.kinds: dict[str, tuple[int, int]] = {}
         self.transfers: Counter[str] = Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -58,7 +70,11 @@ class StepCounter(TorchDispatchMode):
         if func.is_view or not any(t.device.type == "meta" for t in (*read, *written)):
             return result
         self.operations += 1
-        self.bytes += sum(t.numel() * t.element_size() for t in (*read, *written))
+        moved = sum(t.numel() * t.element_size() for t in (*read, *written))
+        self.bytes += moved
+        kind = next((kind for kind, words in _KINDS.items() if any(w in str(func) for w in words)), "the rest")
+        before = self.kinds.get(kind, (0, 0))
+        self.kinds[kind] = (before[0] + moved, before[1] + 1)
         self.flop += _flop(func, args, result)
         return result
 
@@ -115,9 +131,10 @@ def main() -> None:
             f"{name} step: {found.flop / 1e9:.1f} GFLOP, {found.bytes / 1e9:.1f} GB, {found.operations} operations, "
             f"{sum(found.transfers.values())} transfers from the host"
         )
+        for kind, (moved, number) in sorted(found.kinds.items(), key=lambda item: -item[1][0]):
+            print(f"  {moved / 1e9:7.2f} GB {100 * moved / found.bytes:3.0f} % {number:6} operations  {kind}")
         for place, number in found.transfers.most_common():
-            print(f"  {number:5} {place}")
-    print(json.dumps({name: found.flop for name, found in counted.items()}))
+            print(f"  {number:6} transfers at {place}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Any
 from measuring import ROOT, peak_gb
 
 #: use of the ablations - kind - cells ablated a step (all if not given)
-VARIANTS = ("plain", "monitor-random", "monitor-zero", "gradient-zero", "gradient-zero-2", "off")
+VARIANTS = ("plain", "monitor-random", "monitor-zero", "gradient-zero", "gradient-zero-2", "off", "gradient-random")
 
 
 @dataclass(frozen=True)

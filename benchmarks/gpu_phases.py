@@ -1,0 +1,327 @@
+"""What the process of each phase of gpu.py does; figures go to stdout, a JSON object a line."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import json
+import statistics
+import sys
+import threading
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from gpu_check import check_twins
+from measuring import ROOT, peak_gb
+from steps import Sizes, build_steps
+
+import ddarts
+from ddarts.architecture.gates import Gates
+from ddarts.errors import DDartsError, GenotypeError, Stopped
+
+Task = dict[str, Any]
+_SMALL = Sizes(cells=3, nodes=2, channels=4, batch=4, resolution=16)
+_FALLBACK = "dd-cifar10-sparse"  # trained if there is nothing to train
+
+#: Of the preset paper, so small that it takes seconds.
+_SMALL_SEARCH = {"cells": 3, "nodes": 2, "channels": 2, "batch": 16, "epochs": 2, "steps_per_epoch": 2, "threads": 1}
+_SMALL_TRAIN = {"channels": 2, "batch": 16, "epochs": 2, "steps_per_epoch": 2, "threads": 1}
+_SMALL_TRAIN |= {"policy": "none", "auxiliary_weight": 0.0, "cutout": 0, "crop": 1}
+
+
+def emit(**figures: Any) -> None:
+    """Hand figures to gpu.py."""
+    print(json.dumps(figures), flush=True)
+
+
+def run_one(task: Task) -> int:
+    """Run the phase that the task names; return the exit status."""
+    torch.manual_seed(0)
+    if task["small"]:
+        torch.set_num_threads(1)
+    try:
+        _PHASES[task["phase"]](task)
+    except Stopped as error:
+        emit(stopped=str(error))
+    except Exception as error:  # whatever it is, it is noted, and the next phase begins
+        emit(error=f"{type(error).__name__}: {' '.join(str(error).split())[:500]}")
+        if not isinstance(error, DDartsError):
+            import traceback
+
+            traceback.print_exc()
+        return 1
+    return 0
+
+
+def _wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def _seconds(work: Callable[[], Any], device: str, times: int) -> float:
+    """Mean time of `times` calls, after one unmeasured; on a GPU from an idle device to an idle device."""
+    work()
+    _wait(device)
+    started = time.perf_counter()
+    for _ in range(times):
+        work()
+    _wait(device)
+    return (time.perf_counter() - started) / times
+
+
+# -- device ------------------------------------------------------------------------------------------------------------
+
+
+def device_phase(task: Task) -> None:
+    device, side = task["device"], 256 if task["small"] else 8192
+    if device == "cuda":
+        about = torch.cuda.get_device_properties(0)
+        emit(
+            gpu=about.name,
+            memory_gb=round(about.total_memory / 1e9, 1),
+            cuda=torch.version.cuda,
+            cudnn=torch.backends.cudnn.version(),
+            capability=list(torch.cuda.get_device_capability()),
+        )
+    kinds = {"float32": (torch.float32, False), "tf32": (torch.float32, True), "bf16": (torch.bfloat16, False)}
+    for name, (dtype, tf32) in kinds.items():
+        torch.backends.cuda.matmul.allow_tf32 = tf32
+        a = torch.randn(side, side, device=device, dtype=dtype)
+        seconds = _seconds(lambda a=a: a @ a, device, 5)
+        emit(**{f"matrix_product_{name}_tflops": round(2 * side**3 / seconds / 1e12, 3)})
+    source = torch.ones(side * side, device=device)
+    target = torch.empty_like(source)
+    emit(copy_gb_per_s=round(2 * source.nbytes / _seconds(lambda: target.copy_(source), device, 5) / 1e9, 1))
+
+
+# -- check, time, waits ------------------------------------------------------------------------------------------------
+
+
+def check_phase(task: Task) -> None:
+    sizes = _SMALL if task["small"] else Sizes(batch=16)
+    for figures in check_twins(sizes, task["device"]):
+        emit(**figures)
+
+
+def time_phase(task: Task) -> None:
+    device = task["device"]
+    cases = [
+        (variant, precision, batch)
+        for batch in (96, 32)
+        for variant, precision in (
+            ("gradient-random", "bf16"), ("gradient-random", "float32"), ("plain", "float32"), ("off", "bf16"),
+            ("gradient-zero-2", "bf16"), ("monitor-random", "bf16"), ("monitor-random", "float32"),
+            ("gradient-zero", "bf16"), ("off", "float32"),
+        )
+    ]  # fmt: skip
+    if task["small"]:
+        cases = [(variant, "float32", 4) for variant in ("gradient-random", "plain")]
+    for variant, precision, batch in cases:
+        row: dict[str, Any] = {"variant": variant, "precision": precision, "batch": batch}
+        small = _SMALL if task["small"] else Sizes()
+        sizes = Sizes(small.cells, small.nodes, small.channels, batch, small.resolution)
+        try:
+            row |= time_case(variant, precision, sizes, device)
+        except torch.OutOfMemoryError:
+            row["error"] = "out of memory"
+        gc.collect()
+        if device == "cuda":
+            torch.cuda.empty_cache()
+        emit(steps=[row])
+
+
+def time_case(variant: str, precision: str, sizes: Sizes, device: str) -> dict[str, float]:
+    """Seconds of alpha and weight step, and peak memory of the device."""
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    built = build_steps(variant, sizes, device=device, precision=precision)
+    built.alpha()
+    built.weight()  # the first of each also tries out algorithms and reserves memory
+    times = 1 if variant == "plain" or device == "cpu" else 10
+    alpha_s, weight_s = _seconds(built.alpha, device, times), _seconds(built.weight, device, times)
+    memory = torch.cuda.max_memory_allocated() / 1e9 if device == "cuda" else peak_gb()
+    return {"alpha_s": alpha_s, "weight_s": weight_s, "step_s": alpha_s + weight_s, "peak_gb": memory}
+
+
+def waits_phase(task: Task) -> None:
+    """Note the lines of a step at which PyTorch makes the host wait for the GPU."""
+    if task["device"] != "cuda":
+        emit(not_measured="only a GPU makes the host wait; benchmarks/counting.py lists the transfers of a step")
+        return
+    from ddarts.data import Augment, Batches
+    from ddarts.data.images import Images
+
+    sizes = Sizes(batch=96)
+    images = Images(torch.randint(0, 256, (5000, 3, 32, 32), dtype=torch.uint8), torch.randint(0, 10, (5000,)))
+    augment = Augment(flip=True, crop=4)
+    mean = std = (0.5, 0.5, 0.5)
+    batches = Batches(images, 96, seed=0, label="waits", mean=mean, std=std, augment=augment, device="cuda")
+    built = build_steps("gradient-random", sizes, device="cuda", precision="bf16")
+    parts = {"batch": lambda: batches.batch(0, 0), "alpha step": built.alpha, "weight step": built.weight}
+    for name, part in parts.items():
+        part()
+        with _noticed_waits() as found:
+            part()
+        emit(waits=[{"part": name, "number": sum(found.values()), "lines": dict(found.most_common(20))}])
+
+
+@contextmanager
+def _noticed_waits() -> Iterator[Counter[str]]:
+    found: Counter[str] = Counter()
+    torch.cuda.synchronize()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            yield found
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    for warning in said:
+        if "synchronizing" in str(warning.message):
+            path = Path(warning.filename)
+            name = str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else "/".join(path.parts[-3:])
+            found[f"{name}:{warning.lineno}"] += 1
+
+
+# -- search, derive, train ---------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _watched(run: Path, stage: str, keep: tuple[str, ...]) -> Iterator[None]:
+    """Emit every epoch that the run logs from now on."""
+    over = threading.Event()
+    seen = len(_epochs(run, stage))
+
+    def look() -> None:
+        nonlocal seen
+        every = _epochs(run, stage)
+        for record in every[seen:]:
+            emit(epochs=[{name: record.get(name) for name in ("epoch", "step", "elapsed_s", *keep)}])
+        seen = len(every)
+
+    def watch() -> None:
+        while not over.wait(1.0):
+            look()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        look()
+
+
+def _epochs(run: Path, stage: str) -> list[dict[str, Any]]:
+    """The whole lines about epochs of a stage in the run's metrics."""
+    path = run / "metrics.jsonl"
+    if not path.exists():
+        return []
+    lines = path.read_text().split("\n")[:-1]
+    return [r for r in map(json.loads, lines) if r.get("stage") == stage and r.get("kind") == "epoch"]
+
+
+def _go_on(run: Path) -> dict[str, Any]:
+    """Where a stage works: on in its run if there is one, else in a new one."""
+    return {"resume": run} if (run / "settings.yaml").is_file() else {"out": run, "overwrite": True}
+
+
+def _epoch_seconds(run: Path, stage: str) -> float | None:
+    """Median time from one epoch's end to the next one's."""
+    ends = [record["elapsed_s"] for record in _epochs(run, stage)]
+    lasted = [later - earlier for earlier, later in itertools.pairwise(ends)]
+    return statistics.median(lasted) if lasted else None
+
+
+def search_phase(task: Task) -> None:
+    run = Path(task["work"]) / "search"
+    settings: Task = {"data": task["data"], "device": task["device"], "precision": task["precision"]}
+    settings |= (_SMALL_SEARCH if task["small"] else {}) | task["settings"]
+    where = _go_on(run)
+    more = settings | {"preset": "paper"} if "out" in where else {"device": task["device"]}
+    try:
+        with _watched(run, "search", ("search_loss", "search_accuracy", "train_loss", "train_accuracy", "margin")):
+            found = ddarts.search(**where, **more, quiet=True)
+        emit(search_s=found.search_s, best_epoch=found.best_epoch, stopped_early=found.stopped)
+    except GenotypeError as error:  # the search itself is over, and its gates are there
+        emit(search_s=_epochs(run, "search")[-1]["elapsed_s"], no_genotype=str(error))
+    finally:
+        done, seconds = _epochs(run, "search"), _epoch_seconds(run, "search")
+        if done and seconds is not None:
+            emit(epochs_done=len(done), median_epoch_s=seconds, seconds_for_50_epochs=50 * seconds)
+
+
+def derive_phase(task: Task) -> None:
+    work = Path(task["work"])
+    run = work / "search"
+    source: Path = run
+    if not (run / "gates.json").is_file():
+        source = _last_gates(run, work / "last-gates.json")
+        emit(of="the gates of the last epoch: the search was stopped")
+    for method in ("threshold_sparse", "darts"):
+        try:
+            found = ddarts.derive(source, out=work / "derived.json", overwrite=True, method=method)
+        except GenotypeError as error:
+            emit(**{f"not_by_{method}": str(error)})
+            continue
+        emit(method=found.method, threshold=found.threshold, genotype=found.genotype.to_dict())
+        return
+    raise GenotypeError("no rule finds a genotype in these gates")
+
+
+def _last_gates(run: Path, path: Path) -> Path:
+    from ddarts.config import SearchOptions
+    from ddarts.runs import RunFolder
+    from ddarts.searching.start import space_of
+
+    epochs = _epochs(run, "search")
+    if not epochs:
+        raise GenotypeError("the search has not finished an epoch; give it more time")
+    with RunFolder.open(run) as folder:
+        stored = folder.read_settings("search")
+    options = SearchOptions(**{name: stored[name] for name in SearchOptions.model_fields if name in stored})
+    Gates.from_space(space_of(options, None), epochs[-1]["gates"]).save(path)
+    return path
+
+
+def train_phase(task: Task) -> None:
+    work = Path(task["work"])
+    run, derived = work / "train", work / "derived.json"
+    where = _go_on(run)
+    more: Task = {"device": task["device"]}
+    if "out" in where:
+        genotype = str(derived) if derived.is_file() else _FALLBACK
+        emit(genotype="of the search" if derived.is_file() else genotype)
+        more |= {"genotype": genotype, "preset": "paper", "data": task["data"], "precision": task["precision"]}
+        more |= _SMALL_TRAIN if task["small"] else {"steps_per_epoch": 50}  # short epochs, for figures before the end
+    try:
+        with _watched(run, "train", ("train_loss", "train_accuracy")):
+            found = ddarts.train(**where, **more, quiet=True)
+        emit(train_s=found.train_s, parameters=found.parameters, macs=found.macs)
+    finally:
+        epochs, seconds = _epochs(run, "train"), _epoch_seconds(run, "train")
+        if seconds is not None:
+            steps = epochs[1]["step"] - epochs[0]["step"]
+            batch = 16 if task["small"] else 128
+            emit(steps_done=epochs[-1]["step"], step_s=seconds / steps, images_per_s=batch * steps / seconds)
+
+
+_PHASES: dict[str, Callable[[Task], None]] = {
+    "device": device_phase,
+    "check": check_phase,
+    "time": time_phase,
+    "waits": waits_phase,
+    "search": search_phase,
+    "derive": derive_phase,
+    "train": train_phase,
+}
+
+if __name__ == "__main__":
+    sys.exit("gpu_phases.py is a part of gpu.py; run that")
