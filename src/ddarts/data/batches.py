@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterator, Sequence
 
@@ -89,7 +90,8 @@ class Batches:
         if isinstance(images.pixels, StreamedPixels):
             workers = default_workers() if workers is None else workers
             if workers > 0:
-                self._ahead = Ahead(self._prepared, workers, min(steps or self.per_epoch, self.per_epoch))
+                maker = copy.copy(self)  # not itself: in a circle of references, workers would end late
+                self._ahead = Ahead(maker._prepared, workers, min(steps or self.per_epoch, self.per_epoch))
 
     @property
     def per_epoch(self) -> int:
