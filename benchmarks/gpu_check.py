@@ -32,7 +32,7 @@ def check_twins(sizes: Sizes, device: str) -> Iterator[dict[str, Any]]:
     """Yield figures: relative errors of every kind of tensor, and whether they are small enough.
 
     In float64 the two must agree. In float32 each is compared with the twin in float64: the fast one may be off by
-    about as much as the plain one is. TF32 is off, as it is in PyTorch unless someone turns it on.
+    about as much as the plain one is. TF32 is off here (PyTorch has it on for convolutions).
     """
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.manual_seed(0)
