@@ -1,0 +1,104 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ddarts.architecture.baselines import baseline
+from ddarts.architecture.distance import architecture_distance
+from ddarts.architecture.genotype import Genotype
+from ddarts.errors import RunError
+from ddarts.reporting.comparison import labels_of, write_comparison
+from ddarts.runs import RunFolder
+from tests.reporting.test_page import Page
+
+
+@pytest.fixture
+def other(shared_run: RunFolder, tmp_path: Path) -> RunFolder:
+    """A copy of the whole run with other results, another genotype and other settings."""
+    shutil.copytree(shared_run.path, tmp_path / "other")
+    run = RunFolder.open(tmp_path / "other")
+    with run:
+        run.update_summary(test_top1=0.9, parameters=1_000_000)
+    baseline("resnet18").save(run.path / "genotype.json")
+    settings = (run.path / "settings.yaml").read_text()
+    (run.path / "settings.yaml").write_text(settings.replace("zero_one_weight: 9.0", "zero_one_weight: 2.0"))
+    return run
+
+
+def compared(*runs: RunFolder, target: Path) -> Page:
+    return Page(write_comparison([run.path for run in runs], target).read_text(encoding="utf-8"))
+
+
+def after(page: Page, label: str, count: int) -> list[str]:
+    words = [word for word in page.words if word]
+    at = words.index(label)
+    return words[at + 1 : at + 1 + count]
+
+
+def test_results_stand_side_by_side_with_the_better_one_marked(
+    shared_run: RunFolder, other: RunFolder, tmp_path: Path
+) -> None:
+    page = compared(shared_run, other, target=tmp_path / "c.html")
+    assert after(page, "Test accuracy (top-1)", 3) == ["95.00%", "(best)", "90.00%"]
+    assert after(page, "Parameters", 3) == ["1.68 M", "1 M", "(best)"]
+    assert after(page, "MACs an image", 2) == ["259 M", "259 M"]  # equal: neither is better
+    assert {"my run & co", "other"} <= set(page.words)
+
+
+def test_curves_cells_and_distances_are_compared(shared_run: RunFolder, other: RunFolder, tmp_path: Path) -> None:
+    page = compared(shared_run, other, target=tmp_path / "c.html")
+    assert page.count("svg", "chart") == 6
+    titles = [attrs.get("data-title") for tag, attrs in page.tags if tag == "div" and "data-title" in attrs]
+    assert titles == [f"Cell {i}" for i in range(5)]
+    assert page.count("svg", "cell-drawing") == 5 + 4
+    far = architecture_distance(Genotype.load(shared_run.path), baseline("resnet18"))
+    assert page.words.count(f"{far:.3f}") == 2
+    assert after(page, "zero_one_weight" if "zero_one_weight" in page.words else "search.zero_one_weight", 2) == [
+        "9.0",
+        "2.0",
+    ]
+
+
+def test_the_baseline_of_a_search_joins_the_distances(
+    shared_run: RunFolder, whole_run: RunFolder, tmp_path: Path
+) -> None:
+    baseline("xception").save(whole_run.path / "baseline.json")
+    page = compared(shared_run, whole_run, target=tmp_path / "c.html")
+    assert page.words.count("baseline Xception") == 2
+
+
+def test_runs_that_hold_little_can_be_compared(shared_run: RunFolder, bare_run: RunFolder, tmp_path: Path) -> None:
+    page = compared(shared_run, bare_run, target=tmp_path / "c.html")
+    assert after(page, "Test accuracy (top-1)", 2) == ["95.00%", "\N{EN DASH}"]
+    assert "distances" not in page.ids
+    assert "classes" not in page.ids
+    assert page.count("svg", "cell-drawing") == 5
+
+
+def test_accuracies_of_classes_are_compared_only_for_the_same_classes(
+    shared_run: RunFolder, whole_run: RunFolder, tmp_path: Path
+) -> None:
+    assert "classes" in compared(shared_run, whole_run, target=tmp_path / "c.html").ids
+    test = json.loads((whole_run.path / "test.json").read_text())
+    (whole_run.path / "test.json").write_text(json.dumps({**test, "classes": ["x", "y", "z"]}))
+    assert "classes" not in compared(shared_run, whole_run, target=tmp_path / "c.html").ids
+
+
+def test_names_of_runs_tell_them_apart(tmp_path: Path) -> None:
+    assert labels_of([tmp_path / "a", tmp_path / "b"]) == ["a", "b"]
+    assert labels_of([tmp_path / "x" / "r", tmp_path / "y" / "r"]) == ["x/r", "y/r"]
+    assert labels_of([tmp_path / "r", tmp_path / "r"]) == ["r (1)", "r (2)"]
+
+
+def test_ids_are_unique(shared_run: RunFolder, other: RunFolder, tmp_path: Path) -> None:
+    page = compared(shared_run, other, target=tmp_path / "c.html")
+    assert len(page.ids) == len(set(page.ids))
+    assert (tmp_path / "c.html").stat().st_size < 5_000_000
+
+
+def test_a_damaged_run_is_an_error_that_names_it(shared_run: RunFolder, other: RunFolder, tmp_path: Path) -> None:
+    (other.path / "summary.json").write_text("[]")
+    with pytest.raises(RunError, match=r"other.summary.json"):
+        write_comparison([shared_run.path, other.path], tmp_path / "c.html")
+    assert not (tmp_path / "c.html").exists()
