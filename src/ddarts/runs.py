@@ -36,13 +36,15 @@ _FILES = (
     "summary.json",
     "metrics.jsonl",
     "baseline.json",
+    "operation_weights.json",
+    "compare.json",
     "gates.json",
     "genotype.json",
     "test.json",
     "report.html",
     "skipped.txt",
 )
-_FOLDERS = ("events", "checkpoints", "cells", "model", "mistakes")
+_FOLDERS = ("events", "checkpoints", "cells", "model", "mistakes", "architectures", "trainings")
 
 
 class RunFolder:

@@ -131,3 +131,14 @@ def test_too_few_or_unknown_architectures_are_errors_and_leave_nothing(given, er
 def test_architectures_cannot_be_given_again_on_resume(compared):
     with pytest.raises(SettingsError, match="has its architectures"):
         ddarts.compare(["resnet18", "resnet50"], resume=compared.path)
+
+
+def test_overwriting_trains_anew_and_leaves_nothing_of_the_old_comparison(genotypes, tmp_path):
+    out = tmp_path / "run"
+    ddarts.compare([*genotypes, "resnet18"], out=out, seeds=1, quiet=True, **{**QUICK, "batch": 8})
+    again = ddarts.compare(genotypes, out=out, seeds=1, quiet=True, overwrite=True, **{**QUICK, "channels": 2})
+    assert sorted(p.name for p in (out / "trainings").iterdir()) == ["0-plain-seed0", "1-wide-seed0"]
+    assert sorted(p.name for p in (out / "architectures").iterdir()) == ["0-plain.json", "1-wide.json"]
+    fresh = ddarts.compare(genotypes, out=tmp_path / "fresh", seeds=1, quiet=True, **{**QUICK, "channels": 2})
+    assert [one.parameters for one in again.contestants] == [one.parameters for one in fresh.contestants]
+    assert [one.top1 for one in again.contestants] == [one.top1 for one in fresh.contestants]

@@ -144,8 +144,6 @@ def measure_operations(
 
     check_validation(wanted, images)
     with opening.start(images) as run:
-        if opening.resumed is None:
-            (run.path / FILE_NAME).unlink(missing_ok=True)  # of the run that was replaced
         scores = measure(wanted, images, run, quiet=quiet)
         places = wanted.cells * wanted.positions
         source = f"measured by ddarts on {_one_line(wanted.data)}: {wanted.statistic}s over {places} positions"
