@@ -9,6 +9,7 @@ from PIL import Image
 import ddarts
 from ddarts import Edge, Genotype
 from ddarts.architecture.genotype import CellGenotype
+from ddarts.architecture.operation_weights import OperationWeights
 from ddarts.cli import main
 from ddarts.errors import DataError, GenotypeError, RunError, SettingsError, Stopped
 from ddarts.places import new_run_path
@@ -213,3 +214,21 @@ def test_new_runs_are_named_after_data_and_time(tmp_path, monkeypatch):
     assert new_run_path("fashion-mnist:/data/x") == Path("runs/fashion-mnist-20250102-030405")
     first.mkdir(parents=True)
     assert new_run_path("/data/x") == Path("runs/x-20250102-030405-2")
+
+
+def test_a_search_from_a_baseline_tells_how_far_it_came(genotype, tmp_path):
+    genotype.save(tmp_path / "tiny.json")
+    OperationWeights.published().save(tmp_path / "weights.json")
+    wanted = {**TINY, "baseline": str(tmp_path / "tiny.json"), "operation_weights": str(tmp_path / "weights.json")}
+    out = tmp_path / "run"
+    still = ddarts.search(out=out, method="threshold_edge", pretrain_epochs=0, quiet=True, threads=1, **wanted)
+    assert still.distance == RunFolder.open(out).summary["distance"] == still.to_dict()["distance"] == 0
+    assert dict(still.rows())["distance to the baseline"].startswith("0.0000; no edge has other operations: search for")
+    (tmp_path / "tiny.json").unlink()
+    (tmp_path / "weights.json").unlink()
+    assert ddarts.search(resume=out, quiet=True).distance == 0
+    far = ddarts.search(
+        out=tmp_path / "far", method="darts", baseline="resnet18", pretrain_epochs=0, quiet=True, threads=1, **TINY
+    )
+    assert far.distance is not None
+    assert dict(far.rows())["distance to the baseline"] == f"{far.distance:.4f}" != "0.0000"

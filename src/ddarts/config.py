@@ -60,6 +60,10 @@ class EngineOptions(Options):
     )
 
 
+#: Epochs of training weights alone before a search from a baseline (specification, section 7).
+PRETRAIN_EPOCHS = 5
+
+
 class BaselineOptions(Options):
     """A search that starts from a hand-made network (DARTOpti; paper, section 5)."""
 

@@ -45,7 +45,17 @@ class Outcome:
 
 @dataclass(frozen=True)
 class SearchResult(Outcome):
-    """What `ddarts.search` found; `stopped` tells why it ended early, if it did."""
+    """What `ddarts.search` found.
+
+    Attributes:
+        path: the run.
+        gates: of the kept epoch.
+        genotype: what was derived from them.
+        best_epoch: the kept epoch.
+        search_s: seconds of searching.
+        stopped: why it ended early, if it did.
+        distance: to the baseline, 0 to 1, if the search started at one.
+    """
 
     path: Path
     gates: Gates
@@ -53,6 +63,7 @@ class SearchResult(Outcome):
     best_epoch: int
     search_s: float
     stopped: str | None = None
+    distance: float | None = None
 
     title = "search"
 
@@ -62,6 +73,9 @@ class SearchResult(Outcome):
         yield "cells in the network", str(len(self.genotype))
         yield "epoch whose gates are kept", str(self.best_epoch)
         yield "stopped early", self.stopped or "no"
+        if self.distance is not None:
+            still = "; no edge has other operations: search for more steps, or with a larger --alpha-lr"
+            yield "distance to the baseline", f"{self.distance:.4f}{still if self.distance == 0 else ''}"
         yield "search time", format_seconds(self.search_s)
         yield "run", str(self.path)
         yield "genotype", str(self.path / "genotype.json")
@@ -74,6 +88,7 @@ class SearchResult(Outcome):
             "best_epoch": self.best_epoch,
             "search_s": self.search_s,
             "stopped": self.stopped,
+            "distance": self.distance,
         }
 
 

@@ -14,18 +14,14 @@ from ddarts.errors import DataError, SettingsError
 from ddarts.models.resolution import check_resolution, choose_stem
 from ddarts.processes import find_place
 from ddarts.searching.start import space_of
-from ddarts.searching.steady import DistanceWatch
 from ddarts.settinglayers import drop_none, flatten
 
 
-def check_search_settings(
-    options: SearchOptions, layers: int | None, threshold: float, baseline: Genotype | None
-) -> SearchSpace:
+def check_search_settings(options: SearchOptions, layers: int | None, baseline: Genotype | None) -> SearchSpace:
     """Return the space of a search.
 
     Raises:
         SettingsError: it cannot be built, or fewer layers are asked for than it has cells.
-        GenotypeError: the file of operation weights is broken.
     """
     space = space_of(options, baseline)
     if layers is not None and layers < space.cells:
@@ -33,8 +29,6 @@ def check_search_settings(
             f"layers = {layers} is fewer than the {space.cells} cells that are searched; "
             f"choose {space.cells} or more layers, or search with fewer cells"
         )
-    if baseline is not None:
-        DistanceWatch.of(options, baseline, threshold)
     return space
 
 

@@ -35,6 +35,19 @@ def plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
 
+def parse_records(data: bytes) -> list[dict[str, Any]]:
+    """Return the records in JSON lines; a torn or damaged line is left out."""
+    records = []
+    for line in data.splitlines():
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(record, dict):
+            records.append(record)
+    return records
+
+
 class MetricsFile:
     """A file of JSON lines that is only ever appended to, and whose last line may be torn by a kill."""
 
@@ -62,15 +75,7 @@ class MetricsFile:
             return []
         except OSError as error:
             raise RunError(f"{self.path}: cannot be read: {error.strerror}") from None
-        records = []
-        for line in data.splitlines():
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(record, dict):
-                records.append(record)
-        return records
+        return parse_records(data)
 
     def keep(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
         """Drop the records that are not `wanted`."""

@@ -77,14 +77,14 @@ def run(
         check_search_settings,
         check_train_data,
     )
-    from ddarts.searching.start import baseline_of
+    from ddarts.searching.start import StartingPoint
 
     opening = Opening.of("run", out, preset, config, resume, overwrite, settings)
     wanted: RunSettings = opening.settings
     check_engine_settings(wanted, search=wanted.search.batch, train=wanted.train.batch)
     check_baseline_options("run", wanted.search, settings)
-    baseline = baseline_of(wanted.search, opening.resumed)
-    space = check_search_settings(wanted.search, wanted.derive.layers, wanted.derive.threshold, baseline)
+    start = StartingPoint.of(wanted.search, opening.resumed)
+    space = check_search_settings(wanted.search, wanted.derive.layers, start and start.baseline)
     quiet = not join(wanted).leads or quiet
     images = load_images(wanted, quiet)
     check_search_data(wanted.search, space, images, wanted.validation, wanted.seed)
@@ -94,7 +94,7 @@ def run(
     }
     with opening.begin(images) as folder, resumable_by("run"):
         search_settings = SearchSettings(**shared, **dict(wanted.search), **dict(wanted.derive))
-        searched = search_stage(search_settings, images, folder, baseline, quiet)
+        searched = search_stage(search_settings, images, folder, start, quiet)
         trained = train_stage(searched.genotype, TrainSettings(**shared, **dict(wanted.train)), images, folder, quiet)
         tested = None
         if folder.writes:
@@ -141,19 +141,19 @@ def search(
         check_search_data,
         check_search_settings,
     )
-    from ddarts.searching.start import baseline_of
+    from ddarts.searching.start import StartingPoint
 
     opening = Opening.of("search", out, preset, config, resume, overwrite, settings)
     wanted: SearchSettings = opening.settings
     check_engine_settings(wanted, search=wanted.batch)
     check_baseline_options("search", wanted, settings)
-    baseline = baseline_of(wanted, opening.resumed)
-    space = check_search_settings(wanted, wanted.layers, wanted.threshold, baseline)
+    start = StartingPoint.of(wanted, opening.resumed)
+    space = check_search_settings(wanted, wanted.layers, start and start.baseline)
     quiet = not join(wanted).leads or quiet
     images = load_images(wanted, quiet)
     check_search_data(wanted, space, images, wanted.validation, wanted.seed)
     with opening.begin(images) as folder:
-        return search_stage(wanted, images, folder, baseline, quiet)
+        return search_stage(wanted, images, folder, start, quiet)
 
 
 def derive(

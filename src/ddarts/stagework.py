@@ -29,6 +29,7 @@ from ddarts.settings import load_settings, resume_settings
 
 if TYPE_CHECKING:
     from ddarts.data import ImageData
+    from ddarts.searching.start import StartingPoint
 
 
 #: Mistakes that a test keeps with their images.
@@ -159,7 +160,7 @@ def load_images(settings: DataOptions, quiet: bool, *, resolution: int | None = 
 
 
 def search_stage(
-    settings: SearchSettings, images: ImageData, run: RunFolder, baseline: Genotype | None, quiet: bool
+    settings: SearchSettings, images: ImageData, run: RunFolder, start: StartingPoint | None, quiet: bool
 ) -> SearchResult:
     """Search in `run`, or go on, or return what is there if the search is over. Test images are kept from it."""
     genotype_file = run.path / "genotype.json"
@@ -173,18 +174,19 @@ def search_stage(
             summary.get("best_epoch") or 0,
             summary["search_s"] or 0.0,
             summary.get("stopped"),
+            summary.get("distance"),
         )
     from ddarts.reporting.livepictures import CellPictures
     from ddarts.searching.loop import search_architecture
-    from ddarts.searching.start import BASELINE_FILE, space_of
+    from ddarts.searching.start import space_of
 
-    if baseline is not None and run.writes:
-        baseline.save(run.path / BASELINE_FILE)
+    if start is not None and run.writes:
+        start.save(run.path)
     if "search" not in run.stages:
         run.write_settings("search", settings)
-    run.pictures = CellPictures(space_of(settings, baseline), settings.epochs)
+    run.pictures = CellPictures(space_of(settings, start and start.baseline), settings.epochs)
     try:
-        outcome = search_architecture(settings, replace(images, test=None), run, baseline=baseline, quiet=quiet)
+        outcome = search_architecture(settings, replace(images, test=None), run, start=start, quiet=quiet)
     except GenotypeError as error:  # the gates are there, but the rule finds nothing in one of them
         epochs = run.metrics("search", "epoch")
         run.update_summary(search_s=epochs[-1].get("elapsed_s") if epochs else None)
@@ -196,8 +198,12 @@ def search_stage(
     if run.writes:
         genotype.save(genotype_file)
         draw_cells(run, genotype, outcome.gates, settings)
-    run.update_summary(best_epoch=outcome.best_epoch, stopped=outcome.stopped, search_s=outcome.search_s)
-    return SearchResult(run.path, outcome.gates, genotype, outcome.best_epoch, outcome.search_s, outcome.stopped)
+    distance = None if start is None else start.distance(outcome.genotype)
+    told = {} if distance is None else {"distance": distance}
+    run.update_summary(best_epoch=outcome.best_epoch, stopped=outcome.stopped, search_s=outcome.search_s, **told)
+    return SearchResult(
+        run.path, outcome.gates, genotype, outcome.best_epoch, outcome.search_s, outcome.stopped, distance
+    )
 
 
 def _searched_before(run: RunFolder) -> dict[str, Any] | None:

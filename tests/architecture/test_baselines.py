@@ -3,7 +3,7 @@
 import pytest
 
 from ddarts.architecture.baselines import BASELINES, baseline, shared_sequence
-from ddarts.architecture.lookup import find_genotype
+from ddarts.architecture.lookup import find_genotype, short_names
 from ddarts.errors import GenotypeError
 
 # golden/published.json: sequence, reductions and concatenated states
@@ -43,3 +43,20 @@ def test_an_unknown_name_tells_the_nearest(given, told):
 def test_an_unknown_baseline_tells_the_nearest():
     with pytest.raises(GenotypeError, match="unknown baseline 'exception'; did you mean 'xception'"):
         baseline("exception")
+
+
+def test_short_names_tell_architectures_apart(tmp_path):
+    given = [
+        tmp_path / "a.json",
+        "resnet18",
+        tmp_path / "run" / "genotype.json",
+        "other/a.json",
+        baseline("resnet50"),
+        "a",
+    ]
+    assert short_names(given) == ["a.json", "resnet18", "run/genotype.json", "a.json #2", "ResNet50", "a"]
+    assert short_names(given, endings=False) == ["a", "resnet18", "run/genotype", "a #2", "ResNet50", "a #3"]
+
+
+def test_short_names_are_printable():
+    assert short_names(["two\nlines"]) == ["two?lines"]

@@ -8,10 +8,15 @@ import pytest
 
 from ddarts.architecture.baselines import baseline
 from ddarts.architecture.deepen import deepen
+from ddarts.architecture.distance import architecture_distance
 from ddarts.architecture.genotype import Genotype
+from ddarts.architecture.operation_weights import OperationWeights
+from ddarts.architecture.spaces import OPERATIONS
 from ddarts.errors import RunError
+from ddarts.reporting.collect import read_run
 from ddarts.reporting.numbers import count_text, duration, milliseconds, percent
 from ddarts.reporting.page import write_report
+from ddarts.reporting.results import numbers_of
 from ddarts.runs import RunFolder
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
@@ -152,6 +157,16 @@ def test_the_worst_mistakes_are_shown_with_their_images(whole_page: Page) -> Non
 
 def test_the_lead_of_each_chosen_operation_stands_beside_its_chart(whole_page: Page) -> None:
     assert [w for w in whole_page.words if w.startswith("Chosen in")] == [f"Chosen in cell {i}" for i in range(5)]
+
+
+def test_distances_are_told_in_the_weights_that_the_search_took(whole_run: RunFolder) -> None:
+    baseline("resnet18").save(whole_run.path / "baseline.json")
+    weights = OperationWeights({name: 1.0 + 9.0 * (name == "sep_conv_3x3") for name in OPERATIONS})
+    weights.save(whole_run.path / "operation_weights.json")
+    found = Genotype.load(whole_run.path)
+    far, published = (architecture_distance(found, baseline("resnet18"), w) for w in (weights, None))
+    assert far != pytest.approx(published, rel=0.01)
+    assert numbers_of(read_run(whole_run.path))["distance"] == far
 
 
 def test_a_search_from_a_baseline_shows_how_far_it_went(whole_run: RunFolder) -> None:

@@ -12,7 +12,7 @@ from ddarts.config import SearchSettings
 from ddarts.data import ImageData, Images
 from ddarts.runs import RunFolder
 from ddarts.searching.loop import SearchOutcome, search_architecture
-from ddarts.searching.start import baseline_of
+from ddarts.searching.start import StartingPoint
 
 EPOCHS, STEPS = 3, 5
 
@@ -39,7 +39,7 @@ def search(path: Path, data: ImageData, **changes: Any) -> SearchOutcome:
     """Search in a new run, or go on in the one that is there."""
     wanted = settings(**changes)
     with RunFolder(path) if path.exists() else RunFolder.create(path) as run:
-        return search_architecture(wanted, data, run, baseline=baseline_of(wanted), quiet=True)
+        return search_architecture(wanted, data, run, start=StartingPoint.of(wanted), quiet=True)
 
 
 def gates_of(path: Path) -> bytes:

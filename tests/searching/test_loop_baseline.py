@@ -13,12 +13,13 @@ from ddarts.architecture.baselines import BASELINES, baseline
 from ddarts.architecture.derive import derive_genotype
 from ddarts.architecture.gates import Gates
 from ddarts.architecture.genotype import CellGenotype, Edge, Genotype
+from ddarts.architecture.operation_weights import OperationWeights
 from ddarts.data import Batches, ImageData, load_data
-from ddarts.errors import Stopped
+from ddarts.errors import GenotypeError, Stopped
 from ddarts.models.supernet import Supernet
 from ddarts.runs import RunFolder
 from ddarts.searching import loop
-from ddarts.searching.start import build_supernet
+from ddarts.searching.start import StartingPoint, build_supernet
 from tests.searching.small import gates_of, made_up, metrics_of, search, settings
 
 #: A baseline of two cells of unequal size, quick to search.
@@ -150,3 +151,19 @@ def test_a_search_without_a_baseline_may_be_pretrained_too(tmp_path: Path, digit
     run = RunFolder(tmp_path / "run")
     assert len(run.metrics("pretrain", "epoch")) == len(run.metrics("search", "epoch")) == 1
     assert "distance" not in run.metrics("search", "epoch")[0]
+
+
+def test_a_run_keeps_its_starting_point_whatever_becomes_of_the_files(tmp_path: Path, wanted: dict[str, Any]) -> None:
+    weights = OperationWeights({**OperationWeights.published().weights, "sep_conv_3x3": 1.0}, "mine")
+    weights.save(tmp_path / "weights.json")
+    options = settings(**wanted, operation_weights=str(tmp_path / "weights.json"))
+    start = StartingPoint.of(options)
+    assert start is not None
+    assert start.weights == weights
+    with RunFolder.create(tmp_path / "run") as run:
+        start.save(run.path)
+        (tmp_path / "small.json").unlink()
+        (tmp_path / "weights.json").unlink()
+        assert StartingPoint.of(options, run) == start
+    with pytest.raises(GenotypeError, match=r"small\.json: no such genotype file"):
+        StartingPoint.of(options)

@@ -9,11 +9,15 @@ from ddarts.architecture.gates import Gates
 from ddarts.architecture.starting import search_space, starting_alphas
 from ddarts.config import SearchOptions
 from ddarts.errors import GenotypeError
+from ddarts.searching.start import StartingPoint
 from ddarts.searching.steady import DistanceWatch
 
 
 def watch(**options):
-    return DistanceWatch.of(SearchOptions(baseline="resnet18", **options), baseline("resnet18"), 0.85)
+    wanted = SearchOptions(baseline="resnet18", **options)
+    start = StartingPoint.of(wanted)
+    assert start is not None
+    return DistanceWatch.of(wanted, start, 0.85)
 
 
 def gates(**start):

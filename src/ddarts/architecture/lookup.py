@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from ddarts.architecture import checks
@@ -48,6 +49,28 @@ def find_genotype(source: Genotype | PathLike) -> Genotype:
             f"{text}: no such genotype file, run, baseline or entry of the zoo{nearest(text.lower(), known)}"
         )
     return Genotype.load(text)
+
+
+def short_names(sources: Sequence[Genotype | PathLike], *, endings: bool = True) -> list[str]:
+    """Return a short printable name for each of several architectures; those that would be alike are numbered.
+
+    Files are called by their names, with or without `endings`; what lies in a run or model folder, after the folder.
+    """
+    names: list[str] = []
+    for source in sources:
+        short = source.name or "genotype" if isinstance(source, Genotype) else _short_name(Path(source), endings)
+        short = "".join(c if c.isprintable() else "?" for c in short)
+        same = sum(name == short or name.startswith(f"{short} #") for name in names)
+        names.append(f"{short} #{same + 1}" if same else short)
+    return names
+
+
+def _short_name(path: Path, endings: bool) -> str:
+    if path.name in ("model", "genotype.json"):
+        return f"{path.resolve().parent.name}/{path.name if endings else path.stem}"
+    if path.name in ("", "."):
+        return path.resolve().name or "genotype"
+    return path.stem if not endings and path.suffix.lower() in _FILE_SUFFIXES else path.name
 
 
 def _load(path: str, name: str | None = None) -> Genotype:

@@ -78,6 +78,17 @@ class OperationWeights:
         """
         return _published()
 
+    @classmethod
+    def of(cls, source: OperationWeights | str | os.PathLike[str] | None) -> OperationWeights:
+        """Return the weights that `source` means: themselves, their file or folder (`load`), or None: the published.
+
+        Raises:
+            GenotypeError: the file is missing or broken.
+        """
+        if source is None:
+            return cls.published()
+        return source if isinstance(source, OperationWeights) else cls.load(source)
+
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready data (`from_dict` reads it back)."""
         return {"format": FORMAT, "version": VERSION, "source": self.source, "weights": dict(self.weights)}

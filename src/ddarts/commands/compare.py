@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ddarts.architecture.genotype import Genotype, printable_name
-from ddarts.architecture.lookup import find_genotype
+from ddarts.architecture.lookup import find_genotype, short_names
 from ddarts.config import CompareSettings, TrainSettings
 from ddarts.errors import SettingsError, Stopped
 from ddarts.listing import count, percent
@@ -218,17 +218,10 @@ _FOLDER = "architectures"
 def _named(architectures: Sequence[Architecture]) -> dict[str, Genotype]:
     """Return the architectures by file name, each genotype named as the user called it."""
     named = {}
-    for i, source in enumerate(architectures):
-        genotype = find_genotype(source)
-        label = genotype.name or "genotype" if isinstance(source, Genotype) else _label(source)
+    for i, (source, label) in enumerate(zip(architectures, short_names(architectures, endings=False), strict=True)):
         safe = re.sub(r"[^A-Za-z0-9_.-]+", "-", label).strip("-.")[:60] or "genotype"
-        named[f"{i}-{safe}"] = replace(genotype, name=printable_name(label))
+        named[f"{i}-{safe}"] = replace(find_genotype(source), name=printable_name(label))
     return named
-
-
-def _label(source: PathLike) -> str:
-    path = Path(source)
-    return path.resolve().name if path.is_dir() else path.stem if path.exists() else os.fspath(source)
 
 
 def _kept(folder: Path) -> dict[str, Genotype]:

@@ -144,7 +144,7 @@ def distance(
     path = None if out is None else Path(out)
     if path is not None:
         picture_kind(path)
-    chosen = _weights(weights)
+    chosen = OperationWeights.of(weights)
     genotypes = [find_genotype(one) for one in given]
     names = _names(given, genotypes)
     found: dict[tuple[int, int], tuple[float, ...]] = {}
@@ -174,12 +174,6 @@ def _flat(architectures: Sequence[Named | Sequence[Named]]) -> list[Named]:
         else:
             flat += one
     return flat
-
-
-def _weights(weights: OperationWeights | PathLike | None) -> OperationWeights:
-    if weights is None:
-        return OperationWeights.published()
-    return weights if isinstance(weights, OperationWeights) else OperationWeights.load(weights)
 
 
 def _names(given: Sequence[Named], genotypes: Sequence[Genotype]) -> tuple[str, ...]:

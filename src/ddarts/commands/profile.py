@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ddarts.architecture.genotype import Genotype
+from ddarts.architecture.lookup import short_names
 from ddarts.config import ProfileSettings
 from ddarts.errors import SettingsError
 from ddarts.listing import count
@@ -153,7 +153,7 @@ def profile(
     onnx, notes = _onnxruntime_wanted(wanted)
     device = torch.device(kind, index) if kind == "cuda" else torch.device(kind)
     subjects = [subject(source, wanted) for source in sources]
-    names = _names(sources)
+    names = short_names(sources)
     profiles = []
     with Progress("profile", steps(wanted, onnx) * len(subjects), quiet=quiet) as progress:
         step = 0
@@ -179,19 +179,6 @@ def _onnxruntime_wanted(settings: ProfileSettings) -> tuple[bool, list[str]]:
         return False, ["onnxruntime was not measured: pip install 'ddarts[export]'"]
     require_exporter()
     return True, []
-
-
-def _names(sources: Sequence[Source]) -> list[str]:
-    """Return a short name for each source; two that are alike are numbered."""
-    names: list[str] = []
-    for source in sources:
-        short = source.name or "genotype" if isinstance(source, Genotype) else Path(source).name or str(source)
-        if not isinstance(source, Genotype) and short in ("model", "genotype.json"):
-            short = f"{Path(source).resolve().parent.name}/{short}"
-        short = "".join(c if c.isprintable() else "?" for c in short)
-        same = sum(name == short or name.startswith(f"{short} #") for name in names)
-        names.append(f"{short} #{same + 1}" if same else short)
-    return names
 
 
 def _bytes(size: int) -> str:

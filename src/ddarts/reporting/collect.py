@@ -9,6 +9,8 @@ from typing import Any
 
 from ddarts.architecture.gates import Gates
 from ddarts.architecture.genotype import Genotype
+from ddarts.architecture.operation_weights import FILE_NAME as WEIGHTS_FILE
+from ddarts.architecture.operation_weights import OperationWeights
 from ddarts.errors import GenotypeError, RunError
 from ddarts.reporting.background import read_numbers, rule_of
 from ddarts.reporting.network_drawing import NetworkNumbers
@@ -74,6 +76,7 @@ class RunContents:
     genotype: Genotype | None
     gates: Gates | None
     baseline: Genotype | None
+    weights: OperationWeights
     numbers: NetworkNumbers
     test: TestOutcome | None
 
@@ -95,6 +98,7 @@ def read_run(path: Path) -> RunContents:
     """
     run = RunFolder.open(path)
     genotype, gates, baseline = (run.path / f"{name}.json" for name in ("genotype", "gates", "baseline"))
+    weights = run.path / WEIGHTS_FILE
     settings = {stage: run.read_settings(stage) for stage in run.stages}
     try:
         return RunContents(
@@ -105,6 +109,7 @@ def read_run(path: Path) -> RunContents:
             genotype=Genotype.load(genotype) if genotype.exists() else None,
             gates=Gates.load(gates) if gates.exists() else None,
             baseline=Genotype.load(baseline) if baseline.exists() else None,
+            weights=OperationWeights.load(weights) if weights.exists() else OperationWeights.published(),
             numbers=read_numbers(run.path, settings),
             test=_read_test(run.path / "test.json"),
         )

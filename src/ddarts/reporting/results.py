@@ -44,7 +44,7 @@ def numbers_of(run: RunContents) -> dict[str, float]:
     """Return the numbers of a run under the keys of `KNOWN`, those that are there."""
     found = {key: run.summary.get(key) for key in KNOWN}
     if run.genotype is not None and run.baseline is not None:
-        found["distance"] = architecture_distance(run.genotype, run.baseline)
+        found["distance"] = architecture_distance(run.genotype, run.baseline, run.weights)
     return {key: v for key, v in found.items() if isinstance(v, int | float) and not isinstance(v, bool)}
 
 
@@ -91,7 +91,7 @@ def distances_to_baseline(run: RunContents) -> list[float]:
     """Return the distance of each cell to the one at its place in the baseline; empty without a baseline."""
     if run.genotype is None or run.baseline is None:
         return []
-    return list(cell_distances(run.genotype, run.baseline))
+    return list(cell_distances(run.genotype, run.baseline, run.weights))
 
 
 def what_was_run(run: RunContents) -> str:
@@ -103,7 +103,9 @@ def what_was_run(run: RunContents) -> str:
     if search:
         start = f" from {search['baseline']}" if search.get("baseline") else ""
         cells = len(run.gates.values) if run.gates is not None else search.get("cells")
-        parts.append(f"a search of {cells} cells{start} for {_epochs(search, len(run.records('search')))}")
+        parts.append(
+            f"a search of {cells} cell{'s' * (cells != 1)}{start} for {_epochs(search, len(run.records('search')))}"
+        )
     if train:
         parts.append(f"a training for {_epochs(train, len(run.records('train')))} at C = {train.get('channels')}")
     data = run.summary.get("data") or whole.get("data")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from ddarts.config import PRETRAIN_EPOCHS
 from ddarts.errors import RunError
+from ddarts.runmetrics import parse_records
 
 #: Stages in their order, with the section of the settings that tells their epochs.
 STAGES = {"pretrain": "search", "search": "search", "train": "train"}
-_PRETRAIN_EPOCHS = 5  # of a search from a baseline, unless the settings say otherwise
 
 
 class MetricsTail:
@@ -45,15 +45,7 @@ class MetricsTail:
             raise RunError(f"{self.path}: cannot be read: {error.strerror}") from None
         whole = data.rfind(b"\n") + 1  # the last line may be half written
         self._place += whole
-        records = []
-        for line in data[:whole].splitlines():
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(record, dict):
-                records.append(record)
-        return records, again
+        return parse_records(data[:whole]), again
 
 
 @dataclass
@@ -92,7 +84,7 @@ class Watched:
         section = _section(settings, STAGES.get(self.stage, ""))
         if self.stage == "pretrain":
             count = section.get("pretrain_epochs")
-            return count if isinstance(count, int) else _PRETRAIN_EPOCHS
+            return count if isinstance(count, int) else PRETRAIN_EPOCHS
         count = section.get("epochs")
         return count if isinstance(count, int) and not isinstance(count, bool) else None
 

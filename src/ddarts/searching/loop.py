@@ -32,7 +32,7 @@ from ddarts.ranks import current
 from ddarts.runs import RunFolder
 from ddarts.searching.alpha_step import alpha_gradients
 from ddarts.searching.losses import cross_entropy, zero_one_weight
-from ddarts.searching.start import build_supernet, pretrain_epochs
+from ddarts.searching.start import StartingPoint, build_supernet, pretrain_epochs
 from ddarts.searching.state import SearchState
 from ddarts.searching.steady import DistanceWatch
 from ddarts.searching.watch import check_health
@@ -70,13 +70,13 @@ def search_architecture(
     images: ImageData,
     run: RunFolder,
     *,
-    baseline: Genotype | None = None,
+    start: StartingPoint | None = None,
     quiet: bool = False,
 ) -> SearchOutcome:
     """Search an architecture for the images, or go on from the run's checkpoint if it has one.
 
-    With a baseline the alphas start there, the weights are trained alone first, and the distance to the baseline is
-    watched; the search itself is the same (DARTOpti; paper, section 5).
+    From a starting point the alphas start at its baseline, the weights are trained alone first, and the distance to the
+    baseline is watched; the search itself is the same (DARTOpti; paper, section 5).
 
     Of several processes that search together (`ddarts.engine.join`) one writes; all get the same outcome.
 
@@ -92,7 +92,7 @@ def search_architecture(
     """
     fabric = launch(settings)
     with current().watched(f"ddarts search --resume {run.path}"):
-        return _Search(settings, images, run, fabric, baseline).run_to_the_end(quiet)
+        return _Search(settings, images, run, fabric, start).run_to_the_end(quiet)
 
 
 class _Search:
@@ -104,15 +104,15 @@ class _Search:
         images: ImageData,
         run: RunFolder,
         fabric: Fabric,
-        baseline: Genotype | None = None,
+        start: StartingPoint | None = None,
     ) -> None:
         self.settings, self.run, self.fabric, self.ranks = settings, run, fabric, current()
         if settings.search_classes is not None:
             images = with_classes(images, settings.search_classes, seed=settings.seed)
-        net = build_supernet(settings, images, baseline)
+        net = build_supernet(settings, images, None if start is None else start.baseline)
         self.pretraining = pretrain_epochs(settings)
         self.last_epoch = self.pretraining + settings.epochs
-        self.watch = None if baseline is None else DistanceWatch.of(settings, baseline, settings.threshold)
+        self.watch = None if start is None else DistanceWatch.of(settings, start, settings.threshold)
 
         train = split(images, validation=settings.validation, seed=settings.seed).train
         weight_half, alpha_half = search_parts(

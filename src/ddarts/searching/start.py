@@ -2,35 +2,57 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
+from ddarts.architecture.distance import architecture_distance
 from ddarts.architecture.genotype import Genotype
 from ddarts.architecture.lookup import find_genotype
+from ddarts.architecture.operation_weights import FILE_NAME as WEIGHTS_FILE
+from ddarts.architecture.operation_weights import OperationWeights
 from ddarts.architecture.spaces import SearchSpace
 from ddarts.architecture.starting import search_space, starting_alphas
-from ddarts.config import SearchOptions, SearchSettings
+from ddarts.config import PRETRAIN_EPOCHS, SearchOptions, SearchSettings
 from ddarts.data import ImageData
 from ddarts.models.resolution import check_resolution, choose_stem
 from ddarts.models.supernet import Supernet
 from ddarts.runs import RunFolder
 from ddarts.seeds import seed_everything
 
-#: The file of a run that keeps the baseline: a run goes on from it even if the user's file has changed or gone.
-BASELINE_FILE = "baseline.json"
-
-#: Epochs of training weights alone before a search from a baseline (specification, section 7).
-PRETRAIN_EPOCHS = 5
+_BASELINE_FILE = "baseline.json"
 
 
-def baseline_of(options: SearchOptions, run: RunFolder | None = None) -> Genotype | None:
-    """Return the baseline of a search: the copy in the run that goes on, else what the settings name, else None.
+@dataclass(frozen=True)
+class StartingPoint:
+    """A hand-made network from which a search starts, and what its operations count for in the distance to it.
 
-    Raises:
-        GenotypeError: there is no such baseline, or its file is broken.
+    A run keeps a copy of both and goes on from it, even if the user's files have changed or gone.
     """
-    if options.baseline is None:
-        return None
-    if run is not None and (run.path / BASELINE_FILE).is_file():
-        return Genotype.load(run.path / BASELINE_FILE)
-    return find_genotype(options.baseline)
+
+    baseline: Genotype
+    weights: OperationWeights
+
+    @classmethod
+    def of(cls, options: SearchOptions, run: RunFolder | None = None) -> StartingPoint | None:
+        """Return where a search starts: the copy in the run that goes on, else what the settings name, if anything.
+
+        Raises:
+            GenotypeError: there is no such baseline, or its file or that of the operation weights is broken.
+        """
+        if options.baseline is None:
+            return None
+        if run is not None and (run.path / _BASELINE_FILE).is_file() and (run.path / WEIGHTS_FILE).is_file():
+            return cls(Genotype.load(run.path / _BASELINE_FILE), OperationWeights.load(run.path / WEIGHTS_FILE))
+        return cls(find_genotype(options.baseline), OperationWeights.of(options.operation_weights))
+
+    def save(self, folder: Path) -> None:
+        """Write the copy into a run's folder."""
+        self.baseline.save(folder / _BASELINE_FILE)
+        self.weights.save(folder / WEIGHTS_FILE)
+
+    def distance(self, genotype: Genotype) -> float:
+        """Return how far an architecture is from the baseline, 0 to 1."""
+        return architecture_distance(self.baseline, genotype, self.weights)
 
 
 def space_of(options: SearchOptions, baseline: Genotype | None) -> SearchSpace:

@@ -13,6 +13,7 @@ from ddarts.architecture.genotype import Genotype
 from ddarts.architecture.operation_weights import OperationWeights
 from ddarts.config import SearchOptions
 from ddarts.errors import GenotypeError
+from ddarts.searching.start import StartingPoint
 
 #: The rule by which the current architecture is read, whatever rule derives the final one.
 _RULE = "threshold_edge"
@@ -37,16 +38,9 @@ class DistanceWatch:
     epochs: int
 
     @classmethod
-    def of(cls, options: SearchOptions, baseline: Genotype, threshold: float) -> DistanceWatch:
-        """Build the watch that the settings describe.
-
-        Raises:
-            GenotypeError: the file of operation weights is broken.
-        """
-        weights = OperationWeights.published()
-        if options.operation_weights is not None:
-            weights = OperationWeights.load(options.operation_weights)
-        return cls(baseline, weights, threshold, options.distance_tolerance, options.distance_epochs)
+    def of(cls, options: SearchOptions, start: StartingPoint, threshold: float) -> DistanceWatch:
+        """Build the watch that the settings describe."""
+        return cls(start.baseline, start.weights, threshold, options.distance_tolerance, options.distance_epochs)
 
     def measure(self, gates: Gates) -> float | None:
         """Return the distance of the current architecture, 0 to 1; None while a cell would be empty."""
