@@ -96,7 +96,7 @@ def measure_train(task: dict[str, Any]) -> dict[str, float]:
 
 def count_bytes() -> dict[str, dict[str, float]]:
     """What a process sends and gets in a step, as tensors (an all-reduce moves each about twice)."""
-    from ddarts.models.fan import BatchStatistics
+    from ddarts.models.statistics import BatchStatistics
     from ddarts.models.syncnorm import SyncBatchNorm2d, synchronise
 
     found = {}

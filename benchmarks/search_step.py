@@ -4,11 +4,12 @@
     python benchmarks/search_step.py --cells 4 --rounds 1 --no-plain
 
 Each variant runs in a process of its own, so that its peak memory is its own, and the variants take turns, round by
-round. Printed are medians. `ablations` is the alpha step less that of the variant `off`. The last columns tell how near
-a step comes to what the machine can do: its floating-point operations, counted, as a share of the rate of a large
-matrix product, and its bytes, counted as if no cache held anything between two operations, as a share of the rate at
-which memory is copied (above 100 % where caches help). The file in benchmarks/results holds every round, the machine,
-the versions and the command; it is written after every measurement.
+round. Of the plain twin one step is timed after one more, of the package the mean of three; printed are medians.
+`ablations` is the alpha step less that of the variant `off`. The last columns tell how near a step comes to what the
+machine can do: its floating-point operations, counted, as a share of the rate of a large matrix product, and its bytes,
+counted as if no cache held anything between two operations, as a share of the rate at which memory is copied (above
+100 % where caches help). The file in benchmarks/results holds every round, the machine, the versions and the command;
+it is written after every measurement.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ from typing import Any
 from measuring import RESULTS, header, in_own_process, load, medians, save, say
 from steps import VARIANTS, Sizes, measure_step
 
+PLAIN = ("plain", "plain-kept")
+
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     Sizes.add_options(parser)
-    parser.add_argument("--rounds", type=int, default=3, help="rounds, the variants in turn (plain: at most 2)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds, the variants in turn (plain ones: at most 2)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", choices=("float32", "bf16"), default="float32", help="of the package's variants")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=VARIANTS[:-1])
@@ -47,7 +50,8 @@ def measure(task: dict[str, Any]) -> dict[str, float]:
 
         counted = count_step(task["variant"], sizes, precision).values()
         return {"gflop": sum(c.flop for c in counted) / 1e9, "gbytes": sum(c.bytes for c in counted) / 1e9}
-    return measure_step(task["variant"], sizes, threads=task["threads"], precision=precision)
+    steps = 1 if task["variant"] in PLAIN else 3
+    return measure_step(task["variant"], sizes, threads=task["threads"], precision=precision, steps=steps)
 
 
 def machine_rates(threads: int, precision: str) -> dict[str, float]:
@@ -76,24 +80,24 @@ def main() -> None:
         print(json.dumps(measure(json.loads(args.one))))
         return
     sizes = asdict(Sizes.of(args))
-    variants = [v for v in args.variants if not (args.no_plain and v == "plain")]
+    variants = [v for v in args.variants if not (args.no_plain and v in PLAIN)]
     shared = {"sizes": sizes, "threads": args.threads, "precision": args.precision}
     content = header() | {"sizes": sizes | {"threads": args.threads, "precision": args.precision}}
     say("the machine's own rates")
     content["rates"] = rates = in_own_process({"what": "machine", **shared})
     content["counted"] = counted = {}
     for variant in variants:
-        if variant != "plain":
+        if variant not in PLAIN:
             say(f"count {variant}")
             counted[variant] = in_own_process({"what": "count", "variant": variant, **shared})
     rounds: dict[str, list[dict[str, float]]] = {v: [] for v in variants}
     content |= {"median": {}, "rounds": rounds}
     for number in range(args.rounds):
         for variant in variants:
-            if variant == "plain" and number >= 2:
+            if variant in PLAIN and number >= 2:
                 continue
             say(f"round {number + 1}/{args.rounds}: {variant}")
-            precision = "float32" if variant == "plain" else args.precision
+            precision = "float32" if variant in PLAIN else args.precision
             found = in_own_process({"what": "step", "variant": variant, **shared, "precision": precision})
             rounds[variant].append(found | load())
             content["median"] = {v: medians(rows) for v, rows in rounds.items() if rows}
@@ -111,7 +115,7 @@ def table(middle: dict[str, dict[str, float]], counted: dict[str, dict[str, floa
         count = counted.get(variant)
         cells = [
             f"{row['alpha_s']:.2f}",
-            f"{row['alpha_s'] - off['alpha_s']:.2f}" if off and variant not in ("off", "plain") else "",
+            f"{row['alpha_s'] - off['alpha_s']:.2f}" if off and variant not in ("off", *PLAIN) else "",
             f"{row['weight_s']:.2f}",
             f"{row['step_s']:.2f}",
             f"{row['peak_gb']:.2f}",

@@ -11,8 +11,18 @@ from typing import Any
 
 from measuring import ROOT, peak_gb
 
-#: use of the ablations - kind - cells ablated a step (all if not given)
-VARIANTS = ("plain", "monitor-random", "monitor-zero", "gradient-zero", "gradient-zero-2", "off", "gradient-random")
+#: use of the ablations - kind - cells ablated a step (all if not given); plain-kept: the plain twin with the package's
+#: setting of the allocator (ddarts.memory), which every variant of the package has
+VARIANTS = (
+    "plain",
+    "plain-kept",
+    "monitor-random",
+    "monitor-zero",
+    "gradient-zero",
+    "gradient-zero-2",
+    "off",
+    "gradient-random",
+)
 
 
 @dataclass(frozen=True)
@@ -51,7 +61,7 @@ def build_steps(variant: str, sizes: Sizes, *, device: str = "cpu", precision: s
     torch.manual_seed(0)
     x = torch.randn(sizes.batch, 3, sizes.resolution, sizes.resolution).to(device)
     y = torch.randint(0, 10, (sizes.batch,)).to(device)
-    build = _plain if variant == "plain" else _fast
+    build = _plain if variant.startswith("plain") else _fast
     return build(variant, sizes, x, y, precision)
 
 
@@ -128,7 +138,11 @@ def measure_step(variant: str, sizes: Sizes, *, threads: int, precision: str, st
     """Seconds of the alpha step and of the weight step on the CPU (mean of `steps`, after one more), and memory."""
     import torch
 
+    from ddarts.memory import keep_memory
+
     torch.set_num_threads(threads)
+    if variant != "plain":  # as the commands do
+        keep_memory()
     built = build_steps(variant, sizes, precision=precision)
     built.alpha()
     built.weight()

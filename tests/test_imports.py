@@ -26,6 +26,7 @@ LAYERS = (
         "runmetrics",
         "checkpoints",
         "engine",
+        "memory",
         "processes",
         "ranks",
         "progress",

@@ -15,11 +15,14 @@ from typing import Any, NoReturn
 
 from ddarts.commandtable import COMMANDS, Command
 from ddarts.errors import DDartsError, SettingsError, Stopped, nearest
+from ddarts.memory import keep_memory
 from ddarts.processes import find_place, speaks
 from ddarts.ranks import says_it
 
 #: Commands that several processes can do together.
 _TOGETHER = ("run", "search", "train")
+#: Commands that compute for long.
+_HEAVY = (*_TOGETHER, "compare", "measure-operations")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     try:
-        return _dispatch(arguments)
+        return _dispatch(arguments, alone=argv is None)
     except Stopped as error:
         # of several processes that stop together, rank 0 says so; to the launcher above, the others have not failed
         return _complain(str(error), 130, debug) if speaks() else 0
@@ -62,7 +65,8 @@ def _complain(message: str, status: int, debug: bool) -> int:
     return status
 
 
-def _dispatch(arguments: list[str]) -> int:
+def _dispatch(arguments: list[str], *, alone: bool) -> int:
+    """Run a command; `alone` in a process that does nothing else."""
     names = [a for a in arguments if a != "--debug"]
     if not names or names[0] in ("-h", "--help", "help"):
         _overview()
@@ -86,6 +90,8 @@ def _dispatch(arguments: list[str]) -> int:
     function = getattr(importlib.import_module(command.home), name.replace("-", "_"))
     if name not in _TOGETHER and find_place().size > 1:
         raise SettingsError(f"ddarts {name} is the work of one process; start it without torchrun")
+    if alone and name in _HEAVY:
+        keep_memory()
     result = function(*place, **given)
     if not speaks():
         return 0

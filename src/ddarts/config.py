@@ -138,6 +138,9 @@ class SearchOptions(BaselineOptions):
     stop_on_collapse: bool = Field(
         default=True, description="stop when a cell would be made of parameter-free operations only"
     )
+    memory: Literal["normal", "low"] = Field(
+        default="normal", description="low: keep the outputs of cells only and compute cells twice; same numbers"
+    )
     checkpoint_steps: int = Field(
         default=200, ge=1, description="steps between checkpoints (one is written every epoch too)"
     )

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from ddarts.architecture.spaces import DARTOPTI_OPERATIONS, DARTS_OPERATIONS, SearchSpace
-from ddarts.models.fan import FanOutput
 from ddarts.models.mixed import MixedCell, Preprocess
+from ddarts.models.weigh import Measured
 
 _SKIP = ("skip_connect",)
 
@@ -51,7 +51,7 @@ def test_known_fans_give_the_same_bits_as_computing_them(reduction: bool) -> Non
     space = _space()
     cell = _cell(space, reduction=reduction)
     s0, s1 = _inputs()
-    kept: dict[int, FanOutput] = {}
+    kept: dict[int, Measured] = {}
     cell(s0, s1, _gates(space), keep=kept)
     assert set(kept) == {0, 1}
     other = _gates(space)  # fans do not depend on gates

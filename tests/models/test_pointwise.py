@@ -5,12 +5,13 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ddarts.architecture.genotype import CellGenotype, Edge, Genotype
 from ddarts.architecture.spaces import OPERATIONS, build_space
 from ddarts.models.network import Network
-from ddarts.models.pointwise import convolve
+from ddarts.models.pointwise import convolve, pointwise, pointwise_input_gradient, pointwise_weight_gradient
 from ddarts.models.supernet import Supernet
 
 
@@ -67,3 +68,23 @@ def test_no_network_gives_a_strided_1x1_convolution_to_the_kernel_that_overruns_
         supernet(x).sum().backward()
         sum(y.sum() for y in network(x)).backward()
     assert strided.found == []
+
+
+@pytest.mark.parametrize("size", [(8, 8), (16, 12), (5, 7), (1, 1), (16, 16)])
+@pytest.mark.parametrize(("groups", "inputs", "outputs"), [(1, 6, 4), (3, 4, 4), (2, 8, 2)])
+def test_grouped_pointwise_convolutions_and_their_gradients_are_pytorchs(
+    size: tuple[int, int], groups: int, inputs: int, outputs: int
+) -> None:
+    x = torch.randn(2, groups * inputs, *size, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(groups * outputs, inputs, 1, 1, dtype=torch.float64)
+    x.requires_grad_()
+    weight.requires_grad_()
+    expected = F.conv2d(x, weight, groups=groups)
+    found = pointwise(x, weight, groups)
+    torch.testing.assert_close(found, expected)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    grad = torch.randn_like(expected)
+    at_x, at_weight = torch.autograd.grad(expected, (x, weight), grad)
+    with torch.no_grad():
+        torch.testing.assert_close(pointwise_input_gradient(grad, weight, groups), at_x)
+        torch.testing.assert_close(pointwise_weight_gradient(grad, x, weight, groups), at_weight)

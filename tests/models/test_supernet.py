@@ -321,3 +321,26 @@ def test_the_twins_are_different_code() -> None:
     """The comparison means something only while the plain twin shares no module with the fast one."""
     names = {type(m).__module__ for m in PlainSupernet(_space(_O, 2, (0,), ()), 2).modules()}
     assert not any(name.startswith("ddarts") for name in names)
+
+
+def test_computing_cells_twice_moves_statistics_once_and_keeps_little() -> None:
+    twins = _Twins("dartopti")
+    before = {k: v.clone() for k, v in twins.fast.state_dict().items()}
+    found = []
+    for recompute in (False, True):
+        twins.fast.load_state_dict(before)
+        twins.fast.recompute = recompute
+        kept: dict[int, int] = {}
+
+        def pack(t: Tensor, kept: dict[int, int] = kept) -> Tensor:
+            kept[t.data_ptr()] = t.numel()
+            return t
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+            loss = F.cross_entropy(twins.fast(twins.x, constant_gates=True), twins.y)
+        gradients = torch.autograd.grad(loss, twins.fast.weight_parameters())
+        found.append((gradients, list(twins.fast.buffers()), sum(kept.values())))
+    (once, buffers, much), (twice, same, little) = found
+    assert all(torch.equal(a, b) for a, b in zip(once, twice, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(buffers, same, strict=True))
+    assert little < much / 4

@@ -57,8 +57,7 @@ class _Depthwise(torch.autograd.Function):
         keep_input = ctx.needs_input_grad[1]  # in the alpha step weights need no gradient: then x is not kept
         ctx.save_for_backward(weight, x if keep_input else None)
         ctx.geometry = (stride, dilation, x.shape[2:])
-        channels, _, kernel, _ = weight.shape
-        return F.conv2d(x, weight, None, stride, dilation * (kernel // 2), dilation, channels)
+        return depthwise(x, weight, stride, dilation)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
@@ -67,14 +66,32 @@ class _Depthwise(torch.autograd.Function):
         stride, dilation, size = ctx.geometry
         grad_x = grad_weight = None
         if ctx.needs_input_grad[0]:
-            grad_x = _input_gradient(grad, weight, stride, dilation, size)
+            grad_x = depthwise_input_gradient(grad, weight, stride, dilation, size)
         if ctx.needs_input_grad[1]:
-            grad_weight = _weight_gradient(grad, x, weight.shape[-1], stride, dilation)
+            grad_weight = depthwise_weight_gradient(grad, x, weight, stride, dilation)
         return grad_x, grad_weight, None, None
 
 
-def _input_gradient(grad: Tensor, weight: Tensor, stride: int, dilation: int, size: tuple[int, int]) -> Tensor:
-    """Convolve the output's gradient [B, C, H', W'] with the flipped kernel: [B, C, H, W]."""
+def depthwise(x: Tensor, weight: Tensor, stride: int = 1, dilation: int = 1) -> Tensor:
+    """Convolve `x` [B, C, H, W] with one kernel a channel [C, 1, k, k]: [B, C, ceil(H / stride), ceil(W / stride)]."""
+    channels, _, kernel, _ = weight.shape
+    return F.conv2d(x, weight, None, stride, dilation * (kernel // 2), dilation, channels)
+
+
+def depthwise_constant(x: Tensor, weight: Tensor, stride: int) -> Tensor:
+    """`depthwise` by a weight that is not trained: `x` is not kept for the backward pass."""
+    return _Depthwise.apply(x, weight, stride, 1) if torch.is_grad_enabled() else depthwise(x, weight, stride)  # type: ignore[return-value]
+
+
+def depthwise_input_gradient(grad: Tensor, weight: Tensor, stride: int, dilation: int, size: tuple[int, int]) -> Tensor:
+    """The gradient [B, C, H, W] at the input of `depthwise`, of size (H, W), from the one at its output.
+
+    On the CPU: the output's gradient convolved with the flipped kernel.
+    """
+    if grad.device.type != "cpu":
+        shape = (*grad.shape[:2], *size)  # only shape and memory format of the input are read
+        x = torch.empty(shape, dtype=grad.dtype, device=grad.device, memory_format=torch.channels_last)
+        return _plain_gradients(grad, x, weight, stride, dilation, (True, False))[0]
     channels, _, kernel, _ = weight.shape
     flipped = weight.flip(2, 3)
     if stride == 1:
@@ -87,8 +104,11 @@ def _input_gradient(grad: Tensor, weight: Tensor, stride: int, dilation: int, si
     return spread if dilation == 2 else F.conv2d(spread, flipped, None, 1, kernel // 2, 1, channels)
 
 
-def _weight_gradient(grad: Tensor, x: Tensor, kernel: int, stride: int, dilation: int) -> Tensor:
-    """Correlate the input [B, C, H, W] with the output's gradient [B, C, H', W']: [C, 1, kernel, kernel]."""
+def depthwise_weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
+    """The gradient [C, 1, k, k] at the weight of `depthwise`: its input correlated with the output's gradient."""
+    if grad.device.type != "cpu":
+        return _plain_gradients(grad, x, weight, stride, dilation, (False, True))[1]
+    kernel = weight.shape[-1]
     if stride == 2 and dilation == 2:
         x, stride, dilation = x[:, :, ::2, ::2], 1, 1
     if dilation == 2:
@@ -149,3 +169,14 @@ def _channels_last(x: Tensor) -> Tensor:
 
 def _channels_first(x: Tensor) -> Tensor:
     return x.permute(0, 3, 1, 2)
+
+
+def _plain_gradients(
+    grad: Tensor, x: Tensor, weight: Tensor, stride: int, dilation: int, wanted: tuple[bool, bool]
+) -> tuple[Tensor, Tensor]:
+    """PyTorch's own gradients at the input and the weight."""
+    channels, _, kernel, _ = weight.shape
+    pad, zero, step, spread = [dilation * (kernel // 2)] * 2, [0, 0], [stride] * 2, [dilation] * 2
+    return torch.ops.aten.convolution_backward(
+        grad, x, weight, None, step, pad, spread, False, zero, channels, [*wanted, False]
+    )[:2]

@@ -5,8 +5,8 @@ module computes one operation for all E edges that leave a state at once: the E 
 groups of one convolution, so that a cell needs a few large kernels instead of hundreds of small ones. What the edges
 share is computed once: ReLU, the two pools and their batch norm.
 
-The gates enter as the scale of each operation's last batch norm, so weighting costs no pass over memory and the
-gradient of a gate is the batch norm's own scale gradient.
+The weights and what each operation does with them are here; running it, batch norm, gates and sums are in
+`ddarts.models.weigh`, and the chains that keep little memory in `ddarts.models.rectified`.
 
 Shapes: B images, C channels of the cell, E edges, [B, C, H, W] states, [B, E * C, H', W'] groups, edge-major. All
 tensors are channels-last in memory. The slow, plain twin is tests/reference/plain_supernet.py.
@@ -14,7 +14,7 @@ tensors are channels-last in memory. The slow, plain twin is tests/reference/pla
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,45 +22,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ddarts.architecture.spaces import check_operation
-from ddarts.errors import SettingsError
 from ddarts.models.convolution import DepthwiseConv
 from ddarts.models.pointwise import convolve
-from ddarts.models.syncnorm import sync_batch_norm
+from ddarts.models.pools import average_pool, max_pool
+from ddarts.models.rectified import Chain, Depthwise, Given, Separable
+from ddarts.models.statistics import BatchStatistics
+from ddarts.models.weigh import Branch, Measured, Shared, weigh
 
 #: Operations whose result is the same for all edges of a state, so that it is computed once.
 _SHARED = ("max_pool_3x3", "avg_pool_3x3", "skip_connect")
-
-
-class BatchStatistics(nn.Module):
-    """Batch norm without affine parameters, as everywhere in a supernet; an optional scale stands in for them.
-
-    `track` decides whether a training pass moves the running statistics: only the weight step's trunk pass does.
-
-    Attributes:
-        synchronised: whether training statistics are those of all processes (`ddarts.models.syncnorm`).
-    """
-
-    running_mean: Tensor
-    running_var: Tensor
-    synchronised = False
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.register_buffer("running_mean", torch.zeros(channels))
-        self.register_buffer("running_var", torch.ones(channels))
-
-    def forward(self, x: Tensor, *, track: bool, scale: Tensor | None = None) -> Tensor:
-        """Normalise `x` [B, C, H, W] over B, H, W and multiply channel c by ``scale[c]``."""
-        if not self.training:
-            return F.batch_norm(x, self.running_mean, self.running_var, scale, None, False)
-        if self.synchronised:
-            mean, var = (self.running_mean, self.running_var) if track else (None, None)
-            return sync_batch_norm(x, scale, None, mean, var, 0.1)
-        if x.shape[0] * x.shape[2] * x.shape[3] < 2:
-            raise SettingsError("batch norm needs more than one value a channel; use a larger batch or resolution")
-        if track:
-            return F.batch_norm(x, self.running_mean, self.running_var, scale, None, True)
-        return F.batch_norm(x, None, None, scale, None, True)
 
 
 class _Branch(nn.Module):
@@ -70,19 +40,17 @@ class _Branch(nn.Module):
         super().__init__()
         self.norm = BatchStatistics(edges * channels)
 
-    def forward(self, state: _State, track: bool) -> Tensor:
-        """Return [B, E * C, H', W'], not yet normalised."""
+    def forward(self, state: _State, track: bool) -> tuple[Chain, Tensor | None]:
+        """Return what leads to [B, E * C, H', W']: a chain, and the weight of a last pointwise convolution if any."""
         raise NotImplementedError
 
 
 @dataclass
 class _State:
-    """A state and what several operations want of it, each computed at most once."""
+    """A state [B, C, H, W] and what several operations want of it, computed at most once."""
 
     x: Tensor
-    edges: int
     _relu: Tensor | None = None
-    _spread: Tensor | None = None
 
     @property
     def relu(self) -> Tensor:
@@ -91,13 +59,6 @@ class _State:
             self._relu = F.relu(self.x)
         return self._relu
 
-    @property
-    def spread(self) -> Tensor:
-        """max(x, 0) once for every edge, [B, E * C, H, W]."""
-        if self._spread is None:
-            self._spread = torch.cat([self.relu] * self.edges, 1)  # `repeat` would lose channels-last
-        return self._spread
-
 
 class _SeparableConv(_Branch):
     """(ReLU - depthwise - pointwise - BN) twice."""
@@ -105,16 +66,16 @@ class _SeparableConv(_Branch):
     def __init__(self, channels: int, edges: int, stride: int, kernel: int) -> None:
         super().__init__(channels, edges)
         wide = edges * channels
+        self.stride = stride
         self.depthwise_1 = DepthwiseConv(wide, kernel, stride=stride)
         self.pointwise_1 = nn.Conv2d(wide, wide, 1, groups=edges, bias=False)
         self.norm_1 = BatchStatistics(wide)
         self.depthwise_2 = DepthwiseConv(wide, kernel)
         self.pointwise_2 = nn.Conv2d(wide, wide, 1, groups=edges, bias=False)
 
-    def forward(self, state: _State, track: bool) -> Tensor:
-        x = self.pointwise_1(self.depthwise_1(state.spread))
-        x = F.relu_(self.norm_1(x, track=track))
-        return self.pointwise_2(self.depthwise_2(x))
+    def forward(self, state: _State, track: bool) -> tuple[Chain, Tensor | None]:
+        weights = self.depthwise_1.weight, self.pointwise_1.weight, self.depthwise_2.weight
+        return Separable(*weights, self.norm_1, self.stride), self.pointwise_2.weight
 
 
 class _DilatedConv(_Branch):
@@ -123,11 +84,12 @@ class _DilatedConv(_Branch):
     def __init__(self, channels: int, edges: int, stride: int, kernel: int) -> None:
         super().__init__(channels, edges)
         wide = edges * channels
+        self.stride = stride
         self.depthwise = DepthwiseConv(wide, kernel, stride=stride, dilation=2)
         self.pointwise = nn.Conv2d(wide, wide, 1, groups=edges, bias=False)
 
-    def forward(self, state: _State, track: bool) -> Tensor:
-        return self.pointwise(self.depthwise(state.spread))
+    def forward(self, state: _State, track: bool) -> tuple[Chain, Tensor | None]:
+        return Depthwise(self.depthwise.weight, self.stride, 2), self.pointwise.weight
 
 
 class _SimpleConv(_Branch):
@@ -137,8 +99,8 @@ class _SimpleConv(_Branch):
         super().__init__(channels, edges)
         self.conv = nn.Conv2d(channels, edges * channels, kernel, stride, kernel // 2, bias=False)
 
-    def forward(self, state: _State, track: bool) -> Tensor:
-        return convolve(self.conv, state.relu)
+    def forward(self, state: _State, track: bool) -> tuple[Chain, Tensor | None]:
+        return Given(convolve(self.conv, state.relu)), None
 
 
 class _CrossConv(_Branch):
@@ -150,8 +112,8 @@ class _CrossConv(_Branch):
         self.row = nn.Conv2d(channels, wide, (1, kernel), (1, stride), (0, pad), bias=False)
         self.column = nn.Conv2d(wide, wide, (kernel, 1), (stride, 1), (pad, 0), groups=edges, bias=False)
 
-    def forward(self, state: _State, track: bool) -> Tensor:
-        return self.column(self.row(state.relu))
+    def forward(self, state: _State, track: bool) -> tuple[Chain, Tensor | None]:
+        return Given(self.column(self.row(state.relu))), None
 
 
 class _Bottleneck(_Branch):
@@ -168,11 +130,10 @@ class _Bottleneck(_Branch):
         self.norm_3 = BatchStatistics(4 * wide)
         self.project = nn.Conv2d(4 * wide, wide, 1, groups=edges, bias=False)
 
-    def forward(self, state: _State, track: bool) -> Tensor:
+    def forward(self, state: _State, track: bool) -> tuple[Chain, Tensor | None]:
         x = self.norm_1(self.reduce(state.relu), track=track)
         x = self.norm_2(self.conv(x), track=track)
-        x = F.relu_(self.norm_3(self.expand(x), track=track))
-        return self.project(x)
+        return Given(F.relu_(self.norm_3(self.expand(x), track=track))), self.project.weight
 
 
 class _Reduction(_Branch):
@@ -184,8 +145,8 @@ class _Reduction(_Branch):
         self.even = nn.Conv2d(channels, edges * (channels - channels // 2), 1, stride, bias=False)
         self.odd = nn.Conv2d(channels, edges * (channels // 2), 1, stride, bias=False) if channels > 1 else None
 
-    def forward(self, state: _State, track: bool) -> Tensor:
-        return factorized_reduction(state.relu, self.even, self.odd, self.edges)
+    def forward(self, state: _State, track: bool) -> tuple[Chain, Tensor | None]:
+        return Given(factorized_reduction(state.relu, self.even, self.odd, self.edges)), None
 
 
 def factorized_reduction(relu: Tensor, even: nn.Conv2d, odd: nn.Conv2d | None, edges: int = 1) -> Tensor:
@@ -223,15 +184,17 @@ _BRANCHES: dict[str, tuple[Callable[[int, int, int, int], _Branch], int]] = {
 
 @dataclass(frozen=True)
 class FanOutput:
-    """What one state sends over its edges before the gates are applied.
+    """What one state sends over its edges, before the last batch norms and the gates.
 
     Attributes:
-        branches: for each operation with weights of its own, [B, E * C, H', W'] before its last batch norm.
-        shared: the operations that all edges share, each [B, C, H', W'].
+        x: the state [B, C, H, W].
+        branches: the operations with weights of their own.
+        shared: the operations that all edges share.
     """
 
-    branches: tuple[Tensor, ...]
-    shared: tuple[Tensor, ...]
+    x: Tensor
+    branches: tuple[Branch, ...]
+    shared: tuple[Shared, ...]
 
 
 class Fan(nn.Module):
@@ -265,46 +228,47 @@ class Fan(nn.Module):
                 self._branch_columns.append(column)
 
     def forward(self, x: Tensor, *, track: bool = False) -> FanOutput:
-        """Run every operation on `x` [B, C, H, W]; gates are not needed yet."""
-        state = _State(x, self.edges)
-        branches = tuple(branch(state, track) for branch in self.branches.values())
-        shared = tuple(self._run_shared(name, x, track) for name in self._shared_names)
-        return FanOutput(branches, shared)
+        """Gather every operation on `x` [B, C, H, W]; gates are not needed yet.
 
-    def gate(self, output: FanOutput, gates: Tensor, *, track: bool = False) -> list[Tensor]:
-        """Weigh operations by their gates and add them up, edge by edge.
+        Pools, and operations that autograd runs, are run here; chains are run by `gate`.
+        """
+        state = _State(x)
+        branches = [
+            Branch(*branch(state, track), branch.norm, column)  # type: ignore[arg-type]
+            for branch, column in zip(self.branches.values(), self._branch_columns, strict=True)
+        ]
+        norms = dict(self.pool_norms.items())
+        shared = [
+            Shared(self._run_shared(name, x), norms.get(name), column)  # type: ignore[arg-type]
+            for name, column in zip(self._shared_names, self._shared_columns, strict=True)
+        ]
+        return FanOutput(x, tuple(branches), tuple(shared))
+
+    def gate(
+        self,
+        output: FanOutput,
+        gates: Tensor,
+        sums: Sequence[Tensor | None] | None = None,
+        *,
+        track: bool = False,
+        keep: bool = False,
+    ) -> tuple[list[Tensor], Measured | None]:
+        """Weigh operations by their gates and add them to the sums of the nodes that the edges lead to.
 
         Args:
             output: what `forward` returned.
             gates: [E, operations], 0 to 1.
+            sums: for each edge, what its node has received so far [B, C, H', W'], or None for nothing.
             track: move the running statistics of each operation's last batch norm.
+            keep: also return what `ddarts.models.weigh.weigh_again` can weigh by other gates.
 
         Returns:
-            one tensor [B, C, H', W'] for each edge.
+            the new sums, [B, C, H', W'] for each edge, and what was kept.
         """
-        edges, total = self.edges, None
-        for column, branch, raw in zip(self._branch_columns, self.branches.values(), output.branches, strict=True):
-            scale = gates[:, column].repeat_interleave(self.channels)
-            gated = branch.norm(raw, track=track, scale=scale)  # type: ignore[operator]
-            total = gated if total is None else total + gated
-        parts = list(total.split(self.channels, 1)) if total is not None else []
-        if output.shared:
-            mixed = self._mix_shared(output.shared, gates[:, self._shared_columns])
-            parts = [a + b for a, b in zip(parts, mixed, strict=True)] if parts else mixed
-        assert len(parts) == edges
-        return parts
+        before = [None] * self.edges if sums is None else sums
+        return weigh(output.x, gates, output.branches, output.shared, before, track=track, keep=keep)
 
-    def _run_shared(self, name: str, x: Tensor, track: bool) -> Tensor:
+    def _run_shared(self, name: str, x: Tensor) -> Tensor:
         if name == "max_pool_3x3":
-            return self.pool_norms[name](F.max_pool2d(x, 3, self.stride, 1), track=track)
-        if name == "avg_pool_3x3":
-            pooled = F.avg_pool2d(x, 3, self.stride, 1, count_include_pad=False)
-            return self.pool_norms[name](pooled, track=track)
-        return x
-
-    def _mix_shared(self, shared: tuple[Tensor, ...], gates: Tensor) -> list[Tensor]:
-        """Sum of gates[e, k] * shared[k] for every edge e, as one matrix product over flattened images."""
-        b, c, h, w = shared[0].shape
-        rows = torch.stack([s.permute(0, 2, 3, 1).reshape(-1) for s in shared])
-        mixed = gates.to(rows.dtype) @ rows
-        return [m.view(b, h, w, c).permute(0, 3, 1, 2) for m in mixed.unbind(0)]
+            return max_pool(x, self.stride)
+        return average_pool(x, self.stride) if name == "avg_pool_3x3" else x

@@ -7,7 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ddarts.architecture.spaces import INPUT_STATES, SearchSpace
-from ddarts.models.fan import BatchStatistics, Fan, FanOutput, factorized_reduction
+from ddarts.models.fan import Fan, factorized_reduction
+from ddarts.models.rectified import relu_pointwise_norm
+from ddarts.models.statistics import BatchStatistics
+from ddarts.models.weigh import Measured, weigh_again
 
 
 class Preprocess(nn.Module):
@@ -27,13 +30,10 @@ class Preprocess(nn.Module):
 
     def forward(self, x: Tensor, *, track: bool = False) -> Tensor:
         """[B, C_in, H, W] -> [B, C, H', W']."""
-        x = F.relu(x)
         if self.conv is not None:
-            x = self.conv(x)
-        else:
-            assert self.even is not None
-            x = factorized_reduction(x, self.even, self.odd)
-        return self.norm(x, track=track)
+            return relu_pointwise_norm(x, self.conv.weight, self.norm, track=track)
+        assert self.even is not None
+        return self.norm(factorized_reduction(F.relu(x), self.even, self.odd), track=track)
 
 
 class MixedCell(nn.Module):
@@ -64,13 +64,13 @@ class MixedCell(nn.Module):
         self.preprocess_0 = Preprocess(channels_0, channels, halve=halve_0)
         self.preprocess_1 = Preprocess(channels_1, channels, halve=False)
         self.fans = nn.ModuleList()  # one for each state that has a later node
-        self._rows: list[list[int]] = []  # for each state, the rows of alpha of the edges that leave it
         edges = {edge: row for row, edge in enumerate(space.edges)}
         for state in range(self.nodes + INPUT_STATES - 1):
             targets = [t for t in range(INPUT_STATES, self.nodes + INPUT_STATES) if t > state]
             stride = 2 if reduction and state < INPUT_STATES else 1
             self.fans.append(Fan(space.operations, channels, len(targets), stride))
-            self._rows.append([edges[state, t] for t in targets])
+            # the rows of alpha of the edges that leave the state; a buffer, so that no step copies it to a device
+            self.register_buffer(f"_rows_{state}", torch.tensor([edges[state, t] for t in targets]), persistent=False)
 
     def forward(
         self,
@@ -79,8 +79,8 @@ class MixedCell(nn.Module):
         gates: Tensor,
         *,
         track: bool = False,
-        known: dict[int, FanOutput] | None = None,
-        keep: dict[int, FanOutput] | None = None,
+        known: dict[int, Measured] | None = None,
+        keep: dict[int, Measured] | None = None,
     ) -> Tensor | None:
         """Compute the cell's output [B, len(concat) * C, H', W'].
 
@@ -89,8 +89,8 @@ class MixedCell(nn.Module):
                 and so is all that follows from it alone (a convolution, pool or batch norm of zeros is zero).
             gates: [edges, operations].
             track: move running statistics.
-            known: fan outputs of states 0 and 1 from another pass with the same inputs, used instead of computing them.
-            keep: filled with the fan outputs of states 0 and 1, for use as `known`.
+            known: what the fans of states 0 and 1 sent out in another pass with the same inputs: not computed again.
+            keep: filled with what the fans of states 0 and 1 send out, for use as `known`.
 
         Returns:
             the output, or None if both inputs are None.
@@ -107,17 +107,17 @@ class MixedCell(nn.Module):
         for index, fan in enumerate(self.fans):
             if index >= INPUT_STATES:
                 states.append(sums[index - INPUT_STATES])
-            output = known.get(index)
-            if output is None:
-                x = states[index]
-                if x is None:
-                    continue
-                output = fan(x, track=track)
-            if keep is not None and index < INPUT_STATES:
-                keep[index] = output
-            parts = fan.gate(output, gates[self._rows[index]], track=track)  # type: ignore[operator]
-            for target, part in zip(range(self.nodes - len(parts), self.nodes), parts, strict=True):
-                before = sums[target]
-                sums[target] = part if before is None else before + part
+            x, measured = states[index], known.get(index)
+            if x is None and measured is None:
+                continue
+            rows = gates.index_select(0, getattr(self, f"_rows_{index}"))
+            later = slice(self.nodes - len(rows), self.nodes)
+            if measured is not None:
+                sums[later] = weigh_again(rows, measured, sums[later])
+                continue
+            wanted = keep is not None and index < INPUT_STATES
+            sums[later], found = fan.gate(fan(x, track=track), rows, sums[later], track=track, keep=wanted)  # type: ignore[operator]
+            if keep is not None and found is not None:
+                keep[index] = found
         chosen = [sums[s - INPUT_STATES] for s in self.concat]
         return torch.cat([c for c in chosen if c is not None], 1)

@@ -6,6 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+#: Side of the images that pointwise convolutions are given on the CPU.
+_TILE = 8
+
 
 def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """Return ``conv(x)`` for a convolution without bias.
@@ -20,3 +23,29 @@ def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
         return conv(x)
     down, right = conv.stride
     return F.conv2d(x[:, :, ::down, ::right], conv.weight, None, 1, 0, 1, conv.groups)
+
+
+def pointwise(x: Tensor, weight: Tensor, groups: int) -> Tensor:
+    """1x1 convolution in groups, in the dtype of `x`: [B, G * I, H, W] by [G * O, I, 1, 1] to [B, G * O, H, W]."""
+    weight = weight.to(x.dtype)
+    batch, channels, height, width = x.shape
+    if x.device.type == "cpu" and height * width > _TILE**2 and batch * height * width % _TILE**2 == 0:
+        # pixels do not see each other, so any shape will do; on this one oneDNN is faster with few channels
+        tiles = x.permute(0, 2, 3, 1).reshape(-1, _TILE, _TILE, channels).permute(0, 3, 1, 2)
+        out = F.conv2d(tiles, weight, None, 1, 0, 1, groups)
+        return out.permute(0, 2, 3, 1).reshape(batch, height, width, -1).permute(0, 3, 1, 2)
+    return F.conv2d(x, weight, None, 1, 0, 1, groups)
+
+
+def pointwise_input_gradient(grad: Tensor, weight: Tensor, groups: int) -> Tensor:
+    """The gradient at the input of `pointwise`: again a 1x1 convolution, by each group's weight transposed."""
+    transposed = weight.view(groups, -1, weight.shape[1]).transpose(1, 2).reshape(-1, weight.shape[0] // groups, 1, 1)
+    return pointwise(grad, transposed, groups)
+
+
+def pointwise_weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, groups: int) -> Tensor:
+    """The gradient at the weight of `pointwise`, whose input was `x`."""
+    found = torch.ops.aten.convolution_backward(
+        grad, x, weight.to(x.dtype), None, [1, 1], [0, 0], [1, 1], False, [0, 0], groups, [False, True, False]
+    )[1]
+    return found.to(weight.dtype)

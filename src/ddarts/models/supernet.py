@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from ddarts.architecture.spaces import SearchSpace
-from ddarts.models.fan import FanOutput
 from ddarts.models.mixed import MixedCell
+from ddarts.models.recompute import recomputed
 from ddarts.models.stems import build_stem
+from ddarts.models.weigh import Measured
 
 #: Standard deviation of the initial alphas: gates start at 1/2, a little apart.
 _ALPHA_SPREAD = 1e-3
@@ -30,7 +31,7 @@ class Trunk:
 
     logits: Tensor
     states: list[Tensor]
-    fans: list[dict[int, FanOutput]] = field(default_factory=list)
+    fans: list[dict[int, Measured]] = field(default_factory=list)
 
 
 class Supernet(nn.Module):
@@ -42,7 +43,13 @@ class Supernet(nn.Module):
         in_channels: channels of the images.
         classes: number of classes.
         stem: "cifar" or "imagenet".
+
+    Attributes:
+        recompute: keep only what goes from cell to cell for the backward pass, and run each cell once more in it: the
+            same numbers with less memory, at the cost of one more pass.
     """
+
+    recompute = False
 
     def __init__(
         self, space: SearchSpace, *, channels: int = 16, in_channels: int = 3, classes: int = 10, stem: str = "cifar"
@@ -121,10 +128,12 @@ class Supernet(nn.Module):
         gates = self.gates() if gates is None else gates
         with self._stem_statistics(track):
             states: list[Tensor] = list(self.stem(x.contiguous(memory_format=torch.channels_last)))
-        fans: list[dict[int, FanOutput]] = []
-        for cell, entry in zip(self.cells, self.space.sequence, strict=True):
-            keep: dict[int, FanOutput] | None = {} if keep_fans else None
-            states.append(cell(states[-2], states[-1], gates[entry], track=track, keep=keep))
+        fans: list[dict[int, Measured]] = []
+        for position, entry in enumerate(self.space.sequence):
+            keep: dict[int, Measured] | None = {} if keep_fans else None
+            output = self._run_cell(position, states[-2], states[-1], gates[entry], track=track, keep=keep)
+            assert output is not None
+            states.append(output)
             if keep is not None:
                 fans.append(keep)
         return Trunk(self._head(states[-1]), states, fans)
@@ -141,7 +150,7 @@ class Supernet(nn.Module):
         gates: list[Tensor],
         replacement: Tensor | None,
         *,
-        fans: Sequence[dict[int, FanOutput]] | None = None,
+        fans: Sequence[dict[int, Measured]] | None = None,
     ) -> Tensor:
         """Logits of the supernet with one searched cell ablated, from the first place where that makes a difference.
 
@@ -163,16 +172,35 @@ class Supernet(nn.Module):
             if position in ablated and replacement is None:
                 before, last = last, None
                 continue
-            known: dict[int, FanOutput] = {}
+            known: dict[int, Measured] = {}
             if fans is not None and position == first:
                 known = fans[position]
             elif fans is not None and position == first + 1:  # its state 0 is the trunk's, its state 1 is not
                 known = {0: fans[position][0]}
             chosen = replacement if position in ablated else gates[self.space.sequence[position]]
-            before, last = last, self.cells[position](before, last, chosen, known=known)
+            assert chosen is not None
+            before, last = last, self._run_cell(position, before, last, chosen, known=known)
         if last is None:
             last = state_1.new_zeros((state_1.shape[0], self.classifier.in_features, 1, 1))
         return self._head(last)
+
+    def _run_cell(
+        self,
+        position: int,
+        state_0: Tensor | None,
+        state_1: Tensor | None,
+        gates: Tensor,
+        *,
+        track: bool = False,
+        known: dict[int, Measured] | None = None,
+        keep: dict[int, Measured] | None = None,
+    ) -> Tensor | None:
+        cell = self.cells[position]
+        if not (self.recompute and torch.is_grad_enabled()):
+            return cell(state_0, state_1, gates, track=track, known=known, keep=keep)
+        assert not known, "cells that are computed twice have no use for what others have kept"
+        assert keep is None, "cells that are computed twice keep nothing"
+        return recomputed(cell, state_0, state_1, gates, track=track)
 
     def _head(self, x: Tensor) -> Tensor:
         return self.classifier(x.mean((2, 3)))

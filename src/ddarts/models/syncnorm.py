@@ -14,7 +14,8 @@ from torch import Tensor, distributed, nn
 
 from ddarts.errors import SettingsError
 
-_EPS = 1e-5
+#: Added to variances.
+EPS = 1e-5
 
 
 def sync_batch_norm(
@@ -24,7 +25,7 @@ def sync_batch_norm(
     running_mean: Tensor | None,
     running_var: Tensor | None,
     momentum: float,
-    eps: float = _EPS,
+    eps: float = EPS,
 ) -> Tensor:
     """Normalise `x` [B, C, H, W] by mean and variance over B, H, W and all processes, as ``F.batch_norm`` in training.
 
@@ -33,58 +34,83 @@ def sync_batch_norm(
     Raises:
         SettingsError: there is only one value a channel in all.
     """
-    count = x.numel() // x.shape[1] * distributed.get_world_size()
-    if count < 2:
-        raise SettingsError("batch norm needs more than one value a channel; use a larger batch or resolution")
-    y, mean, var = _SyncBatchNorm.apply(x, weight, bias, eps)
-    if running_mean is not None and running_var is not None:
-        with torch.no_grad():
+    with torch.no_grad():
+        mean, var, count = sync_statistics(*part_statistics(x))
+        if running_mean is not None and running_var is not None:
             running_mean.lerp_(mean, momentum)
             running_var.lerp_(var * (count / (count - 1)), momentum)
-    return y
+    return _SyncBatchNorm.apply(x, weight, bias, mean, var, eps)  # type: ignore[return-value]
+
+
+def part_statistics(x: Tensor) -> tuple[Tensor, Tensor, int]:
+    """Mean and biased variance [C] of `x` [B, C, H, W] over B, H, W, in float32 or better, and the count of values."""
+    count = x.numel() // x.shape[1]
+    if x.device.type == "meta":  # where operations are counted: PyTorch has the whole norm there, not its half
+        mean, var = torch.native_batch_norm(x, None, None, None, None, True, 0.0, EPS)[1:]
+    elif x.dtype in (torch.float32, torch.float64):
+        mean, var = torch.batch_norm_update_stats(x, None, None, 0.0)
+    else:  # running statistics, though they are thrown away, decide the dtype
+        ignored = torch.zeros(2, x.shape[1], device=x.device)
+        mean, var = torch.batch_norm_update_stats(x, ignored[0], ignored[1], 0.0)
+    return mean, var, count
+
+
+def sync_statistics(mean: Tensor, var: Tensor, count: int) -> tuple[Tensor, Tensor, int]:
+    """Mean, biased variance and count over all processes, each of which has as many values.
+
+    Raises:
+        SettingsError: there is only one value a channel in all.
+    """
+    size = distributed.get_world_size()
+    if count * size < 2:
+        raise SettingsError("batch norm needs more than one value a channel; use a larger batch or resolution")
+    own = torch.stack((mean, var))
+    every = [torch.empty_like(own) for _ in range(size)]
+    distributed.all_gather(every, own)
+    means, variances = torch.stack(every, 1)  # each [processes, C]
+    mean = means.mean(0)
+    return mean, variances.mean(0) + (means - mean).square().mean(0), count * size
+
+
+def sync_norm_gradient(
+    grad: Tensor, x: Tensor, weight: Tensor | None, mean: Tensor, var: Tensor, eps: float = EPS, *, at_x: bool = True
+) -> tuple[Tensor | None, Tensor, Tensor]:
+    """Gradients at `x`, weight and bias of a batch norm with the statistics of all processes.
+
+    The latter two are those of this process's part; `grad` is the gradient at the result.
+    """
+    inverse = (var + eps).rsqrt()
+    # as if mean and variance were constants: the gradient at x, and the sums of dy * normalised x and of dy
+    found, own_scaled, own_plain = torch.ops.aten.native_batch_norm_backward(
+        grad, x, weight, mean, var, mean, inverse, False, eps, [at_x, True, True]
+    )
+    if not at_x:
+        return None, own_scaled, own_plain
+    sums = torch.stack([own_scaled, own_plain])
+    distributed.all_reduce(sums)
+    scaled, plain = sums / (x.numel() // x.shape[1] * distributed.get_world_size())
+    factor = inverse if weight is None else inverse * weight
+    slope = -factor * scaled * inverse  # what mean and variance add is linear in x, channel by channel
+    offset = -factor * plain - slope * mean
+    found = found.addcmul_(x, slope.to(x.dtype)[:, None, None]).add_(offset.to(x.dtype)[:, None, None])
+    return found, own_scaled, own_plain
 
 
 class _SyncBatchNorm(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        channels, size = x.shape[1], distributed.get_world_size()
-        wide = torch.float64 if x.dtype == torch.float64 else torch.float32
-        ignored = torch.zeros(2, channels, dtype=wide, device=x.device)  # running statistics: they decide the dtype
-        own = torch.stack(torch.batch_norm_update_stats(x, ignored[0], ignored[1], 0.0))
-        every = [torch.empty_like(own) for _ in range(size)]
-        distributed.all_gather(every, own)
-        means, variances = torch.stack(every, 1)  # each [processes, channels]
-        mean = means.mean(0)
-        var = variances.mean(0) + (means - mean).square().mean(0)
-        y = torch.nn.functional.batch_norm(x, mean, var, weight, bias, False, 0.0, eps)
+        ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor, var: Tensor, eps: float
+    ) -> Tensor:
         ctx.save_for_backward(x, weight, mean, var)
         ctx.eps = eps
-        ctx.mark_non_differentiable(mean, var)
-        return y, mean, var
+        return torch.nn.functional.batch_norm(x, mean, var, weight, bias, False, 0.0, eps)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, var = ctx.saved_tensors
-        inverse = (var + ctx.eps).rsqrt()
-        wanted = [ctx.needs_input_grad[0], True, True]
-        # as if mean and variance were constants: the gradient at x, and the sums of dy * normalised x and of dy
-        at_x, scaled, plain = torch.ops.aten.native_batch_norm_backward(
-            grads[0], x, weight, mean, var, mean, inverse, False, ctx.eps, wanted
-        )
-        at_weight = scaled if ctx.needs_input_grad[1] else None
-        at_bias = plain if ctx.needs_input_grad[2] else None
-        if not ctx.needs_input_grad[0]:
-            return None, at_weight, at_bias, None
-        sums = torch.stack([scaled, plain])
-        distributed.all_reduce(sums)
-        scaled, plain = sums / (x.numel() // x.shape[1] * distributed.get_world_size())
-        factor = inverse if weight is None else inverse * weight
-        slope = -factor * scaled * inverse  # what mean and variance add is linear in x, channel by channel
-        offset = -factor * plain - slope * mean
-        at_x = at_x.addcmul_(x, slope.to(x.dtype)[:, None, None]).add_(offset.to(x.dtype)[:, None, None])
-        return at_x, at_weight, at_bias, None
+        found = sync_norm_gradient(grads[0], x, weight, mean, var, ctx.eps, at_x=ctx.needs_input_grad[0])
+        wanted = (g if needed else None for g, needed in zip(found, ctx.needs_input_grad, strict=False))
+        return *wanted, None, None, None
 
 
 class SyncBatchNorm2d(nn.BatchNorm2d):

@@ -105,7 +105,8 @@ def alpha_gradients(
     with net.weights_frozen():
         gates = net.gates()
         with autocast():
-            trunk = net.trunk(x, gates, track=False, keep_fans=bool(ablate) and plan.use == "monitor")
+            reuse = bool(ablate) and plan.use == "monitor" and not net.recompute
+            trunk = net.trunk(x, gates, track=False, keep_fans=reuse)
         whole = cross_entropy(trunk.logits, y)
         zero_one = torch.stack([zero_one_loss(g, zero_one_kind) for g in gates]).sum()
         outputs: list[Tensor] = [loss_scale * (whole + zero_one_weight * zero_one)]
@@ -157,7 +158,7 @@ def _monitor(
                     trunk.states[first + 1],
                     gates,
                     _replacement(plan, index),
-                    fans=trunk.fans,
+                    fans=trunk.fans or None,
                 )
             losses.append(cross_entropy(logits, y))
     return torch.stack(losses)

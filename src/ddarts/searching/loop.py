@@ -134,6 +134,7 @@ class _Search:
         self.about = {"images": len(train), "steps_per_epoch": self.steps, "classes": len(images.classes)}
 
         net.to(fabric.device).to(memory_format=torch.channels_last)
+        net.recompute = settings.memory == "low"
         if settings.sync_batch_norm and self.ranks.size > 1:
             synchronise(net)
         self.state = SearchState(net, settings, fabric)

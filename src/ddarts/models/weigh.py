@@ -1,0 +1,327 @@
+"""A fan from its state to the sums of the nodes that its edges lead to, in one function.
+
+Over the edge from state x to a node with gates g, the node receives
+
+    sum over the operations with weights of their own:   g_o BN(W_o z_o(x))
+  + sum over the operations that all edges share:        g_k BN(s_k(x)), or g_k x for the identity
+
+where z_o is a chain of `ddarts.models.rectified`. A batch norm without affine parameters is a scale and a shift for
+each channel, so weighing and adding up take one pass over memory for each operation. Operations run one after the
+other, each to its end, while its tensors are in the cache. Of z_o and u_o = W_o z_o one is kept for the backward pass,
+of s_k the raw pool. The gradient of a gate is the batch norm's own scale gradient.
+
+The plain composition is tests/reference/plain_supernet.py. It cannot be differentiated twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ddarts.models.pointwise import pointwise, pointwise_input_gradient, pointwise_weight_gradient
+from ddarts.models.rectified import Chain, channels_last, spread, spread_gradient, working
+from ddarts.models.statistics import EPS, BatchStatistics
+
+#: dtypes whose sums are exact enough to take a normalisation apart into scale and shift
+_EXACT = (torch.float32, torch.float64)
+
+
+@dataclass(frozen=True)
+class Branch:
+    """An operation with weights of its own on each of E edges.
+
+    Attributes:
+        chain: what it does before the last pointwise convolution.
+        weight: that convolution [E * C, I, 1, 1], if there is one.
+        norm: its last batch norm.
+        column: its column of the gates.
+    """
+
+    chain: Chain
+    weight: Tensor | None
+    norm: BatchStatistics
+    column: int
+
+
+@dataclass(frozen=True)
+class Shared:
+    """An operation whose result is the same on all edges.
+
+    Attributes:
+        x: the result [B, C, H', W'].
+        norm: its batch norm; None for the identity.
+        column: its column of the gates.
+    """
+
+    x: Tensor
+    norm: BatchStatistics | None
+    column: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What `weigh` has computed that does not depend on gates, to be weighed by others.
+
+    Attributes:
+        branches: of each operation with weights of its own, u [B, E * C, H', W'], mean and variance [E * C].
+        shared: of each shared operation, the normalised result [B, C, H', W'].
+        columns: the columns of their gates.
+    """
+
+    branches: tuple[tuple[Tensor, Tensor, Tensor], ...]
+    shared: tuple[Tensor, ...]
+    columns: tuple[list[int], list[int]]
+
+
+def weigh(
+    x: Tensor,
+    gates: Tensor,
+    branches: Sequence[Branch],
+    shared: Sequence[Shared],
+    sums: Sequence[Tensor | None],
+    *,
+    track: bool,
+    keep: bool = False,
+) -> tuple[list[Tensor], Measured | None]:
+    """Add what a state sends over its E edges to the sums of the nodes that they lead to.
+
+    Args:
+        x: the state [B, C, H, W].
+        gates: [E, operations].
+        branches, shared: the operations.
+        sums: what each of the E nodes has received so far, [B, C, H', W']; None for nothing.
+        track: move the running statistics.
+        keep: also return what can be weighed again with other gates; no gradient reaches that.
+
+    Returns:
+        the new sums, and what was kept.
+    """
+    call = _Call(branches, shared, track, keep)
+    if not any(b.chain.reads_state for b in branches):
+        x = x.detach()  # it reaches the nodes through other functions
+    tensors = [*call.weights, *call.last, *(s.x for s in shared), *sums]
+    if torch.is_grad_enabled():
+        new = _Weigh.apply(call, working(x), gates, *tensors)
+    else:
+        new = call.run(None, working(x), gates, [s.x for s in shared], sums)
+    return list(new), call.measured  # type: ignore[arg-type]
+
+
+def weigh_again(gates: Tensor, measured: Measured, sums: Sequence[Tensor | None]) -> list[Tensor]:
+    """As `weigh`, without a graph, of what it has kept."""
+    return _Sum(gates.detach(), measured).run(sums)
+
+
+class _Sum:
+    """Sums over operations of gate * BN(u), and over edges."""
+
+    def __init__(self, gates: Tensor, measured: Measured) -> None:
+        self._edges, self._branches, self._shared = len(gates), measured.branches, measured.shared
+        of_branches, of_shared = measured.columns
+        self._rows = [[weights[c] for c in of_shared] for weights in (row.unbind() for row in gates.unbind())]
+        self._scales = self._factors = self._shift = None
+        if self._branches:
+            u = self._branches[0][0]
+            of_edges = gates.unbind(1)  # picked one by one: indexing by a list would make a GPU wait
+            scales = torch.stack([of_edges[c] for c in of_branches])
+            self._scales = scales.repeat_interleave(u.shape[1] // self._edges, 1)  # [branches, E * C]
+            if u.dtype in _EXACT:
+                factors = self._scales * (torch.stack([var for _, _, var in self._branches]) + EPS).rsqrt()
+                self._shift = -(factors * torch.stack([mean for _, mean, _ in self._branches])).sum(0)[:, None, None]
+                self._factors = factors[:, :, None, None].unbind()
+
+    def run(self, sums: Sequence[Tensor | None]) -> list[Tensor]:
+        """Return the new sums."""
+        slices: Sequence[Tensor | None] = [None] * self._edges
+        if self._branches:
+            total = self._branch_total()
+            slices = total.split(total.shape[1] // self._edges, 1)
+        return [self._edge_total(before, part, row) for before, part, row in zip(sums, slices, self._rows, strict=True)]
+
+    def _branch_total(self) -> Tensor:
+        """Sum over the operations with weights of their own, [B, E * C, H', W']."""
+        if self._factors is not None:
+            assert self._shift is not None
+            total = torch.addcmul(self._shift, self._branches[0][0], self._factors[0])
+            for (u, _, _), factor in zip(self._branches[1:], self._factors[1:], strict=True):
+                total.addcmul_(u, factor)
+            return total
+        assert self._scales is not None
+        parts = (
+            torch.nn.functional.batch_norm(u, mean, var, scale, None, False, 0.0, EPS)
+            for (u, mean, var), scale in zip(self._branches, self._scales, strict=True)
+        )
+        total = next(parts)
+        for part in parts:
+            total.add_(part)
+        return total
+
+    def _edge_total(self, before: Tensor | None, part: Tensor | None, gates: Sequence[Tensor]) -> Tensor:
+        """What a node has received, and an edge's part of the branches, and gate * shared result."""
+        starts = [t for t in (before, part) if t is not None]
+        pairs = list(zip(self._shared, gates, strict=True))
+        if len(starts) == 2:
+            new = starts[0] + starts[1]
+        elif not pairs:
+            new = starts[0].clone(memory_format=torch.channels_last)
+        else:
+            first, gate = pairs.pop(0)
+            new = torch.addcmul(starts[0], first, gate) if starts else first * gate
+        for s, gate in pairs:
+            new.addcmul_(s, gate)
+        return new
+
+
+class _Call:
+    """One call of `weigh`: what is known of it beside the tensors that autograd sees."""
+
+    def __init__(self, branches: Sequence[Branch], shared: Sequence[Shared], track: bool, keep: bool) -> None:
+        self.branches, self.shared = branches, shared
+        self.track, self.keep = track, keep
+        self.weights = [w for b in branches for w in b.chain.weights]
+        self.last = [b.weight for b in branches]
+        self.measured: Measured | None = None
+
+    def run(
+        self, ctx: Any, x: Tensor, gates: Tensor, raw: Sequence[Tensor], sums: Sequence[Tensor | None]
+    ) -> tuple[Tensor, ...]:
+        """Compute the new sums; with a `ctx`, keep there what the backward pass needs."""
+        trained = ctx is not None and any(ctx.needs_input_grad[3 + i] for i in self._positions_of_weights())
+        kept, found = self._run_branches(x, len(gates), trained)
+        shared = []
+        for entry, s in zip(self.shared, raw, strict=True):
+            if entry.norm is not None:
+                mean, var = entry.norm.measure(s, track=self.track)
+                kept += [mean, var]
+                s = entry.norm.apply_to(s, mean, var)
+            shared.append(s)
+        columns = [b.column for b in self.branches], [s.column for s in self.shared]
+        measured = Measured(tuple(found), tuple(shared), columns)
+        if self.keep:
+            self.measured = measured
+        if ctx is not None:
+            ctx.call, ctx.trained, ctx.given = self, trained, [s is not None for s in sums]
+            ctx.save_for_backward(x, gates, *raw, *kept)
+        return tuple(_Sum(gates.detach(), measured).run(sums))
+
+    def _run_branches(
+        self, x: Tensor, edges: int, trained: bool
+    ) -> tuple[list[Tensor], list[tuple[Tensor, Tensor, Tensor]]]:
+        """Run every chain to its end; return what the backward pass needs, and u, mean and variance of each."""
+        wide = spread(x, edges) if any(b.chain.reads_state for b in self.branches) else None
+        kept: list[Tensor] = []
+        found = []
+        for branch in self.branches:
+            z, of_chain = branch.chain.forward(wide, edges, track=self.track, trained=trained)
+            u = z if branch.weight is None else pointwise(z, branch.weight, edges)
+            mean, var = branch.norm.measure(u, track=self.track)
+            kept += [*of_chain, z if trained else u, mean, var]
+            found.append((u, mean, var))
+        return kept, found
+
+    def _positions_of_weights(self) -> list[int]:
+        """Places of weights, not of what `Given` chains start from, among the tensors that autograd sees."""
+        of_chains = [b.chain.reads_state for b in self.branches for _ in b.chain.weights]
+        last = [w is not None for w in self.last]
+        return [i for i, is_weight in enumerate([*of_chains, *last]) if is_weight]
+
+
+class _Weigh(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, call: _Call, x: Tensor, gates: Tensor, *tensors: Tensor | None) -> tuple[Tensor, ...]:
+        start = len(call.weights) + len(call.last)
+        raw, sums = tensors[start : start + len(call.shared)], tensors[start + len(call.shared) :]
+        return call.run(ctx, x, gates, raw, sums)  # type: ignore[arg-type]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+        call: _Call = ctx.call
+        x, gates, *kept = ctx.saved_tensors
+        raw, kept = kept[: len(call.shared)], kept[len(call.shared) :]
+        grads = tuple(channels_last(g) for g in grads)
+        at_gates: list[Tensor | None] = [None] * gates.shape[1]  # each [E]
+        at_x, at_weights, at_last = _branch_gradients(ctx, x, gates, grads, kept, at_gates)
+        at_raw = _shared_gradients(ctx, gates, grads, raw, kept, at_gates)
+        at_sums = [g if given else None for g, given in zip(grads, ctx.given, strict=True)]
+        every = [gates.new_zeros(len(gates)) if g is None else g.to(gates.dtype) for g in at_gates]
+        return None, at_x, torch.stack(every, 1), *at_weights, *at_last, *at_raw, *at_sums
+
+
+def _branch_gradients(
+    ctx: Any,
+    x: Tensor,
+    gates: Tensor,
+    grads: Sequence[Tensor],
+    kept: list[Tensor],
+    at_gates: list[Tensor | None],
+) -> tuple[Tensor | None, list[Tensor | None], list[Tensor | None]]:
+    """Gradients at the state, at the chains' weights and at the last weights; those at gates are filled in.
+
+    What belongs to the branches is taken from the front of `kept`.
+    """
+    call: _Call = ctx.call
+    edges, trained = len(gates), ctx.trained
+    at_x: Tensor | None = None
+    at_weights: list[Tensor | None] = []
+    at_last: list[Tensor | None] = []
+    if not call.branches:
+        return at_x, at_weights, at_last
+    grad = torch.cat(list(grads), 1) if edges > 1 else grads[0]
+    scales = gates.t().repeat_interleave(grad.shape[1] // edges, 1)  # [operations, E * C]
+    wide = spread(x, edges) if trained and any(b.chain.reads_state for b in call.branches) else None
+    for branch in call.branches:
+        size = branch.chain.keeps
+        of_chain, (z, mean, var) = tuple(kept[:size]), kept[size : size + 3]
+        del kept[: size + 3]
+        weight = branch.weight
+        u = pointwise(z, weight, edges) if trained and weight is not None else z
+        at_u, at_scale = branch.norm.gradient(grad, u, mean, var, scales[branch.column])
+        assert at_scale is not None
+        at_gates[branch.column] = at_scale.view(edges, -1).sum(1)
+        del u
+        at_last.append(pointwise_weight_gradient(at_u, z, weight, edges) if trained and weight is not None else None)
+        at_z = at_u if weight is None else pointwise_input_gradient(at_u, weight, edges)
+        del at_u, z
+        at_wide, found = branch.chain.backward(at_z, wide, x.shape[2:], edges, of_chain, trained)
+        at_weights += found
+        if at_wide is not None and ctx.needs_input_grad[1]:
+            part = spread_gradient(at_wide, x)
+            at_x = part if at_x is None else at_x.add_(part)
+    return at_x, at_weights, at_last
+
+
+def _shared_gradients(
+    ctx: Any,
+    gates: Tensor,
+    grads: Sequence[Tensor],
+    raw: Sequence[Tensor],
+    kept: list[Tensor],
+    at_gates: list[Tensor | None],
+) -> list[Tensor]:
+    """Gradients at the shared operations' results; those at gates are filled in."""
+    rows = [row.unbind() for row in gates.unbind()]
+    at_raw = []
+    for entry, s in zip(ctx.call.shared, raw, strict=True):
+        column, norm = entry.column, entry.norm
+        mean, var = (None, None) if norm is None else (kept.pop(0), kept.pop(0))
+        normal = s if norm is None else norm.apply_to(s, mean, var)
+        at_gates[column] = torch.stack([_dot(g, normal) for g in grads])
+        found = grads[0] * rows[0][column]
+        for grad, row in zip(grads[1:], rows[1:], strict=True):
+            found.addcmul_(grad, row[column])
+        at_raw.append(found if norm is None else norm.gradient(found, s, mean, var)[0])
+    return at_raw
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """Sum of a * b over two tensors [B, C, H, W], a scalar."""
+    flat = [channels_last(t).permute(0, 2, 3, 1).reshape(-1) for t in (a, b)]
+    if a.dtype in _EXACT:
+        return torch.dot(*flat)
+    return torch.mm(flat[0][None], flat[1][:, None])[0, 0]  # adds up in float32
