@@ -6,6 +6,8 @@ shifted images, and a depthwise convolution with ones (docs/performance.md).
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -37,6 +39,14 @@ def average_pool(x: Tensor, stride: int) -> Tensor:
     """``F.avg_pool2d(x, 3, stride, 1, count_include_pad=False)``, in shape as `max_pool`."""
     if x.device.type != "cpu":
         return F.avg_pool2d(x, 3, stride, 1, count_include_pad=False)
-    ones = x.new_ones((1, 1, 3, 3))
-    count = F.conv2d(x.new_ones((1, 1, *x.shape[2:])), ones, None, stride, 1)
-    return depthwise_constant(x, ones.expand(x.shape[1], -1, -1, -1), stride) * count.reciprocal()
+    sums = depthwise_constant(x, x.new_ones((x.shape[1], 1, 3, 3)), stride)
+    return sums * _shares(x.shape[2], x.shape[3], stride, sums.dtype)
+
+
+@functools.lru_cache(maxsize=64)
+def _shares(height: int, width: int, stride: int, dtype: torch.dtype) -> Tensor:
+    """One over the number of pixels that each window covers, [1, 1, H', W']."""
+    with torch.inference_mode(False):  # it may serve a graph later
+        ones = torch.ones((1, 1, height, width), dtype=torch.float64)
+        count = F.conv2d(ones, torch.ones((1, 1, 3, 3), dtype=torch.float64), None, stride, 1)
+        return count.reciprocal().to(dtype)

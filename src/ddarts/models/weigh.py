@@ -123,11 +123,13 @@ class _Sum:
     def __init__(self, gates: Tensor, measured: Measured) -> None:
         self._edges, self._branches, self._shared = len(gates), measured.branches, measured.shared
         of_branches, of_shared = measured.columns
-        self._rows = [[weights[c] for c in of_shared] for weights in (row.unbind() for row in gates.unbind())]
+        self._rows = [[row[c] for c in of_shared] for row in _rows(gates)]
         self._scales = self._factors = self._shift = None
+        of_edges = gates.unbind(1)  # picked one by one: indexing by a list would make a GPU wait
+        if self._shared and self._shared[0].dtype not in _EXACT:
+            self._weights = torch.stack([of_edges[c] for c in of_shared], 1)  # [E, shared operations]
         if self._branches:
             u = self._branches[0][0]
-            of_edges = gates.unbind(1)  # picked one by one: indexing by a list would make a GPU wait
             scales = torch.stack([of_edges[c] for c in of_branches])
             self._scales = scales.repeat_interleave(u.shape[1] // self._edges, 1)  # [branches, E * C]
             if u.dtype in _EXACT:
@@ -171,10 +173,26 @@ class _Sum:
             new = starts[0].clone(memory_format=torch.channels_last)
         else:
             first, gate = pairs.pop(0)
-            new = torch.addcmul(starts[0], first, gate) if starts else first * gate
+            new = _add_scaled(starts[0], first, gate) if starts else first * gate
         for s, gate in pairs:
-            new.addcmul_(s, gate)
+            _add_scaled_(new, s, gate)
         return new
+
+
+def _rows(gates: Tensor) -> Sequence[Sequence[float | Tensor]]:
+    """Gates [E, operations] one by one: numbers on the CPU, else scalar tensors (reading would make a GPU wait)."""
+    return gates.tolist() if gates.device.type == "cpu" else [row.unbind() for row in gates.unbind()]
+
+
+def _add_scaled(x: Tensor, y: Tensor, gate: float | Tensor) -> Tensor:
+    return torch.addcmul(x, y, gate) if isinstance(gate, Tensor) else torch.add(x, y, alpha=gate)
+
+
+def _add_scaled_(x: Tensor, y: Tensor, gate: float | Tensor) -> None:
+    if isinstance(gate, Tensor):
+        x.addcmul_(y, gate)
+    else:
+        x.add_(y, alpha=gate)
 
 
 class _Call:
@@ -305,7 +323,7 @@ def _shared_gradients(
     at_gates: list[Tensor | None],
 ) -> list[Tensor]:
     """Gradients at the shared operations' results; those at gates are filled in."""
-    rows = [row.unbind() for row in gates.unbind()]
+    rows = _rows(gates)
     at_raw = []
     for entry, s in zip(ctx.call.shared, raw, strict=True):
         column, norm = entry.column, entry.norm
@@ -314,7 +332,7 @@ def _shared_gradients(
         at_gates[column] = torch.stack([_dot(g, normal) for g in grads])
         found = grads[0] * rows[0][column]
         for grad, row in zip(grads[1:], rows[1:], strict=True):
-            found.addcmul_(grad, row[column])
+            _add_scaled_(found, grad, row[column])
         at_raw.append(found if norm is None else norm.gradient(found, s, mean, var)[0])
     return at_raw
 
