@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ddarts.data.transfer import send
 from ddarts.errors import SettingsError, nearest
 
 POLICIES = ("none", "autoaugment", "randaugment", "trivialaugment", "augmix")
@@ -92,12 +93,12 @@ def crop_and_flip(
     batch, _, height, width = pixels.shape
     share = share or Share.of(batch)
     if crop > 0:
-        shift = torch.randint(0, 2 * crop + 1, (2, share.whole), generator=random)[:, share.rows].to(pixels.device)
+        shift = send(torch.randint(0, 2 * crop + 1, (2, share.whole), generator=random)[:, share.rows], pixels.device)
         windows = functional.pad(pixels, (crop,) * 4).unfold(2, height, 1).unfold(3, width, 1)
         # [B, C, 2 crop + 1, 2 crop + 1, H, W], a view: picking a window a sample copies each pixel once
         pixels = windows[torch.arange(batch, device=pixels.device), :, shift[0], shift[1]]
     if flip:
-        mirrored = (torch.rand(share.whole, generator=random)[share.rows] < 0.5).to(pixels.device)
+        mirrored = send(torch.rand(share.whole, generator=random)[share.rows] < 0.5, pixels.device)
         pixels = torch.where(mirrored[:, None, None, None], pixels.flip(3), pixels)
     return pixels
 
@@ -109,8 +110,8 @@ def cutout(x: Tensor, side: int, random: torch.Generator, share: Share | None = 
     """
     batch, _, height, width = x.shape
     share = share or Share.of(batch)
-    top = torch.randint(0, height, (share.whole, 1), generator=random)[share.rows].to(x.device) - side // 2
-    left = torch.randint(0, width, (share.whole, 1), generator=random)[share.rows].to(x.device) - side // 2
+    top = send(torch.randint(0, height, (share.whole, 1), generator=random)[share.rows], x.device) - side // 2
+    left = send(torch.randint(0, width, (share.whole, 1), generator=random)[share.rows], x.device) - side // 2
     row = torch.arange(height, device=x.device)
     column = torch.arange(width, device=x.device)
     rows = (row >= top) & (row < top + side)

@@ -13,6 +13,7 @@ from ddarts.data.ahead import Ahead, Prepared
 from ddarts.data.augment import Augment, Share, apply_policy, crop_and_flip, cutout
 from ddarts.data.images import Images
 from ddarts.data.streamed import StreamedPixels
+from ddarts.data.transfer import fits, send
 from ddarts.errors import DataError, SettingsError
 from ddarts.processes import local_processes
 from ddarts.ranks import Ranks
@@ -23,7 +24,7 @@ class Batches:
     """Shuffled, augmented, normalised batches without state.
 
     Args:
-        images: uint8 images, kept where they are.
+        images: uint8 images, kept where they are; on a GPU that has room for them, and without a policy, there.
         batch: images a batch, those of all processes together.
         seed: the run's seed.
         label: what the batches are for, such as "weights"; another label gives another order and other changes.
@@ -85,6 +86,13 @@ class Batches:
         self.device = torch.device(device)
         self.drop_last = drop_last
         self._normalise = Normalise(mean, std, device=self.device, dtype=dtype)
+        self._pixels, self._labels = images.pixels, images.labels
+        if (
+            self.augment.policy == "none"
+            and isinstance(self._pixels, Tensor)
+            and fits(self._pixels.nbytes, self.device)
+        ):
+            self._pixels, self._labels = self._pixels.to(self.device), self._labels.to(self.device)
         self._order: tuple[int, Tensor] | None = None
         self._ahead: Ahead | None = None
         if isinstance(images.pixels, StreamedPixels):
@@ -126,10 +134,10 @@ class Batches:
             random.set_state(state)
         else:
             pixels, labels = self._changed(epoch, step, random, self.device)
-        x = self._normalise(pixels.to(self.device))
+        x = self._normalise(send(pixels, self.device))
         if self.augment.cutout > 0:
             x = cutout(x, self.augment.cutout, random, self.share)
-        return x, labels.to(self.device)
+        return x, send(labels, self.device)
 
     def _prepared(self, epoch: int, step: int) -> Prepared:
         """All of a batch that is done in whole numbers, on the CPU; and where that leaves the random generator."""
@@ -142,9 +150,11 @@ class Batches:
         index, share, augment = self.index(epoch, step), self.share, self.augment
         if share is not None:
             index = index[share.rows]
-        pixels, labels = self.images.pixels[index], self.images.labels[index]
+        if isinstance(self._pixels, Tensor):
+            index = send(index, self._pixels.device)
+        pixels, labels = self._pixels[index], self._labels[index]
         if augment.policy == "none":
-            pixels = pixels.to(device)
+            pixels = send(pixels, device)
             pixels = crop_and_flip(pixels, crop=augment.crop, flip=augment.flip, random=random, share=share)
         else:
             pixels = crop_and_flip(pixels, crop=augment.crop, flip=augment.flip, random=random, share=share)

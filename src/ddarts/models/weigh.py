@@ -163,7 +163,7 @@ class _Sum:
             total.add_(part)
         return total
 
-    def _edge_total(self, before: Tensor | None, part: Tensor | None, gates: Sequence[Tensor]) -> Tensor:
+    def _edge_total(self, before: Tensor | None, part: Tensor | None, gates: Sequence[float | Tensor]) -> Tensor:
         """What a node has received, and an edge's part of the branches, and gate * shared result."""
         starts = [t for t in (before, part) if t is not None]
         pairs = list(zip(self._shared, gates, strict=True))

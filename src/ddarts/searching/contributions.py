@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ddarts.config import SearchOptions
+from ddarts.data.transfer import send
 from ddarts.models.supernet import Supernet
 from ddarts.searching.alpha_step import AblationPlan
 from ddarts.searching.losses import ablation_losses
@@ -40,7 +41,8 @@ class Contributions:
         replacements: list[Tensor] = []
         if options.ablation_kind == "random":
             alpha = net.alphas[0]
-            replacements = [torch.rand(alpha.shape, generator=random).to(alpha.device) for _ in cells]
+            drawn = torch.stack([torch.rand(alpha.shape, generator=random) for _ in cells])
+            replacements = list(send(drawn, alpha.device).unbind())
         others = [i for i in range(self.cells) if i not in cells and self.seen[i]]
         return AblationPlan(
             use=options.ablation,
@@ -49,7 +51,7 @@ class Contributions:
             replacements=replacements,
             weight=options.ablation_weight,
             floor=options.ablation_floor,
-            known=self.running[others] if others else None,
+            known=torch.stack([self.running[i] for i in others]) if others else None,  # a list would make a GPU wait
         )
 
     def add(self, plan: AblationPlan, marginal: Tensor) -> None:

@@ -33,8 +33,9 @@ class WeightAverage:
     def update(self, network: Network, step: int) -> None:
         """Take in the weights after `step` (from 0)."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        for average, current in zip(self.network.state_dict().values(), network.state_dict().values(), strict=True):
-            if average.is_floating_point():
-                average.lerp_(current, 1 - decay)
-            else:
+        pairs = list(zip(self.network.state_dict().values(), network.state_dict().values(), strict=True))
+        moving = [(a, b) for a, b in pairs if a.is_floating_point()]
+        torch._foreach_lerp_([a for a, _ in moving], [b for _, b in moving], 1 - decay)  # type: ignore[attr-defined]
+        for average, current in pairs:
+            if not average.is_floating_point():
                 average.copy_(current)
