@@ -14,7 +14,7 @@ def test_on_one_device_nothing_is_copied() -> None:
     assert send(x, torch.device("meta")).device.type == "meta"
 
 
-def test_images_stay_on_a_gpu_if_they_take_a_quarter_of_what_is_free_at_most(monkeypatch) -> None:  # noqa: ANN001
+def test_images_stay_on_a_gpu_if_they_take_a_quarter_of_what_is_free_at_most(monkeypatch) -> None:
     monkeypatch.setattr(transfer.torch.cuda, "mem_get_info", lambda device: (400, 1000))
     assert fits(100, torch.device("cuda"))
     assert not fits(101, torch.device("cuda"))

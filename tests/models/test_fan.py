@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from ddarts.architecture.spaces import DARTOPTI_OPERATIONS, DARTS_OPERATIONS, OPERATIONS
 from ddarts.errors import GenotypeError, SettingsError
+from ddarts.models import weigh as weighing
 from ddarts.models.fan import Fan, factorized_reduction
 from ddarts.models.statistics import BatchStatistics
 from ddarts.models.weigh import weigh_again
@@ -150,6 +151,24 @@ def test_gradients_are_numerically_right(operations: tuple[str, ...], stride: in
         return torch.stack(fan.gate(fan(x), gates)[0])
 
     assert torch.autograd.gradcheck(run, (x, gates, *fan.parameters()), atol=1e-4)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("operations", [DARTS_OPERATIONS, _POOLS_AND_SKIP])
+def test_a_gpu_s_way_of_adding_shared_operations_gives_the_same(
+    operations: tuple[str, ...], stride: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    fan = Fan(operations, 4, 3, stride).double()
+    x = torch.randn(2, 4, 6, 6, dtype=torch.float64, requires_grad=True)
+    before = torch.randn(2, 4, 6 // stride, 6 // stride, dtype=torch.float64, requires_grad=True)
+    gates = torch.rand(3, len(operations), dtype=torch.float64, requires_grad=True)
+    found = []
+    for one_by_one in (True, False):
+        monkeypatch.setattr(weighing, "_adds_one_by_one", lambda _x, answer=one_by_one: answer)
+        sums, _ = fan.gate(fan(x), gates, [before, None, before])
+        found.append((*sums, *torch.autograd.grad(torch.stack(sums).pow(3).sum(), (x, gates, before))))
+    torch.testing.assert_close(found[0], found[1])
 
 
 def test_frozen_weights_change_no_gradient_and_less_is_kept() -> None:

@@ -55,11 +55,12 @@ class BatchStatistics(nn.Module):
         """
         if not self.training:
             return self.running_mean, self.running_var
-        mean, var, count = part_statistics(x)
-        if self.synchronised:
-            mean, var, count = sync_statistics(mean, var, count)
-        elif count < 2:
-            raise _too_few()
+        if not self.synchronised:
+            if x.numel() // x.shape[1] < 2:
+                raise _too_few()
+            running = (self.running_mean, self.running_var, self.momentum) if track else None
+            return part_statistics(x, running)[:2]
+        mean, var, count = sync_statistics(*part_statistics(x))
         if track:
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(var * (count / (count - 1)), self.momentum)

@@ -42,17 +42,20 @@ def sync_batch_norm(
     return _SyncBatchNorm.apply(x, weight, bias, mean, var, eps)  # type: ignore[return-value]
 
 
-def part_statistics(x: Tensor) -> tuple[Tensor, Tensor, int]:
-    """Mean and biased variance [C] of `x` [B, C, H, W] over B, H, W, in float32 or better, and the count of values."""
-    count = x.numel() // x.shape[1]
+def part_statistics(x: Tensor, running: tuple[Tensor, Tensor, float] | None = None) -> tuple[Tensor, Tensor, int]:
+    """Mean and biased variance [C] of `x` [B, C, H, W] over B, H, W, in float32 or better, and the count of values.
+
+    Running mean and variance, if given, move by the momentum given with them.
+    """
+    mean, var, momentum = running or (None, None, 0.0)
+    if mean is None and x.dtype not in (torch.float32, torch.float64):
+        # running statistics, though they are thrown away, decide the dtype
+        mean, var = torch.zeros(2, x.shape[1], device=x.device).unbind()
     if x.device.type == "meta":  # where operations are counted: PyTorch has the whole norm there, not its half
-        mean, var = torch.native_batch_norm(x, None, None, None, None, True, 0.0, EPS)[1:]
-    elif x.dtype in (torch.float32, torch.float64):
-        mean, var = torch.batch_norm_update_stats(x, None, None, 0.0)
-    else:  # running statistics, though they are thrown away, decide the dtype
-        ignored = torch.zeros(2, x.shape[1], device=x.device)
-        mean, var = torch.batch_norm_update_stats(x, ignored[0], ignored[1], 0.0)
-    return mean, var, count
+        found = torch.native_batch_norm(x, None, None, mean, var, True, momentum, EPS)[1:]
+    else:
+        found = torch.batch_norm_update_stats(x, mean, var, momentum)
+    return *found, x.numel() // x.shape[1]
 
 
 def sync_statistics(mean: Tensor, var: Tensor, count: int) -> tuple[Tensor, Tensor, int]:

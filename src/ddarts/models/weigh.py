@@ -123,10 +123,9 @@ class _Sum:
     def __init__(self, gates: Tensor, measured: Measured) -> None:
         self._edges, self._branches, self._shared = len(gates), measured.branches, measured.shared
         of_branches, of_shared = measured.columns
-        self._rows = [[row[c] for c in of_shared] for row in _rows(gates)]
         self._scales = self._factors = self._shift = None
         of_edges = gates.unbind(1)  # picked one by one: indexing by a list would make a GPU wait
-        if self._shared and self._shared[0].dtype not in _EXACT:
+        if self._shared:
             self._weights = torch.stack([of_edges[c] for c in of_shared], 1)  # [E, shared operations]
         if self._branches:
             u = self._branches[0][0]
@@ -143,7 +142,19 @@ class _Sum:
         if self._branches:
             total = self._branch_total()
             slices = total.split(total.shape[1] // self._edges, 1)
-        return [self._edge_total(before, part, row) for before, part, row in zip(sums, slices, self._rows, strict=True)]
+        rows: list[list[float]] = [[] for _ in sums]
+        if self._shared and _adds_one_by_one(self._shared[0]):
+            rows = self._weights.tolist()
+        elif self._shared:
+            slices = self._mix_at_once(slices)
+        return [self._edge_total(before, part, row) for before, part, row in zip(sums, slices, rows, strict=True)]
+
+    def _mix_at_once(self, slices: Sequence[Tensor | None]) -> list[Tensor]:
+        """Add the shared operations to each edge's part, by one matrix product."""
+        b, c, h, w = self._shared[0].shape
+        rows = _flat(self._shared)
+        mixed = [m.view(b, h, w, c).permute(0, 3, 1, 2) for m in (self._weights.to(rows.dtype) @ rows).unbind()]
+        return [m if part is None else part + m for part, m in zip(slices, mixed, strict=True)]
 
     def _branch_total(self) -> Tensor:
         """Sum over the operations with weights of their own, [B, E * C, H', W']."""
@@ -163,36 +174,33 @@ class _Sum:
             total.add_(part)
         return total
 
-    def _edge_total(self, before: Tensor | None, part: Tensor | None, gates: Sequence[float | Tensor]) -> Tensor:
+    def _edge_total(self, before: Tensor | None, part: Tensor | None, gates: Sequence[float]) -> Tensor:
         """What a node has received, and an edge's part of the branches, and gate * shared result."""
         starts = [t for t in (before, part) if t is not None]
-        pairs = list(zip(self._shared, gates, strict=True))
+        pairs = list(zip(self._shared, gates, strict=False))  # without gates, they are in `part`
         if len(starts) == 2:
             new = starts[0] + starts[1]
         elif not pairs:
             new = starts[0].clone(memory_format=torch.channels_last)
         else:
             first, gate = pairs.pop(0)
-            new = _add_scaled(starts[0], first, gate) if starts else first * gate
+            new = torch.add(starts[0], first, alpha=gate) if starts else first * gate
         for s, gate in pairs:
-            _add_scaled_(new, s, gate)
+            new.add_(s, alpha=gate)
         return new
 
 
-def _rows(gates: Tensor) -> Sequence[Sequence[float | Tensor]]:
-    """Gates [E, operations] one by one: numbers on the CPU, else scalar tensors (reading would make a GPU wait)."""
-    return gates.tolist() if gates.device.type == "cpu" else [row.unbind() for row in gates.unbind()]
+def _adds_one_by_one(x: Tensor) -> bool:
+    """Whether shared operations are added to the edges one by one: fast on a CPU, and exact enough in float32.
+
+    Else one matrix product does it, which rounds once; on a GPU it is fewer operations to start, and reads no gate.
+    """
+    return x.device.type == "cpu" and x.dtype in _EXACT
 
 
-def _add_scaled(x: Tensor, y: Tensor, gate: float | Tensor) -> Tensor:
-    return torch.addcmul(x, y, gate) if isinstance(gate, Tensor) else torch.add(x, y, alpha=gate)
-
-
-def _add_scaled_(x: Tensor, y: Tensor, gate: float | Tensor) -> None:
-    if isinstance(gate, Tensor):
-        x.addcmul_(y, gate)
-    else:
-        x.add_(y, alpha=gate)
+def _flat(tensors: Sequence[Tensor]) -> Tensor:
+    """Tensors [B, C, H, W] as the rows of a matrix."""
+    return torch.stack([channels_last(t).permute(0, 2, 3, 1).reshape(-1) for t in tensors])
 
 
 class _Call:
@@ -323,23 +331,37 @@ def _shared_gradients(
     at_gates: list[Tensor | None],
 ) -> list[Tensor]:
     """Gradients at the shared operations' results; those at gates are filled in."""
-    rows = _rows(gates)
-    at_raw = []
-    for entry, s in zip(ctx.call.shared, raw, strict=True):
-        column, norm = entry.column, entry.norm
-        mean, var = (None, None) if norm is None else (kept.pop(0), kept.pop(0))
-        normal = s if norm is None else norm.apply_to(s, mean, var)
-        at_gates[column] = torch.stack([_dot(g, normal) for g in grads])
-        found = grads[0] * rows[0][column]
-        for grad, row in zip(grads[1:], rows[1:], strict=True):
-            _add_scaled_(found, grad, row[column])
-        at_raw.append(found if norm is None else norm.gradient(found, s, mean, var)[0])
-    return at_raw
+    entries: Sequence[Shared] = ctx.call.shared
+    if not entries:
+        return []
+    statistics = [(None, None) if e.norm is None else (kept.pop(0), kept.pop(0)) for e in entries]
+    normal = [
+        s if e.norm is None else e.norm.apply_to(s, *pair)  # type: ignore[arg-type]
+        for e, s, pair in zip(entries, raw, statistics, strict=True)
+    ]
+    if _adds_one_by_one(raw[0]):
+        rows = gates.tolist()
+        found = []
+        for entry, s in zip(entries, normal, strict=True):
+            at_gates[entry.column] = torch.stack([_dot(g, s) for g in grads])
+            total = grads[0] * rows[0][entry.column]
+            for grad, row in zip(grads[1:], rows[1:], strict=True):
+                total.add_(grad, alpha=row[entry.column])
+            found.append(total)
+    else:
+        b, c, h, w = raw[0].shape
+        edges = _flat(grads)
+        columns = gates.unbind(1)
+        weights = torch.stack([columns[e.column] for e in entries]).to(edges.dtype)  # [shared operations, E]
+        for entry, at_gate in zip(entries, (_flat(normal) @ edges.t()).unbind(), strict=True):
+            at_gates[entry.column] = at_gate
+        found = [row.view(b, h, w, c).permute(0, 3, 1, 2) for row in (weights @ edges).unbind()]
+    return [
+        at if e.norm is None else e.norm.gradient(at, s, *pair)[0]  # type: ignore[arg-type]
+        for e, at, s, pair in zip(entries, found, raw, statistics, strict=True)
+    ]
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
     """Sum of a * b over two tensors [B, C, H, W], a scalar."""
-    flat = [channels_last(t).permute(0, 2, 3, 1).reshape(-1) for t in (a, b)]
-    if a.dtype in _EXACT:
-        return torch.dot(*flat)
-    return torch.mm(flat[0][None], flat[1][:, None])[0, 0]  # adds up in float32
+    return torch.dot(*[channels_last(t).permute(0, 2, 3, 1).reshape(-1) for t in (a, b)])
