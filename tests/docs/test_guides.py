@@ -1,0 +1,272 @@
+"""Every command that README.md and the guides show does run, on data and networks as small as can be.
+
+The pages are the source: nothing is listed here twice. To each command settings are added that make it short, the
+files that it names are made if an earlier command of the page has not, and it runs in this process. What cannot run
+here goes through the parser and the checks of its settings; `PARSED_ONLY` says which and why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import tomllib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ddarts.architecture.random_genotype import random_genotype
+from ddarts.architecture.spaces import build_space
+from ddarts.architecture.zoo import zoo_entry
+from ddarts.cli import _parse, main
+from ddarts.commandtable import COMMANDS
+from ddarts.errors import SettingsError
+from ddarts.settingdocs import documented_fields
+from ddarts.settings import load_settings
+from tests.data.test_cifar import write10
+from tests.data.test_idx import write as write_idx
+from tests.docs.guide import PAGES, ROOT, blocks, commands, mentioned, text_of
+from tests.reference.plain_network import PlainNetwork
+
+#: Pages that tell what was measured: their commands take hours, and are parsed.
+RECORDS = ("docs/results.md", "docs/performance.md", "docs/decisions.md")
+
+#: Commands of the guides that do not run here, and why.
+PARSED_ONLY = {
+    "ddarts search --devices 8": "needs eight devices; tests/searching/test_distributed.py runs two",
+    "tensorboard --logdir run1/events": "a server of another package",
+    "python train.py DATA --model ddarts_darts_v2 --model-kwargs stem=cifar layers=8 --drop-path 0.2 "
+    "--grad-checkpointing": "timm's script; tests/timm/test_training_script.py runs its steps",
+    "hf upload USER/my-digits my-digits": "needs an account",
+    "ddarts show genotypes.py:PC_DARTS_cifar": "a file of another project; tests/architecture/test_formats.py reads such",
+}
+#: Programs that start others, install or build: what is checked of them stands in `check_other`.
+STARTERS = ("torchrun", "srun", "pip", "make", "python")
+
+_FEW = ("--epochs", "1", "--steps-per-epoch", "1", "--batch", "2")
+_DATA = ("--limit", "24", "--quiet")
+_SEARCH = ("--channels", "2", *_FEW, "--no-stop-on-collapse")
+_SUPERNET = ("--cells", "3", "--nodes", "1", "--threshold", "0.4")
+_TRAIN = ("--channels", "4", *_FEW)
+
+
+def _grouped(group: str, options: tuple[str, ...]) -> tuple[str, ...]:
+    """Options of a stage as `ddarts run` takes them."""
+    return tuple(re.sub(r"^--(no-)?", rf"--{group}.\1", option) for option in options)
+
+
+def shortened(words: list[str]) -> list[str]:
+    """Add settings that make a command short; a run that goes on has its own."""
+    name = words[0]
+    if "--resume" in words:
+        return [*words, "--quiet"]
+    resolution = ("--resolution", "16") if "--resolution" in words and name in ("search", "train") else ()
+    baseline = any(word.endswith("baseline") for word in words)
+    added: dict[str, tuple[str, ...]] = {
+        "search": (*_DATA, *_SEARCH, *(("--pretrain-epochs", "1") if baseline else _SUPERNET)),
+        "run": (
+            *_DATA,
+            *_grouped("search", _SEARCH),
+            *(() if baseline else (*_grouped("search", _SUPERNET[:4]), "--derive.threshold", "0.4")),
+            *_grouped("train", _TRAIN),
+        ),
+        "train": (*_DATA, *_TRAIN),
+        "compare": (*_DATA, *_TRAIN, "--seeds", "2"),
+        "measure-operations": (*_DATA, *_TRAIN, "--cells", "1", "--positions", "1"),
+        "derive": ("--threshold", "0.4"),
+        "profile": ("--seconds", "0.01", "--no-onnx", "--quiet"),
+        "watch": ("--once",),
+    }
+    return [*words, *added.get(name, ()), *resolution]
+
+
+# -- what commands find in their folder ---------------------------------------------------------------------------------
+
+
+def pictures(folder: Path, classes: tuple[str, ...], count: int) -> None:
+    for number, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for n in range(count):
+            pixels = np.random.default_rng([number, n]).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{n}.png")
+
+
+def class_folders(path: Path) -> None:
+    pictures(path / "train", ("cat", "dog"), 16)
+    pictures(path / "test", ("cat", "dog"), 3)
+
+
+def downloaded(path: Path) -> None:
+    """CIFAR-10 and Fashion-MNIST, each with a few images, as they are handed out."""
+    write10(path)
+    write_idx(path)
+
+
+def image(path: Path) -> None:
+    Image.new("RGB", (20, 16), (200, 40, 90)).save(path)
+
+
+def genotype(path: Path) -> None:
+    random_genotype(build_space("darts", cells=3, nodes=2), seed=len(path.name)).save(path)
+
+
+def checkpoint(path: Path) -> None:
+    """A network of darts-v2 as the authors' code saves it."""
+    cells = zoo_entry("darts-v2").genotype(20).cells
+    edges = [[(e.operation, e.target, e.source) for e in cell.edges] for cell in cells]
+    halving = [i for i, cell in enumerate(cells) if cell.reduction]
+    torch.save({"state_dict": PlainNetwork(edges, halving, channels=4, classes=10).state_dict()}, path)
+
+
+def stopped_search(path: Path) -> None:
+    """A search that Ctrl-C has stopped after its first checkpoint."""
+
+    def interrupt() -> None:
+        for _ in range(3000):
+            if (path / "checkpoints" / "search.pt").exists():
+                os.kill(os.getpid(), signal.SIGINT)
+                return
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    options = ["search", "--data", "FOLDER", "--out", str(path), *_DATA, *_SEARCH, *_SUPERNET]
+    status = main([*options, "--epochs", "30", "--steps-per-epoch", "2"])
+    thread.join()
+    assert status == 130
+
+
+def by_command(*words: str) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        assert main(shortened([*words, "--out", str(path)])) == 0
+
+    return make
+
+
+#: Words that stand for a file or folder, and how it is made where no earlier command of the page has made it.
+FILES: dict[str, Callable[[Path], None]] = {
+    "FOLDER": class_folders,
+    "./imagenet": class_folders,
+    "DIR": downloaded,
+    "data": downloaded,
+    **dict.fromkeys(("photo.jpg", "cat.png", "digit0.png", "digit1.png"), image),
+    **dict.fromkeys(("A", "B", "genotype.json", "other.json"), genotype),
+    **dict.fromkeys(("CHECKPOINT", "model_best.pth.tar"), checkpoint),
+    "settings.yaml": lambda path: path.write_text("preset: small\ntrain: {lr: 0.1}\n") and None,
+    "RUN": stopped_search,
+    "run1": by_command("run", "--data", "FOLDER"),
+    "runs/mine": by_command("search", "--data", "FOLDER"),
+    "run2": by_command("train", "--genotype", "resnet18", "--data", "FOLDER"),
+    "both": by_command("compare", "resnet18", "genotype.json", "--data", "FOLDER"),
+    "measured": by_command("measure-operations", "--data", "FOLDER"),
+}
+
+
+def prepare(words: list[str]) -> None:
+    """Make what a command reads and is not there."""
+    written = words[words.index("--out") + 1] if "--out" in words else None
+    known = {"cifar10": "data"}
+    for word in words[1:]:
+        name = known.get(word, word.partition(":")[2] or word)
+        name = name.removesuffix("/operation_weights.json").removesuffix("/events")
+        if name in FILES and name != written and not Path(name).exists():
+            if FILES[name] in (stopped_search,) or name in ("run1", "runs/mine", "run2", "both", "measured"):
+                prepare(["", "FOLDER", "genotype.json"])
+            FILES[name](Path(name))
+
+
+# -- running and parsing ------------------------------------------------------------------------------------------------
+
+
+def run(words: list[str]) -> None:
+    prepare(words)
+    assert main(shortened(words)) == 0, " ".join(words)
+    if "--out" in words:
+        assert Path(words[words.index("--out") + 1]).exists()
+
+
+def parse(words: list[str]) -> None:
+    """Take a command through the parser and the checks of its settings; words in capitals stand for anything."""
+    command = COMMANDS[words[0]]
+    given = _parse(words[0], command, words[1:])
+    if given is not None and command.stage:
+        names = {field.name for field in documented_fields(command.stage)}
+        values = {name: value for name, value in given.items() if name in names and not str(value).isupper()}
+        load_settings(command.stage, preset=given.get("preset"), overrides=values)
+
+
+def check_other(words: list[str]) -> None:
+    """Check what can be checked of a command that is not ours."""
+    program = words[0]
+    if program in ("torchrun", "srun"):
+        assert "torchrun" in words
+        parse(words[words.index("-m") + 2 :])
+    elif program == "pip":
+        extras = tomllib.loads(text_of("pyproject.toml"))["project"]["optional-dependencies"]
+        assert words[1] == "install"
+        assert set(words[2].removeprefix("ddarts[").removesuffix("]").split(",")) <= set(extras)
+    elif program == "make":
+        assert re.search(rf"^{words[1]}:", text_of("Makefile"), re.MULTILINE)
+    else:
+        script = (ROOT / words[1]).read_text(encoding="utf-8")
+        assert all(f'"{word}"' in script for word in words if word.startswith("--"))
+
+
+def line_of(words: list[str]) -> str:
+    return " ".join(words)
+
+
+GUIDES = [page for page in PAGES if page not in RECORDS and commands(page)]
+
+
+@pytest.mark.parametrize("page", GUIDES)
+def test_the_commands_of_a_guide_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for words in commands(page):
+        if words[0] == "ddarts" and line_of(words) not in PARSED_ONLY:
+            run(words[1:])
+        elif words[0] == "ddarts":
+            parse(words[1:])
+        elif line_of(words) not in PARSED_ONLY:
+            assert words[0] in STARTERS, line_of(words)
+            check_other(words)
+
+
+@pytest.mark.parametrize("page", RECORDS)
+def test_the_commands_of_a_record_are_right(page: str) -> None:
+    for words in commands(page):
+        if words[0] == "ddarts":
+            parse(words[1:])
+        else:
+            check_other(words)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if mentioned(page)])
+def test_the_commands_in_sentences_are_right(page: str) -> None:
+    for _, name, *rest in mentioned(page):
+        if name == "COMMAND":
+            continue
+        with contextlib.suppress(_Unfinished):
+            try:
+                parse([name, *rest])
+            except SettingsError as error:
+                if "are required" in str(error):  # a sentence need not say it all
+                    raise _Unfinished from None
+                raise
+
+
+class _Unfinished(Exception):  # noqa: N818
+    pass
+
+
+def test_the_list_of_what_is_only_parsed_is_not_stale() -> None:
+    shown = {line_of(words) for page in GUIDES for words in commands(page)}
+    assert sorted(set(PARSED_ONLY) - shown) == []
