@@ -61,4 +61,8 @@ def mentioned(page: str) -> list[list[str]]:
 
 def words_of(line: str) -> list[str]:
     """Split a command as a shell does."""
-    return [word for word in shlex.split(re.sub(r"\[[^][]*\]", "", line) if "pip" not in line else line, True) if word != "..."]
+    return [
+        word
+        for word in shlex.split(re.sub(r"\[[^][]*\]", "", line) if "pip" not in line else line, True)
+        if word != "..."
+    ]

@@ -11,12 +11,11 @@ import contextlib
 import os
 import re
 import signal
-import tomllib
 import threading
 import time
-from collections.abc import Callable, Iterator
+import tomllib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +32,7 @@ from ddarts.settingdocs import documented_fields
 from ddarts.settings import load_settings
 from tests.data.test_cifar import write10
 from tests.data.test_idx import write as write_idx
-from tests.docs.guide import PAGES, ROOT, blocks, commands, mentioned, text_of
+from tests.docs.guide import PAGES, ROOT, commands, mentioned, text_of
 from tests.reference.plain_network import PlainNetwork
 
 #: Pages that tell what was measured: their commands take hours, and are parsed.
@@ -46,7 +45,7 @@ PARSED_ONLY = {
     "python train.py DATA --model ddarts_darts_v2 --model-kwargs stem=cifar layers=8 --drop-path 0.2 "
     "--grad-checkpointing": "timm's script; tests/timm/test_training_script.py runs its steps",
     "hf upload USER/my-digits my-digits": "needs an account",
-    "ddarts show genotypes.py:PC_DARTS_cifar": "a file of another project; tests/architecture/test_formats.py reads such",
+    "ddarts show genotypes.py:PC_DARTS_cifar": "another project's file; tests/architecture/test_formats.py has such",
 }
 #: Programs that start others, install or build: what is checked of them stands in `check_other`.
 STARTERS = ("torchrun", "srun", "pip", "make", "python")
@@ -88,7 +87,7 @@ def shortened(words: list[str]) -> list[str]:
     return [*words, *added.get(name, ()), *resolution]
 
 
-# -- what commands find in their folder ---------------------------------------------------------------------------------
+# -- what commands find in their folder --------------------------------------------------------------------------------
 
 
 def pictures(folder: Path, classes: tuple[str, ...], count: int) -> None:
@@ -183,7 +182,7 @@ def prepare(words: list[str]) -> None:
             FILES[name](Path(name))
 
 
-# -- running and parsing ------------------------------------------------------------------------------------------------
+# -- running and parsing -----------------------------------------------------------------------------------------------
 
 
 def run(words: list[str]) -> None:
@@ -270,3 +269,48 @@ class _Unfinished(Exception):  # noqa: N818
 def test_the_list_of_what_is_only_parsed_is_not_stale() -> None:
     shown = {line_of(words) for page in GUIDES for words in commands(page)}
     assert sorted(set(PARSED_ONLY) - shown) == []
+
+
+# -- pages, links, reference -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_relative_links_lead_somewhere(page: str) -> None:
+    targets = [t for t in re.findall(r"\]\(([^)\s]+)\)", text_of(page)) if not re.match(r"https?://", t)]
+    for target in targets:
+        assert ((ROOT / page).parent / target.partition("#")[0]).exists(), target
+
+
+def test_every_page_is_in_the_index_and_the_index_in_the_readme() -> None:
+    listed = set(re.findall(r"\]\(([^)]+\.md)\)", text_of("docs/README.md")))
+    assert listed == {Path(page).name for page in PAGES if page.startswith("docs/")} - {"README.md"}
+    assert "(docs/README.md)" in text_of("README.md")
+
+
+def test_the_readme_fits_a_screen_and_begins_with_the_two_commands() -> None:
+    lines = text_of("README.md").splitlines()
+    assert len(lines) <= 60
+    assert [line.split("#")[0].strip() for line in lines[2:4]] == ["make demo", "make test"]
+
+
+def test_pictures_are_small_and_each_is_shown() -> None:
+    pictures = set((ROOT / "docs" / "pictures").iterdir())
+    assert max(path.stat().st_size for path in pictures) < 250_000
+    assert sum(path.stat().st_size for path in pictures) < 1_500_000
+    shown = {((ROOT / page).parent / target).resolve() for page in PAGES for target in _shown(page)}
+    assert pictures == shown
+
+
+def _shown(page: str) -> list[str]:
+    return re.findall(r"!\[[^]]+\]\(([^)]+)\)", text_of(page))
+
+
+def test_the_reference_names_every_package() -> None:
+    listed = re.search(r"^DOCUMENTED := (.*?)\n\n", text_of("Makefile"), re.MULTILINE | re.DOTALL)
+    assert listed is not None
+    named = set(listed[1].replace("\\", " ").split())
+    source = ROOT / "src"
+    packages = {".".join(path.parent.relative_to(source).parts) for path in source.rglob("__init__.py")}
+    modules = {".".join(path.with_suffix("").relative_to(source).parts) for path in source.rglob("*.py")}
+    assert packages <= named
+    assert named <= packages | modules
