@@ -7,6 +7,7 @@ here goes through the parser and the checks of its settings; `PARSED_ONLY` says 
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import signal
@@ -21,6 +22,7 @@ import pytest
 import torch
 from PIL import Image
 
+import ddarts
 from ddarts.architecture.random_genotype import random_genotype
 from ddarts.architecture.spaces import build_space
 from ddarts.architecture.zoo import zoo_entry
@@ -31,7 +33,7 @@ from ddarts.settingdocs import documented_fields
 from ddarts.settings import load_settings
 from tests.data.test_cifar import write10
 from tests.data.test_idx import write as write_idx
-from tests.docs.guide import PAGES, ROOT, commands, mentioned, text_of
+from tests.docs.guide import PAGES, ROOT, blocks, commands, mentioned, text_of
 from tests.reference.plain_network import PlainNetwork
 
 #: Pages that tell what was measured: their commands take hours, and are parsed.
@@ -248,12 +250,38 @@ def test_the_commands_of_a_record_are_right(page: str) -> None:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if mentioned(page)])
 def test_the_commands_in_sentences_are_right(page: str) -> None:
-    for _, name, *rest in mentioned(page):
-        try:
-            if name != "COMMAND":
-                parse([name, *rest])
-        except SettingsError as error:  # a sentence need not say it all, but what it says is right
-            assert re.search("are required|expected one argument|no genotype to train", str(error)), error
+    assert [found for _, *words in mentioned(page) if (found := _wrong(words))] == []
+
+
+def _wrong(words: list[str]) -> str:
+    """Return what is wrong with a command; a sentence need not say it all, but what it says must be right."""
+    try:
+        if words[0] != "COMMAND":
+            parse(words)
+    except SettingsError as error:
+        unfinished = re.search("are required|expected one argument", str(error))
+        return "" if unfinished else str(error)
+    return ""
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in RECORDS])
+def test_python_that_a_guide_shows_calls_what_is_there(page: str) -> None:
+    for language, block in blocks(page):
+        if language == "python":
+            for node in ast.walk(ast.parse(block)):
+                if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "ddarts":
+                    assert hasattr(ddarts, node.attr) or node.attr in ("timm", "models", "architecture"), node.attr
+                if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("ddarts."):
+                    _check_call(node)
+
+
+def _check_call(call: ast.Call) -> None:
+    name = ast.unparse(call.func).removeprefix("ddarts.").replace("_", "-")
+    if name in COMMANDS and (stage := COMMANDS[name].stage):
+        given = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
+        options = {flags[0].removeprefix("--") for flags, _ in COMMANDS[name].options}
+        settings = {word: value for word, value in given.items() if word not in options}
+        load_settings(stage, preset=given.get("preset"), overrides=settings)
 
 
 def test_the_list_of_what_is_only_parsed_is_not_stale() -> None:
