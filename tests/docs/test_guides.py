@@ -146,7 +146,7 @@ def stopped_search(path: Path) -> None:
     thread = threading.Thread(target=interrupt)
     thread.start()
     options = ["search", "--data", "FOLDER", "--out", str(path), *_DATA, *_SEARCH, *_SUPERNET]
-    status = main([*options, "--epochs", "30", "--steps-per-epoch", "2"])
+    status = main([*options, "--epochs", "12", "--steps-per-epoch", "2"])
     thread.join()
     assert status == 130
 
@@ -192,6 +192,7 @@ def prepare(words: list[str]) -> None:
 
 
 def run(words: list[str]) -> None:
+    parse(words)  # as it stands: what is added below replaces some of its values
     prepare(words)
     assert main(shortened(words)) == 0, " ".join(words)
     if "--out" in words:
