@@ -23,9 +23,13 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/network_step.py
 
+# Every package, and the modules beside them that a caller may need; a package brings its modules along.
+DOCUMENTED := ddarts ddarts.stages ddarts.config ddarts.outcomes ddarts.settings ddarts.errors ddarts.runs ddarts.checkpoints \
+	ddarts.engine ddarts.ranks ddarts.architecture ddarts.models ddarts.data ddarts.searching ddarts.training ddarts.reporting \
+	ddarts.deploy ddarts.commands ddarts.timm
+
 docs: $(STAMP)
-	$(BIN)/python -m pdoc --output-directory site ddarts ddarts.stages ddarts.config ddarts.errors ddarts.architecture \
-		ddarts.models ddarts.searching ddarts.training ddarts.data ddarts.runs ddarts.reporting
+	$(BIN)/python -m pdoc --output-directory site $(DOCUMENTED)
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

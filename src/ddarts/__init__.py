@@ -75,6 +75,9 @@ __all__ = [
     "zoo",
 ]
 
+__version__: str
+"""Of the installed package."""
+
 if TYPE_CHECKING:
     from ddarts.architecture.deepen import deepen
     from ddarts.architecture.derive import derive_genotype
@@ -97,8 +100,6 @@ if TYPE_CHECKING:
     from ddarts.models.saved import load_model
     from ddarts.runs import RunFolder
     from ddarts.stages import derive, predict, run, search, test, train
-
-    __version__: str
 
 
 def __getattr__(name: str) -> Any:

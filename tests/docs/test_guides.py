@@ -1,0 +1,344 @@
+"""Every command that README.md and the guides show does run, on data and networks as small as can be.
+
+The pages are the source: nothing is listed here twice. To each command settings are added that make it short, the
+files that it names are made if an earlier command of the page has not, and it runs in this process. What cannot run
+here goes through the parser and the checks of its settings; `PARSED_ONLY` says which and why.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import signal
+import threading
+import time
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import ddarts
+from ddarts.architecture.random_genotype import random_genotype
+from ddarts.architecture.spaces import build_space
+from ddarts.architecture.zoo import zoo_entry
+from ddarts.cli import _parse, main
+from ddarts.commandtable import COMMANDS
+from ddarts.errors import SettingsError
+from ddarts.settingdocs import documented_fields
+from ddarts.settings import load_settings
+from tests.data.test_cifar import write10
+from tests.data.test_idx import write as write_idx
+from tests.docs.guide import PAGES, ROOT, blocks, commands, mentioned, text_of
+from tests.reference.plain_network import PlainNetwork
+
+#: Pages that tell what was measured: their commands take hours, and are parsed.
+RECORDS = ("docs/results.md", "docs/performance.md", "docs/decisions.md")
+
+#: Commands of the guides that do not run here, and why.
+PARSED_ONLY = {
+    "ddarts search --devices 8": "needs eight devices; tests/searching/test_distributed.py runs two",
+    "tensorboard --logdir run1/events": "a server of another package",
+    "python train.py DATA --model ddarts_darts_v2 --model-kwargs stem=cifar layers=8 --drop-path 0.2 "
+    "--grad-checkpointing": "timm's script; tests/timm/test_training_script.py runs its steps",
+    "hf upload USER/my-digits my-digits": "needs an account",
+    "ddarts show genotypes.py:PC_DARTS_cifar": "another project's file; tests/architecture/test_formats.py has such",
+}
+#: Programs of which no command runs here, and why; what is checked of them stands in `check_other`.
+STARTERS = {
+    "torchrun": "starts more processes than a test may; tests/training/test_distributed.py starts two",
+    "srun": "needs SLURM",
+    "pip": "would change the environment",
+    "make": "would build another environment",
+    "python": "takes minutes; tests/examples runs the examples, and the report's pictures need a browser",
+}
+
+_FEW = ("--epochs", "1", "--steps-per-epoch", "1", "--batch", "2")
+_DATA = ("--limit", "24", "--threads", "1", "--quiet")
+_SEARCH = ("--channels", "2", *_FEW, "--no-stop-on-collapse")
+_SUPERNET = ("--cells", "3", "--nodes", "1", "--threshold", "0.4")
+_TRAIN = ("--channels", "4", *_FEW)
+
+
+def _grouped(group: str, options: tuple[str, ...]) -> tuple[str, ...]:
+    """Options of a stage as `ddarts run` takes them."""
+    return tuple(re.sub(r"^--(no-)?", rf"--{group}.\1", option) for option in options)
+
+
+def shortened(words: list[str]) -> list[str]:
+    """Add settings that make a command short; a run that goes on has its own."""
+    name = words[0]
+    if "--resume" in words:
+        return [*words, "--threads", "1", "--quiet"]
+    resolution = ("--resolution", "16") if "--resolution" in words and name in ("search", "train") else ()
+    baseline = any(word.endswith("baseline") for word in words)
+    added: dict[str, tuple[str, ...]] = {
+        "search": (*_DATA, *_SEARCH, *(("--pretrain-epochs", "1") if baseline else _SUPERNET)),
+        "run": (
+            *_DATA,
+            *_grouped("search", _SEARCH),
+            *(() if baseline else (*_grouped("search", _SUPERNET[:4]), "--derive.threshold", "0.4")),
+            *_grouped("train", _TRAIN),
+        ),
+        "train": (*_DATA, *_TRAIN),
+        "compare": (*_DATA, *_TRAIN, "--seeds", "2"),
+        "measure-operations": (*_DATA, *_TRAIN, "--cells", "1", "--positions", "1"),
+        "derive": ("--threshold", "0.4"),
+        "profile": ("--seconds", "0.01", "--no-onnx", "--quiet"),
+        "watch": ("--once",),
+    }
+    return [*words, *added.get(name, ()), *resolution]
+
+
+# -- what commands find in their folder --------------------------------------------------------------------------------
+
+
+def pictures(folder: Path, classes: tuple[str, ...], count: int) -> None:
+    for number, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for n in range(count):
+            pixels = np.random.default_rng([number, n]).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{n}.png")
+
+
+def class_folders(path: Path) -> None:
+    pictures(path / "train", ("cat", "dog"), 16)
+    pictures(path / "test", ("cat", "dog"), 3)
+
+
+def downloaded(path: Path) -> None:
+    """CIFAR-10 and Fashion-MNIST, each with a few images, as they are handed out."""
+    write10(path)
+    write_idx(path)
+
+
+def image(path: Path) -> None:
+    Image.new("RGB", (20, 16), (200, 40, 90)).save(path)
+
+
+def genotype(path: Path) -> None:
+    random_genotype(build_space("darts", cells=3, nodes=2), seed=len(path.name)).save(path)
+
+
+def checkpoint(path: Path) -> None:
+    """A network of darts-v2 as the authors' code saves it."""
+    cells = zoo_entry("darts-v2").genotype(20).cells
+    edges = [[(e.operation, e.target, e.source) for e in cell.edges] for cell in cells]
+    halving = [i for i, cell in enumerate(cells) if cell.reduction]
+    torch.save({"state_dict": PlainNetwork(edges, halving, channels=4, classes=10).state_dict()}, path)
+
+
+def stopped_search(path: Path) -> None:
+    """A search that Ctrl-C has stopped after its first checkpoint."""
+
+    def interrupt() -> None:
+        for _ in range(3000):
+            if (path / "checkpoints" / "search.pt").exists():
+                os.kill(os.getpid(), signal.SIGINT)
+                return
+            time.sleep(0.01)
+
+    prepare(["", "FOLDER"])
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    options = ["search", "--data", "FOLDER", "--out", str(path), *_DATA, *_SEARCH, *_SUPERNET]
+    status = main([*options, "--epochs", "12", "--steps-per-epoch", "2"])
+    thread.join()
+    assert status == 130
+
+
+def by_command(*words: str) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        prepare(["", *words])
+        assert main(shortened([*words, "--out", str(path)])) == 0
+
+    return make
+
+
+#: Words that stand for a file or folder, and how it is made where no earlier command of the page has made it.
+FILES: dict[str, Callable[[Path], None]] = {
+    "FOLDER": class_folders,
+    "./imagenet": class_folders,
+    "DIR": downloaded,
+    "data": downloaded,
+    **dict.fromkeys(("photo.jpg", "cat.png", "digit0.png", "digit1.png"), image),
+    **dict.fromkeys(("A", "B", "other.json"), genotype),
+    "genotype.json": lambda path: zoo_entry("darts-v2").genotype(20).save(path),
+    "model_best.pth.tar": checkpoint,
+    "settings.yaml": lambda path: path.write_text("preset: small\ntrain: {lr: 0.1}\n") and None,
+    "RUN": stopped_search,
+    "run1": by_command("run", "--data", "FOLDER"),
+    "runs/mine": by_command("search", "--data", "FOLDER"),
+    "run2": by_command("train", "--genotype", "resnet18", "--data", "FOLDER"),
+    "both": by_command("compare", "resnet18", "other.json", "--data", "FOLDER"),
+    "measured": by_command("measure-operations", "--data", "FOLDER"),
+}
+
+
+def prepare(words: list[str]) -> None:
+    """Make what a command reads and is not there."""
+    written = words[words.index("--out") + 1] if "--out" in words else None
+    for word in words[1:]:
+        name = "data" if word == "cifar10" else word.partition(":")[2] or word
+        if name in FILES and name != written and not Path(name).exists():
+            FILES[name](Path(name))
+
+
+# -- running and parsing -----------------------------------------------------------------------------------------------
+
+
+def run(words: list[str]) -> None:
+    parse(words)  # as it stands: what is added below replaces some of its values
+    prepare(words)
+    assert main(shortened(words)) == 0, " ".join(words)
+    if "--out" in words:
+        assert Path(words[words.index("--out") + 1]).exists()
+
+
+def parse(words: list[str]) -> None:
+    """Take a command through the parser and the checks of its settings; words in capitals stand for anything."""
+    command = COMMANDS[words[0]]
+    given = _parse(words[0], command, words[1:])
+    if given is not None and command.stage:
+        names = {field.name for field in documented_fields(command.stage)}
+        values = {name: value for name, value in given.items() if name in names and not str(value).isupper()}
+        load_settings(command.stage, preset=given.get("preset"), overrides=values)
+
+
+def check_other(words: list[str]) -> None:
+    """Check what can be checked of a command that is not ours."""
+    program = words[0]
+    if program in ("torchrun", "srun"):
+        assert "torchrun" in words
+        parse(words[words.index("-m") + 2 :])
+    elif program == "pip":
+        extras = tomllib.loads(text_of("pyproject.toml"))["project"]["optional-dependencies"]
+        assert words[1] == "install"
+        assert set(words[2].removeprefix("ddarts[").removesuffix("]").split(",")) <= set(extras)
+    elif program == "make":
+        assert re.search(rf"^{words[1]}:", text_of("Makefile"), re.MULTILINE)
+    else:
+        script = (ROOT / words[1]).read_text(encoding="utf-8")
+        assert all(f'"{word}"' in script for word in words if word.startswith("--"))
+
+
+def line_of(words: list[str]) -> str:
+    return " ".join(words)
+
+
+GUIDES = [page for page in PAGES if page not in RECORDS and commands(page)]
+
+
+@pytest.mark.parametrize("page", GUIDES)
+def test_the_commands_of_a_guide_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for words in commands(page):
+        if words[0] == "ddarts" and line_of(words) not in PARSED_ONLY:
+            run(words[1:])
+        elif words[0] == "ddarts":
+            parse(words[1:])
+        elif line_of(words) not in PARSED_ONLY:
+            assert words[0] in STARTERS, line_of(words)
+            check_other(words)
+
+
+@pytest.mark.parametrize("page", RECORDS)
+def test_the_commands_of_a_record_are_right(page: str) -> None:
+    for words in commands(page):
+        if words[0] == "ddarts":
+            parse(words[1:])
+        else:
+            check_other(words)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if mentioned(page)])
+def test_the_commands_in_sentences_are_right(page: str) -> None:
+    assert [found for _, *words in mentioned(page) if (found := _wrong(words))] == []
+
+
+def _wrong(words: list[str]) -> str:
+    """Return what is wrong with a command; a sentence need not say it all, but what it says must be right."""
+    try:
+        if words[0] != "COMMAND":
+            parse(words)
+    except SettingsError as error:
+        unfinished = re.search("are required|expected one argument", str(error))
+        return "" if unfinished else str(error)
+    return ""
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in RECORDS])
+def test_python_that_a_guide_shows_calls_what_is_there(page: str) -> None:
+    for language, block in blocks(page):
+        if language == "python":
+            for node in ast.walk(ast.parse(block)):
+                if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "ddarts":
+                    assert hasattr(ddarts, node.attr) or node.attr in ("timm", "models", "architecture"), node.attr
+                if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("ddarts."):
+                    _check_call(node)
+
+
+def _check_call(call: ast.Call) -> None:
+    name = ast.unparse(call.func).removeprefix("ddarts.").replace("_", "-")
+    if name in COMMANDS and (stage := COMMANDS[name].stage):
+        given = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
+        options = {flags[0].removeprefix("--") for flags, _ in COMMANDS[name].options}
+        settings = {word: value for word, value in given.items() if word not in options}
+        load_settings(stage, preset=given.get("preset"), overrides=settings)
+
+
+def test_the_lists_of_what_does_not_run_and_of_files_are_not_stale() -> None:
+    shown = [words for page in GUIDES for words in commands(page)]
+    assert set(PARSED_ONLY) <= {line_of(words) for words in shown}
+    assert set(STARTERS) <= {words[0] for words in shown}
+    words = {word for line in shown for word in line} | {word.partition(":")[2] for line in shown for word in line}
+    assert set(FILES) - {"data"} <= words
+
+
+# -- pages, links, reference -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_relative_links_lead_somewhere(page: str) -> None:
+    targets = [t for t in re.findall(r"\]\(([^)\s]+)\)", text_of(page)) if not re.match(r"https?://", t)]
+    for target in targets:
+        assert ((ROOT / page).parent / target.partition("#")[0]).exists(), target
+
+
+def test_every_page_is_in_the_index_and_the_index_in_the_readme() -> None:
+    listed = set(re.findall(r"\]\(([^)]+\.md)\)", text_of("docs/README.md")))
+    assert listed == {Path(page).name for page in PAGES if page.startswith("docs/")} - {"README.md"}
+    assert "(docs/README.md)" in text_of("README.md")
+
+
+def test_the_readme_fits_a_screen_and_begins_with_the_two_commands() -> None:
+    lines = text_of("README.md").splitlines()
+    assert len(lines) <= 60
+    assert [line.split("#")[0].strip() for line in lines[2:4]] == ["make demo", "make test"]
+
+
+def test_pictures_are_small_and_each_is_shown() -> None:
+    pictures = set((ROOT / "docs" / "pictures").iterdir())
+    assert max(path.stat().st_size for path in pictures) < 250_000
+    assert sum(path.stat().st_size for path in pictures) < 1_500_000
+    shown = {((ROOT / page).parent / target).resolve() for page in PAGES for target in _shown(page)}
+    assert pictures == shown
+
+
+def _shown(page: str) -> list[str]:
+    return re.findall(r"!\[[^]]+\]\(([^)]+)\)", text_of(page))
+
+
+def test_the_reference_names_every_package() -> None:
+    listed = re.search(r"^DOCUMENTED := (.*?)\n\n", text_of("Makefile"), re.MULTILINE | re.DOTALL)
+    assert listed is not None
+    named = set(listed[1].replace("\\", " ").split())
+    source = ROOT / "src"
+    packages = {".".join(path.parent.relative_to(source).parts) for path in source.rglob("__init__.py")}
+    modules = {".".join(path.with_suffix("").relative_to(source).parts) for path in source.rglob("*.py")}
+    assert packages <= named
+    assert named <= packages | modules
