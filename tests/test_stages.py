@@ -78,6 +78,17 @@ RULE = {"method": "darts", "layers": 4}
 WHOLE = {"data": "digits", "limit": 60, "device": "cpu", "threads": 1, "search": SEARCH, "derive": RULE, "train": TRAIN}
 
 
+def test_deriving_once_more_by_the_rule_of_the_search_changes_nothing(tmp_path):
+    found = ddarts.search(
+        data="digits", limit=60, device="cpu", threads=1, method="darts", out=tmp_path / "run", quiet=True, **SEARCH
+    )
+    before = (found.path / "genotype.json").read_bytes()
+    ddarts.derive(found.path)
+    assert (found.path / "genotype.json").read_bytes() == before
+    with pytest.raises(RunError, match="holds another genotype"):
+        ddarts.derive(found.path, layers=5)
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A run from the search to the report."""

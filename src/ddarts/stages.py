@@ -184,7 +184,7 @@ def derive(
     wanted = load_settings("derive", config=config, overrides=settings, base=base)
     gates_file = source / "gates.json" if source.is_dir() else source
     gates = Gates.load(gates_file)
-    genotype = derive_genotype(gates, wanted.method, wanted.threshold, name=_name_of(source))
+    genotype = derive_genotype(gates, wanted.method, wanted.threshold, name=_name_of(source, wanted.method))
     if wanted.layers is not None:
         genotype = deepen(genotype, wanted.layers)
     target = gates_file.with_name("genotype.json") if out is None else Path(out)
@@ -321,8 +321,9 @@ _PRODUCTS = (
 )
 
 
-def _name_of(source: Path) -> str:
-    return printable_name(source.name if source.is_dir() else source.stem)
+def _name_of(source: Path, method: str) -> str:
+    """The name that the search gives to what it derives, so that deriving once more gives the same file."""
+    return printable_name(f"{source.name}-{method}" if source.is_dir() else source.stem)
 
 
 def _whole_number(name: str, value: Any) -> int:
