@@ -5,6 +5,7 @@ Fabric (and torch) take seconds to import, so they are imported when an engine i
 
 from __future__ import annotations
 
+import atexit
 import inspect
 import logging
 import os
@@ -105,7 +106,17 @@ def join(options: EngineOptions) -> Ranks:
     if place.size > 1 and current().size == 1:
         fabric = _launch(options, place)
         set_current(Ranks(fabric.global_rank, fabric.world_size, fabric.device))
+        if fabric.device.type == "cpu":  # for NCCL, Fabric does it
+            atexit.register(_leave)
     return current()
+
+
+def _leave() -> None:
+    """End gloo's threads before the interpreter does: one that still runs then aborts the process now and then."""
+    from torch import distributed
+
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _check_devices(name: str, accelerator: str, place: Place) -> None:
