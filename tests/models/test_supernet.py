@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 
 import pytest
@@ -344,3 +345,24 @@ def test_computing_cells_twice_moves_statistics_once_and_keeps_little() -> None:
     assert all(torch.equal(a, b) for a, b in zip(once, twice, strict=True))
     assert all(torch.equal(a, b) for a, b in zip(buffers, same, strict=True))
     assert little < much / 4
+
+
+def _alive() -> int:
+    """Values in the feature maps that Python objects hold, each once."""
+    gc.collect()
+    maps = [t for t in gc.get_objects() if type(t) is Tensor and t.ndim == 4]
+    return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() // t.itemsize for t in maps}.values())
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_between_the_passes_nothing_is_held_behind_autograds_back(frozen: bool) -> None:
+    """What the forward pass leaves must lie with autograd, which recomputation and offloading can get at."""
+    twins = _Twins("dartopti")
+    twins.fast.requires_grad_(not frozen)
+    twins.fast.alphas.requires_grad_(True)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: t.shape, lambda t: torch.zeros(t)):
+        before = _alive()
+        logits = twins.fast(twins.x)
+        held = _alive() - before
+    assert logits.requires_grad
+    assert held == 0

@@ -40,8 +40,8 @@ class _Branch(nn.Module):
         super().__init__()
         self.norm = BatchStatistics(edges * channels)
 
-    def forward(self, state: _State, track: bool) -> tuple[Chain, Tensor | None]:
-        """Return what leads to [B, E * C, H', W']: a chain, and the weight of a last pointwise convolution if any."""
+    def forward(self, state: _State, track: bool) -> tuple[Chain, tuple[Tensor, ...], Tensor | None]:
+        """Return what leads to [B, E * C, H', W']: a chain, what it takes, and a last pointwise weight if any."""
         raise NotImplementedError
 
 
@@ -66,16 +66,16 @@ class _SeparableConv(_Branch):
     def __init__(self, channels: int, edges: int, stride: int, kernel: int) -> None:
         super().__init__(channels, edges)
         wide = edges * channels
-        self.stride = stride
         self.depthwise_1 = DepthwiseConv(wide, kernel, stride=stride)
         self.pointwise_1 = nn.Conv2d(wide, wide, 1, groups=edges, bias=False)
         self.norm_1 = BatchStatistics(wide)
         self.depthwise_2 = DepthwiseConv(wide, kernel)
         self.pointwise_2 = nn.Conv2d(wide, wide, 1, groups=edges, bias=False)
+        self.chain = Separable(self.norm_1, stride)
 
-    def forward(self, state: _State, track: bool) -> tuple[Chain, Tensor | None]:
+    def forward(self, state: _State, track: bool) -> tuple[Chain, tuple[Tensor, ...], Tensor | None]:
         weights = self.depthwise_1.weight, self.pointwise_1.weight, self.depthwise_2.weight
-        return Separable(*weights, self.norm_1, self.stride), self.pointwise_2.weight
+        return self.chain, weights, self.pointwise_2.weight
 
 
 class _DilatedConv(_Branch):
@@ -84,12 +84,12 @@ class _DilatedConv(_Branch):
     def __init__(self, channels: int, edges: int, stride: int, kernel: int) -> None:
         super().__init__(channels, edges)
         wide = edges * channels
-        self.stride = stride
         self.depthwise = DepthwiseConv(wide, kernel, stride=stride, dilation=2)
         self.pointwise = nn.Conv2d(wide, wide, 1, groups=edges, bias=False)
+        self.chain = Depthwise(stride, 2)
 
-    def forward(self, state: _State, track: bool) -> tuple[Chain, Tensor | None]:
-        return Depthwise(self.depthwise.weight, self.stride, 2), self.pointwise.weight
+    def forward(self, state: _State, track: bool) -> tuple[Chain, tuple[Tensor, ...], Tensor | None]:
+        return self.chain, (self.depthwise.weight,), self.pointwise.weight
 
 
 class _SimpleConv(_Branch):
@@ -99,8 +99,8 @@ class _SimpleConv(_Branch):
         super().__init__(channels, edges)
         self.conv = nn.Conv2d(channels, edges * channels, kernel, stride, kernel // 2, bias=False)
 
-    def forward(self, state: _State, track: bool) -> tuple[Chain, Tensor | None]:
-        return Given(convolve(self.conv, state.relu)), None
+    def forward(self, state: _State, track: bool) -> tuple[Chain, tuple[Tensor, ...], Tensor | None]:
+        return Given(), (convolve(self.conv, state.relu),), None
 
 
 class _CrossConv(_Branch):
@@ -112,8 +112,8 @@ class _CrossConv(_Branch):
         self.row = nn.Conv2d(channels, wide, (1, kernel), (1, stride), (0, pad), bias=False)
         self.column = nn.Conv2d(wide, wide, (kernel, 1), (stride, 1), (pad, 0), groups=edges, bias=False)
 
-    def forward(self, state: _State, track: bool) -> tuple[Chain, Tensor | None]:
-        return Given(self.column(self.row(state.relu))), None
+    def forward(self, state: _State, track: bool) -> tuple[Chain, tuple[Tensor, ...], Tensor | None]:
+        return Given(), (self.column(self.row(state.relu)),), None
 
 
 class _Bottleneck(_Branch):
@@ -130,10 +130,10 @@ class _Bottleneck(_Branch):
         self.norm_3 = BatchStatistics(4 * wide)
         self.project = nn.Conv2d(4 * wide, wide, 1, groups=edges, bias=False)
 
-    def forward(self, state: _State, track: bool) -> tuple[Chain, Tensor | None]:
+    def forward(self, state: _State, track: bool) -> tuple[Chain, tuple[Tensor, ...], Tensor | None]:
         x = self.norm_1(self.reduce(state.relu), track=track)
         x = self.norm_2(self.conv(x), track=track)
-        return Given(F.relu_(self.norm_3(self.expand(x), track=track))), self.project.weight
+        return Given(), (F.relu_(self.norm_3(self.expand(x), track=track)),), self.project.weight
 
 
 class _Reduction(_Branch):
@@ -145,8 +145,8 @@ class _Reduction(_Branch):
         self.even = nn.Conv2d(channels, edges * (channels - channels // 2), 1, stride, bias=False)
         self.odd = nn.Conv2d(channels, edges * (channels // 2), 1, stride, bias=False) if channels > 1 else None
 
-    def forward(self, state: _State, track: bool) -> tuple[Chain, Tensor | None]:
-        return Given(factorized_reduction(state.relu, self.even, self.odd, self.edges)), None
+    def forward(self, state: _State, track: bool) -> tuple[Chain, tuple[Tensor, ...], Tensor | None]:
+        return Given(), (factorized_reduction(state.relu, self.even, self.odd, self.edges),), None
 
 
 def factorized_reduction(relu: Tensor, even: nn.Conv2d, odd: nn.Conv2d | None, edges: int = 1) -> Tensor:

@@ -7,9 +7,8 @@ convolution is kept, whose weight gradient needs it; where they are frozen, as i
 batch norm's gradient needs.
 
 A chain is what an operation does to a state before its last pointwise convolution and batch norm. Chains have their
-backward pass written out, so that one autograd function (`ddarts.models.weigh`) can run each operation of a fan from
-end to end while its tensors are in the cache. Under autocast everything runs in the working precision, statistics in
-float32.
+backward pass written out, so that one autograd function (`ddarts.models.weigh`) can run a fan from end to end. Under
+autocast everything runs in the working precision, statistics in float32.
 """
 
 from __future__ import annotations
@@ -58,17 +57,21 @@ def spread_gradient(grad: Tensor, x: Tensor) -> Tensor:
 class Chain:
     """An operation up to its last pointwise convolution, on all E edges that leave a state.
 
+    It holds no tensor: those that it takes are given to every call, so that only autograd keeps them.
+
     Attributes:
-        weights: its weights, or tensors that it starts from.
+        takes: how many tensors it takes.
         keeps: how many tensors `forward` keeps for `backward`.
-        reads_state: whether it starts from the rectified state once for every edge.
+        reads_state: whether it starts from the rectified state once for every edge, and what it takes are weights.
     """
 
-    weights: tuple[Tensor, ...]
+    takes = 1
     keeps = 0
     reads_state = True
 
-    def forward(self, wide: Tensor | None, edges: int, *, track: bool, trained: bool) -> tuple[Tensor, list[Tensor]]:
+    def forward(
+        self, taken: Sequence[Tensor], wide: Tensor | None, edges: int, *, track: bool, trained: bool
+    ) -> tuple[Tensor, list[Tensor]]:
         """Run on `wide` [B, E * C, H, W]; return [B, E * I, H', W'] and what `backward` needs.
 
         `track` tells whether running statistics move, `trained` whether weights will want a gradient.
@@ -76,11 +79,19 @@ class Chain:
         raise NotImplementedError
 
     def backward(
-        self, grad: Tensor, wide: Tensor | None, size: Sequence[int], edges: int, kept: Sequence[Tensor], trained: bool
+        self,
+        taken: Sequence[Tensor],
+        grad: Tensor,
+        wide: Tensor | None,
+        size: Sequence[int],
+        edges: int,
+        kept: Sequence[Tensor],
+        trained: bool,
     ) -> tuple[Tensor | None, tuple[Tensor | None, ...]]:
-        """Gradients at the state once for every edge and at `weights`, from the one at the result.
+        """Gradients at the state once for every edge and at what was taken, from the one at the result.
 
         Args:
+            taken: the weights.
             grad: the gradient at the chain's result.
             wide: [B, E * C, H, W], if weights are trained.
             size: H and W.
@@ -92,46 +103,59 @@ class Chain:
 
 
 class Given(Chain):
-    """Something that autograd has computed."""
+    """Something that autograd has computed [B, E * I, H', W'], and that is taken as it is."""
 
     reads_state = False
 
-    def __init__(self, x: Tensor) -> None:
-        self.weights = (x,)
-
-    def forward(self, wide: Tensor | None, edges: int, *, track: bool, trained: bool) -> tuple[Tensor, list[Tensor]]:
+    def forward(
+        self, taken: Sequence[Tensor], wide: Tensor | None, edges: int, *, track: bool, trained: bool
+    ) -> tuple[Tensor, list[Tensor]]:
         """Return it."""
-        return self.weights[0], []
+        return taken[0], []
 
     def backward(
-        self, grad: Tensor, wide: Tensor | None, size: Sequence[int], edges: int, kept: Sequence[Tensor], trained: bool
+        self,
+        taken: Sequence[Tensor],
+        grad: Tensor,
+        wide: Tensor | None,
+        size: Sequence[int],
+        edges: int,
+        kept: Sequence[Tensor],
+        trained: bool,
     ) -> tuple[Tensor | None, tuple[Tensor | None, ...]]:
         """Hand the gradient on."""
         return None, (grad,)
 
 
 class Depthwise(Chain):
-    """One depthwise convolution.
+    """One depthwise convolution. It takes its weight [E * C, 1, k, k].
 
     Args:
-        weight: [E * C, 1, k, k].
         stride, dilation: 1 or 2.
     """
 
-    def __init__(self, weight: Tensor, stride: int, dilation: int = 1) -> None:
-        self.weights = (weight,)
+    def __init__(self, stride: int, dilation: int = 1) -> None:
         self.geometry = stride, dilation
 
-    def forward(self, wide: Tensor | None, edges: int, *, track: bool, trained: bool) -> tuple[Tensor, list[Tensor]]:
+    def forward(
+        self, taken: Sequence[Tensor], wide: Tensor | None, edges: int, *, track: bool, trained: bool
+    ) -> tuple[Tensor, list[Tensor]]:
         """Convolve."""
         assert wide is not None
-        return depthwise(wide, self.weights[0].to(wide.dtype), *self.geometry), []
+        return depthwise(wide, taken[0].to(wide.dtype), *self.geometry), []
 
     def backward(
-        self, grad: Tensor, wide: Tensor | None, size: Sequence[int], edges: int, kept: Sequence[Tensor], trained: bool
+        self,
+        taken: Sequence[Tensor],
+        grad: Tensor,
+        wide: Tensor | None,
+        size: Sequence[int],
+        edges: int,
+        kept: Sequence[Tensor],
+        trained: bool,
     ) -> tuple[Tensor | None, tuple[Tensor | None, ...]]:
         """The gradients of the convolution."""
-        weight, at_weight = self.weights[0].to(grad.dtype), None
+        weight, at_weight = taken[0].to(grad.dtype), None
         if trained:
             assert wide is not None
             at_weight = depthwise_weight_gradient(grad, wide, weight, *self.geometry)
@@ -141,33 +165,43 @@ class Depthwise(Chain):
 class Separable(Depthwise):
     """Depthwise - pointwise - batch norm - ReLU - depthwise: a separable convolution up to its second pointwise one.
 
+    It takes the weights of its three convolutions [E * C, 1, k, k], [E * C, C, 1, 1], [E * C, 1, k, k].
+
     Args:
-        first, inner, second: weights [E * C, 1, k, k], [E * C, C, 1, 1], [E * C, 1, k, k].
         norm: the batch norm.
         stride: of the first convolution.
     """
 
+    takes = 3
     keeps = 3
 
-    def __init__(self, first: Tensor, inner: Tensor, second: Tensor, norm: BatchStatistics, stride: int) -> None:
-        super().__init__(first, stride)
-        self.weights = first, inner, second
+    def __init__(self, norm: BatchStatistics, stride: int) -> None:
+        super().__init__(stride)
         self.norm = norm
 
-    def forward(self, wide: Tensor | None, edges: int, *, track: bool, trained: bool) -> tuple[Tensor, list[Tensor]]:
+    def forward(
+        self, taken: Sequence[Tensor], wide: Tensor | None, edges: int, *, track: bool, trained: bool
+    ) -> tuple[Tensor, list[Tensor]]:
         """Run all of it."""
-        _, inner, second = self.weights
-        z, _ = super().forward(wide, edges, track=track, trained=trained)
+        _, inner, second = taken
+        z, _ = super().forward(taken, wide, edges, track=track, trained=trained)
         u = pointwise(z, inner, edges)
         mean, var = self.norm.measure(u, track=track)
         relu = F.relu_(self.norm.apply_to(u, mean, var))
         return depthwise(relu, second.to(u.dtype)), [z if trained else u, mean, var]
 
     def backward(
-        self, grad: Tensor, wide: Tensor | None, size: Sequence[int], edges: int, kept: Sequence[Tensor], trained: bool
+        self,
+        taken: Sequence[Tensor],
+        grad: Tensor,
+        wide: Tensor | None,
+        size: Sequence[int],
+        edges: int,
+        kept: Sequence[Tensor],
+        trained: bool,
     ) -> tuple[Tensor | None, tuple[Tensor | None, ...]]:
         """Back through all of it."""
-        (z, mean, var), (_, inner, second) = kept, self.weights
+        (z, mean, var), (_, inner, second) = kept, taken
         u = pointwise(z, inner, edges) if trained else z
         relu = F.relu_(self.norm.apply_to(u, mean, var))
         second = second.to(u.dtype)
@@ -180,7 +214,7 @@ class Separable(Depthwise):
         if trained:
             at_inner = pointwise_weight_gradient(grad, z, inner, edges)
         grad = pointwise_input_gradient(grad, inner, edges)
-        at_wide, (at_first,) = super().backward(grad, wide, size, edges, (), trained)
+        at_wide, (at_first,) = super().backward(taken, grad, wide, size, edges, (), trained)
         return at_wide, (at_first, at_inner, at_second)
 
 

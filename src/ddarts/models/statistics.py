@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ddarts.errors import SettingsError
 from ddarts.models.syncnorm import (
     EPS,
-    part_statistics,
+    check_count,
+    own_statistics,
     sync_batch_norm,
     sync_norm_gradient,
     sync_statistics,
@@ -43,8 +43,7 @@ class BatchStatistics(nn.Module):
         mean, var = (self.running_mean, self.running_var) if track else (None, None)
         if self.synchronised:
             return sync_batch_norm(x, scale, None, mean, var, self.momentum)
-        if x.numel() // x.shape[1] < 2:
-            raise _too_few()
+        check_count(x.numel() // x.shape[1])
         return F.batch_norm(x, mean, var, scale, None, True, self.momentum, EPS)
 
     def measure(self, x: Tensor, *, track: bool) -> tuple[Tensor, Tensor]:
@@ -55,16 +54,8 @@ class BatchStatistics(nn.Module):
         """
         if not self.training:
             return self.running_mean, self.running_var
-        if not self.synchronised:
-            if x.numel() // x.shape[1] < 2:
-                raise _too_few()
-            running = (self.running_mean, self.running_var, self.momentum) if track else None
-            return part_statistics(x, running)[:2]
-        mean, var, count = sync_statistics(*part_statistics(x))
-        if track:
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(var * (count / (count - 1)), self.momentum)
-        return mean, var
+        running = (self.running_mean, self.running_var, self.momentum) if track else None
+        return sync_statistics(x, running) if self.synchronised else own_statistics(x, running)
 
     def apply_to(self, x: Tensor, mean: Tensor, var: Tensor, scale: Tensor | None = None) -> Tensor:
         """Normalise `x` [B, C, H, W] with what `measure` returned."""
@@ -83,7 +74,3 @@ class BatchStatistics(nn.Module):
             grad, x, scale, mean, var, mean, (var + EPS).rsqrt(), self.training, EPS, wanted
         )
         return at_x, at_scale if scale is not None else None
-
-
-def _too_few() -> SettingsError:
-    return SettingsError("batch norm needs more than one value a channel; use a larger batch or resolution")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -178,29 +179,18 @@ class Supernet(nn.Module):
             elif fans is not None and position == first + 1:  # its state 0 is the trunk's, its state 1 is not
                 known = {0: fans[position][0]}
             chosen = replacement if position in ablated else gates[self.space.sequence[position]]
-            assert chosen is not None
             before, last = last, self._run_cell(position, before, last, chosen, known=known)
         if last is None:
             last = state_1.new_zeros((state_1.shape[0], self.classifier.in_features, 1, 1))
         return self._head(last)
 
-    def _run_cell(
-        self,
-        position: int,
-        state_0: Tensor | None,
-        state_1: Tensor | None,
-        gates: Tensor,
-        *,
-        track: bool = False,
-        known: dict[int, Measured] | None = None,
-        keep: dict[int, Measured] | None = None,
-    ) -> Tensor | None:
+    def _run_cell(self, position: int, *inputs: Tensor | None, **options: Any) -> Tensor | None:
+        """Call a cell, with recomputation if that is asked for and there is a backward pass to come."""
         cell = self.cells[position]
-        if not (self.recompute and torch.is_grad_enabled()):
-            return cell(state_0, state_1, gates, track=track, known=known, keep=keep)
-        assert not known, "cells that are computed twice have no use for what others have kept"
-        assert keep is None, "cells that are computed twice keep nothing"
-        return recomputed(cell, state_0, state_1, gates, track=track)
+        if self.recompute and torch.is_grad_enabled():
+            assert options.get("keep") is None, "cells that are computed twice keep nothing for others"
+            return recomputed(cell, *inputs, **options)
+        return cell(*inputs, **options)
 
     def _head(self, x: Tensor) -> Tensor:
         return self.classifier(x.mean((2, 3)))

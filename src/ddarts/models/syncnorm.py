@@ -34,45 +34,62 @@ def sync_batch_norm(
     Raises:
         SettingsError: there is only one value a channel in all.
     """
+    running = None if running_mean is None or running_var is None else (running_mean, running_var, momentum)
     with torch.no_grad():
-        mean, var, count = sync_statistics(*part_statistics(x))
-        if running_mean is not None and running_var is not None:
-            running_mean.lerp_(mean, momentum)
-            running_var.lerp_(var * (count / (count - 1)), momentum)
+        mean, var = sync_statistics(x, running)
     return _SyncBatchNorm.apply(x, weight, bias, mean, var, eps)  # type: ignore[return-value]
 
 
-def part_statistics(x: Tensor, running: tuple[Tensor, Tensor, float] | None = None) -> tuple[Tensor, Tensor, int]:
-    """Mean and biased variance [C] of `x` [B, C, H, W] over B, H, W, in float32 or better, and the count of values.
+#: running mean, running variance and the momentum by which they move
+Running = tuple[Tensor, Tensor, float]
 
-    Running mean and variance, if given, move by the momentum given with them.
+
+def own_statistics(x: Tensor, running: Running | None = None) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance [C] of `x` [B, C, H, W] over B, H, W, in float32 or better; running ones move.
+
+    Raises:
+        SettingsError: there is only one value a channel.
     """
-    mean, var, momentum = running or (None, None, 0.0)
-    if mean is None and x.dtype not in (torch.float32, torch.float64):
-        # running statistics, though they are thrown away, decide the dtype
-        mean, var = torch.zeros(2, x.shape[1], device=x.device).unbind()
-    if x.device.type == "meta":  # where operations are counted: PyTorch has the whole norm there, not its half
-        found = torch.native_batch_norm(x, None, None, mean, var, True, momentum, EPS)[1:]
-    else:
-        found = torch.batch_norm_update_stats(x, mean, var, momentum)
-    return *found, x.numel() // x.shape[1]
+    check_count(x.numel() // x.shape[1])
+    return _measure(x, running)
 
 
-def sync_statistics(mean: Tensor, var: Tensor, count: int) -> tuple[Tensor, Tensor, int]:
-    """Mean, biased variance and count over all processes, each of which has as many values.
+def sync_statistics(x: Tensor, running: Running | None = None) -> tuple[Tensor, Tensor]:
+    """`own_statistics` over all processes, each of which has as many values.
 
     Raises:
         SettingsError: there is only one value a channel in all.
     """
     size = distributed.get_world_size()
-    if count * size < 2:
-        raise SettingsError("batch norm needs more than one value a channel; use a larger batch or resolution")
-    own = torch.stack((mean, var))
+    count = x.numel() // x.shape[1] * size
+    check_count(count)
+    own = torch.stack(_measure(x, None))
     every = [torch.empty_like(own) for _ in range(size)]
     distributed.all_gather(every, own)
     means, variances = torch.stack(every, 1)  # each [processes, C]
     mean = means.mean(0)
-    return mean, variances.mean(0) + (means - mean).square().mean(0), count * size
+    var = variances.mean(0) + (means - mean).square().mean(0)
+    if running is not None:
+        running_mean, running_var, momentum = running
+        running_mean.lerp_(mean, momentum)
+        running_var.lerp_(var * (count / (count - 1)), momentum)
+    return mean, var
+
+
+def _measure(x: Tensor, running: Running | None) -> tuple[Tensor, Tensor]:
+    mean, var, momentum = running or (None, None, 0.0)
+    if mean is None and x.dtype not in (torch.float32, torch.float64):
+        # running statistics, though they are thrown away, decide the dtype
+        mean, var = torch.zeros(2, x.shape[1], device=x.device).unbind()
+    if x.device.type == "meta":  # where operations are counted: PyTorch has the whole norm there, not its half
+        return torch.native_batch_norm(x, None, None, mean, var, True, momentum, EPS)[1:]
+    return torch.batch_norm_update_stats(x, mean, var, momentum)
+
+
+def check_count(count: int) -> None:
+    """Raise SettingsError if a channel has only so many values that nothing can be normalised."""
+    if count < 2:
+        raise SettingsError("batch norm needs more than one value a channel; use a larger batch or resolution")
 
 
 def sync_norm_gradient(

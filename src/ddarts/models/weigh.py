@@ -6,9 +6,9 @@ Over the edge from state x to a node with gates g, the node receives
   + sum over the operations that all edges share:        g_k BN(s_k(x)), or g_k x for the identity
 
 where z_o is a chain of `ddarts.models.rectified`. A batch norm without affine parameters is a scale and a shift for
-each channel, so weighing and adding up take one pass over memory for each operation. Operations run one after the
-other, each to its end, while its tensors are in the cache. Of z_o and u_o = W_o z_o one is kept for the backward pass,
-of s_k the raw pool. The gradient of a gate is the batch norm's own scale gradient.
+each channel, so weighing and adding up take one pass over memory for each operation. Of z_o and u_o = W_o z_o one is
+kept for the backward pass, of s_k the raw pool; autograd alone keeps them, so that recomputation can drop them. The
+gradient of a gate is the batch norm's own scale gradient.
 
 The plain composition is tests/reference/plain_supernet.py. It cannot be differentiated twice.
 """
@@ -37,12 +37,14 @@ class Branch:
 
     Attributes:
         chain: what it does before the last pointwise convolution.
+        taken: the tensors that the chain takes.
         weight: that convolution [E * C, I, 1, 1], if there is one.
         norm: its last batch norm.
         column: its column of the gates.
     """
 
     chain: Chain
+    taken: tuple[Tensor, ...]
     weight: Tensor | None
     norm: BatchStatistics
     column: int
@@ -102,14 +104,15 @@ def weigh(
         the new sums, and what was kept.
     """
     call = _Call(branches, shared, track, keep)
-    if not any(b.chain.reads_state for b in branches):
+    if not call.reads_state:
         x = x.detach()  # it reaches the nodes through other functions
-    tensors = [*call.weights, *call.last, *(s.x for s in shared), *sums]
+    taken = [t for b in branches for t in (*b.taken, *([] if b.weight is None else [b.weight]))]
+    tensors = [*taken, *(s.x for s in shared), *sums]
     if torch.is_grad_enabled():
         new = _Weigh.apply(call, working(x), gates, *tensors)
     else:
-        new = call.run(None, working(x), gates, [s.x for s in shared], sums)
-    return list(new), call.measured  # type: ignore[arg-type]
+        new = call.run(None, working(x), gates, tensors)
+    return list(new), call.measured.pop() if keep else None  # type: ignore[arg-type]
 
 
 def weigh_again(gates: Tensor, measured: Measured, sums: Sequence[Tensor | None]) -> list[Tensor]:
@@ -142,12 +145,12 @@ class _Sum:
         if self._branches:
             total = self._branch_total()
             slices = total.split(total.shape[1] // self._edges, 1)
-        rows: list[list[float]] = [[] for _ in sums]
+        pairs: list[list[tuple[Tensor, float]]] = [[] for _ in sums]
         if self._shared and _adds_one_by_one(self._shared[0]):
-            rows = self._weights.tolist()
+            pairs = [list(zip(self._shared, row, strict=True)) for row in self._weights.tolist()]
         elif self._shared:
             slices = self._mix_at_once(slices)
-        return [self._edge_total(before, part, row) for before, part, row in zip(sums, slices, rows, strict=True)]
+        return [_edge_total(*edge) for edge in zip(sums, slices, pairs, strict=True)]
 
     def _mix_at_once(self, slices: Sequence[Tensor | None]) -> list[Tensor]:
         """Add the shared operations to each edge's part, by one matrix product."""
@@ -174,20 +177,20 @@ class _Sum:
             total.add_(part)
         return total
 
-    def _edge_total(self, before: Tensor | None, part: Tensor | None, gates: Sequence[float]) -> Tensor:
-        """What a node has received, and an edge's part of the branches, and gate * shared result."""
-        starts = [t for t in (before, part) if t is not None]
-        pairs = list(zip(self._shared, gates, strict=False))  # without gates, they are in `part`
-        if len(starts) == 2:
-            new = starts[0] + starts[1]
-        elif not pairs:
-            new = starts[0].clone(memory_format=torch.channels_last)
-        else:
-            first, gate = pairs.pop(0)
-            new = torch.add(starts[0], first, alpha=gate) if starts else first * gate
-        for s, gate in pairs:
-            new.add_(s, alpha=gate)
-        return new
+
+def _edge_total(before: Tensor | None, part: Tensor | None, pairs: list[tuple[Tensor, float]]) -> Tensor:
+    """What a node has received, and an edge's part of the branches, and gate * shared result over the pairs of them."""
+    starts = [t for t in (before, part) if t is not None]
+    if len(starts) == 2:
+        new = starts[0] + starts[1]
+    elif not pairs:
+        new = starts[0].clone(memory_format=torch.channels_last)
+    else:
+        (first, gate), *pairs = pairs
+        new = torch.add(starts[0], first, alpha=gate) if starts else first * gate
+    for s, gate in pairs:
+        new.add_(s, alpha=gate)
+    return new
 
 
 def _adds_one_by_one(x: Tensor) -> bool:
@@ -203,80 +206,109 @@ def _flat(tensors: Sequence[Tensor]) -> Tensor:
     return torch.stack([channels_last(t).permute(0, 2, 3, 1).reshape(-1) for t in tensors])
 
 
+@dataclass(frozen=True)
+class _Operation:
+    """A `Branch` without its tensors."""
+
+    chain: Chain
+    weighted: bool
+    norm: BatchStatistics
+    column: int
+
+    @property
+    def takes(self) -> int:
+        """How many tensors it takes, the weight of the last pointwise convolution included."""
+        return self.chain.takes + self.weighted
+
+
 class _Call:
-    """One call of `weigh`: what is known of it beside the tensors that autograd sees."""
+    """One call of `weigh`. It outlives the call, so it must not hold what autograd keeps."""
 
     def __init__(self, branches: Sequence[Branch], shared: Sequence[Shared], track: bool, keep: bool) -> None:
-        self.branches, self.shared = branches, shared
+        self.operations = [_Operation(b.chain, b.weight is not None, b.norm, b.column) for b in branches]
+        self.shared = [(s.norm, s.column) for s in shared]
         self.track, self.keep = track, keep
-        self.weights = [w for b in branches for w in b.chain.weights]
-        self.last = [b.weight for b in branches]
-        self.measured: Measured | None = None
+        self.reads_state = any(b.chain.reads_state for b in branches)
+        self.measured: list[Measured] = []
 
-    def run(
-        self, ctx: Any, x: Tensor, gates: Tensor, raw: Sequence[Tensor], sums: Sequence[Tensor | None]
-    ) -> tuple[Tensor, ...]:
+    def parts(self, tensors: Sequence[Any]) -> tuple[list[Sequence[Any]], Sequence[Any], Sequence[Any]]:
+        """What each operation takes, the shared results, and the sums, out of all that autograd sees (or knows)."""
+        taken, start = [], 0
+        for operation in self.operations:
+            taken.append(tensors[start : start + operation.takes])
+            start += operation.takes
+        end = start + len(self.shared)
+        return taken, tensors[start:end], tensors[end:]
+
+    def run(self, ctx: Any, x: Tensor, gates: Tensor, tensors: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
         """Compute the new sums; with a `ctx`, keep there what the backward pass needs."""
-        trained = ctx is not None and any(ctx.needs_input_grad[3 + i] for i in self._positions_of_weights())
-        kept, found = self._run_branches(x, len(gates), trained)
+        taken, raw, sums = self.parts(tensors)
+        trained = ctx is not None and self._are_trained(ctx.needs_input_grad[3:])
+        kept, found = self._run_branches(x, len(gates), taken, trained)
         shared = []
-        for entry, s in zip(self.shared, raw, strict=True):
-            if entry.norm is not None:
-                mean, var = entry.norm.measure(s, track=self.track)
+        for (norm, _), s in zip(self.shared, raw, strict=True):
+            if norm is not None:
+                mean, var = norm.measure(s, track=self.track)
                 kept += [mean, var]
-                s = entry.norm.apply_to(s, mean, var)
+                s = norm.apply_to(s, mean, var)
             shared.append(s)
-        columns = [b.column for b in self.branches], [s.column for s in self.shared]
+        columns = [o.column for o in self.operations], [column for _, column in self.shared]
         measured = Measured(tuple(found), tuple(shared), columns)
         if self.keep:
-            self.measured = measured
+            self.measured.append(measured)
         if ctx is not None:
             ctx.call, ctx.trained, ctx.given = self, trained, [s is not None for s in sums]
-            ctx.save_for_backward(x, gates, *raw, *kept)
+            weights = [t if is_weight else None for t, is_weight in zip(tensors, self._weights(), strict=False)]
+            ctx.save_for_backward(x, gates, *weights, *raw, *kept)
         return tuple(_Sum(gates.detach(), measured).run(sums))
 
     def _run_branches(
-        self, x: Tensor, edges: int, trained: bool
+        self, x: Tensor, edges: int, taken: Sequence[Sequence[Tensor]], trained: bool
     ) -> tuple[list[Tensor], list[tuple[Tensor, Tensor, Tensor]]]:
         """Run every chain to its end; return what the backward pass needs, and u, mean and variance of each."""
-        wide = spread(x, edges) if any(b.chain.reads_state for b in self.branches) else None
+        wide = spread(x, edges) if self.reads_state else None
         kept: list[Tensor] = []
         found = []
-        for branch in self.branches:
-            z, of_chain = branch.chain.forward(wide, edges, track=self.track, trained=trained)
-            u = z if branch.weight is None else pointwise(z, branch.weight, edges)
-            mean, var = branch.norm.measure(u, track=self.track)
+        for operation, tensors in zip(self.operations, taken, strict=True):
+            chain = operation.chain
+            z, of_chain = chain.forward(tensors[: chain.takes], wide, edges, track=self.track, trained=trained)
+            u = pointwise(z, tensors[-1], edges) if operation.weighted else z
+            mean, var = operation.norm.measure(u, track=self.track)
             kept += [*of_chain, z if trained else u, mean, var]
             found.append((u, mean, var))
         return kept, found
 
-    def _positions_of_weights(self) -> list[int]:
-        """Places of weights, not of what `Given` chains start from, among the tensors that autograd sees."""
-        of_chains = [b.chain.reads_state for b in self.branches for _ in b.chain.weights]
-        last = [w is not None for w in self.last]
-        return [i for i, is_weight in enumerate([*of_chains, *last]) if is_weight]
+    def _weights(self) -> list[bool]:
+        """Whether each tensor that operations take is a weight; else autograd has computed it."""
+        return [
+            is_weight
+            for o in self.operations
+            for is_weight in (*[o.chain.reads_state] * o.chain.takes, *[True] * o.weighted)
+        ]
+
+    def _are_trained(self, wanted: Sequence[bool]) -> bool:
+        return any(want and is_weight for want, is_weight in zip(wanted, self._weights(), strict=False))
 
 
 class _Weigh(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, call: _Call, x: Tensor, gates: Tensor, *tensors: Tensor | None) -> tuple[Tensor, ...]:
-        start = len(call.weights) + len(call.last)
-        raw, sums = tensors[start : start + len(call.shared)], tensors[start + len(call.shared) :]
-        return call.run(ctx, x, gates, raw, sums)  # type: ignore[arg-type]
+        return call.run(ctx, x, gates, tensors)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
         call: _Call = ctx.call
-        x, gates, *kept = ctx.saved_tensors
-        raw, kept = kept[: len(call.shared)], kept[len(call.shared) :]
+        x, gates, *saved = ctx.saved_tensors
+        taken, raw, kept = call.parts(saved)
+        kept = list(kept)
         grads = tuple(channels_last(g) for g in grads)
         at_gates: list[Tensor | None] = [None] * gates.shape[1]  # each [E]
-        at_x, at_weights, at_last = _branch_gradients(ctx, x, gates, grads, kept, at_gates)
-        at_raw = _shared_gradients(ctx, gates, grads, raw, kept, at_gates)
+        at_x, at_taken = _branch_gradients(ctx, x, gates, grads, taken, kept, at_gates)
+        at_raw = _shared_gradients(call, gates, grads, raw, kept, at_gates)
         at_sums = [g if given else None for g, given in zip(grads, ctx.given, strict=True)]
         every = [gates.new_zeros(len(gates)) if g is None else g.to(gates.dtype) for g in at_gates]
-        return None, at_x, torch.stack(every, 1), *at_weights, *at_last, *at_raw, *at_sums
+        return None, at_x, torch.stack(every, 1), *at_taken, *at_raw, *at_sums
 
 
 def _branch_gradients(
@@ -284,46 +316,49 @@ def _branch_gradients(
     x: Tensor,
     gates: Tensor,
     grads: Sequence[Tensor],
+    taken: Sequence[Sequence[Tensor]],
     kept: list[Tensor],
     at_gates: list[Tensor | None],
-) -> tuple[Tensor | None, list[Tensor | None], list[Tensor | None]]:
-    """Gradients at the state, at the chains' weights and at the last weights; those at gates are filled in.
+) -> tuple[Tensor | None, list[Tensor | None]]:
+    """Gradients at the state and at what the operations take; those at gates are filled in.
 
     What belongs to the branches is taken from the front of `kept`.
     """
     call: _Call = ctx.call
     edges, trained = len(gates), ctx.trained
     at_x: Tensor | None = None
-    at_weights: list[Tensor | None] = []
-    at_last: list[Tensor | None] = []
-    if not call.branches:
-        return at_x, at_weights, at_last
+    at_taken: list[Tensor | None] = []
+    if not call.operations:
+        return at_x, at_taken
     grad = torch.cat(list(grads), 1) if edges > 1 else grads[0]
     scales = gates.t().repeat_interleave(grad.shape[1] // edges, 1)  # [operations, E * C]
-    wide = spread(x, edges) if trained and any(b.chain.reads_state for b in call.branches) else None
-    for branch in call.branches:
-        size = branch.chain.keeps
-        of_chain, (z, mean, var) = tuple(kept[:size]), kept[size : size + 3]
-        del kept[: size + 3]
-        weight = branch.weight
+    wide = spread(x, edges) if trained and call.reads_state else None
+    for operation, tensors in zip(call.operations, taken, strict=True):
+        chain, column = operation.chain, operation.column
+        of_chain, (z, mean, var) = kept[: chain.keeps], kept[chain.keeps : chain.keeps + 3]
+        del kept[: chain.keeps + 3]
+        weight = tensors[-1] if operation.weighted else None
         u = pointwise(z, weight, edges) if trained and weight is not None else z
-        at_u, at_scale = branch.norm.gradient(grad, u, mean, var, scales[branch.column])
+        at_z, at_scale = operation.norm.gradient(grad, u, mean, var, scales[column])
         assert at_scale is not None
-        at_gates[branch.column] = at_scale.view(edges, -1).sum(1)
+        at_gates[column] = at_scale.view(edges, -1).sum(1)
         del u
-        at_last.append(pointwise_weight_gradient(at_u, z, weight, edges) if trained and weight is not None else None)
-        at_z = at_u if weight is None else pointwise_input_gradient(at_u, weight, edges)
-        del at_u, z
-        at_wide, found = branch.chain.backward(at_z, wide, x.shape[2:], edges, of_chain, trained)
-        at_weights += found
+        at_weight: list[Tensor | None] = []
+        if weight is not None:
+            at_weight = [pointwise_weight_gradient(at_z, z, weight, edges) if trained else None]
+            at_z = pointwise_input_gradient(at_z, weight, edges)
+        del z
+        own = tensors[: chain.takes]
+        at_wide, at_own = chain.backward(own, at_z, wide, x.shape[2:], edges, of_chain, trained)
+        at_taken += [*at_own, *at_weight]
         if at_wide is not None and ctx.needs_input_grad[1]:
             part = spread_gradient(at_wide, x)
             at_x = part if at_x is None else at_x.add_(part)
-    return at_x, at_weights, at_last
+    return at_x, at_taken
 
 
 def _shared_gradients(
-    ctx: Any,
+    call: _Call,
     gates: Tensor,
     grads: Sequence[Tensor],
     raw: Sequence[Tensor],
@@ -331,34 +366,33 @@ def _shared_gradients(
     at_gates: list[Tensor | None],
 ) -> list[Tensor]:
     """Gradients at the shared operations' results; those at gates are filled in."""
-    entries: Sequence[Shared] = ctx.call.shared
-    if not entries:
+    if not raw:
         return []
-    statistics = [(None, None) if e.norm is None else (kept.pop(0), kept.pop(0)) for e in entries]
+    norms, columns = zip(*call.shared, strict=True)
+    statistics = [(None, None) if norm is None else (kept.pop(0), kept.pop(0)) for norm in norms]
     normal = [
-        s if e.norm is None else e.norm.apply_to(s, *pair)  # type: ignore[arg-type]
-        for e, s, pair in zip(entries, raw, statistics, strict=True)
+        s if norm is None else norm.apply_to(s, *pair) for norm, s, pair in zip(norms, raw, statistics, strict=True)
     ]
     if _adds_one_by_one(raw[0]):
         rows = gates.tolist()
         found = []
-        for entry, s in zip(entries, normal, strict=True):
-            at_gates[entry.column] = torch.stack([_dot(g, s) for g in grads])
-            total = grads[0] * rows[0][entry.column]
+        for column, s in zip(columns, normal, strict=True):
+            at_gates[column] = torch.stack([_dot(g, s) for g in grads])
+            total = grads[0] * rows[0][column]
             for grad, row in zip(grads[1:], rows[1:], strict=True):
-                total.add_(grad, alpha=row[entry.column])
+                total.add_(grad, alpha=row[column])
             found.append(total)
     else:
         b, c, h, w = raw[0].shape
         edges = _flat(grads)
-        columns = gates.unbind(1)
-        weights = torch.stack([columns[e.column] for e in entries]).to(edges.dtype)  # [shared operations, E]
-        for entry, at_gate in zip(entries, (_flat(normal) @ edges.t()).unbind(), strict=True):
-            at_gates[entry.column] = at_gate
+        of_edges = gates.unbind(1)
+        weights = torch.stack([of_edges[column] for column in columns]).to(edges.dtype)  # [shared operations, E]
+        for column, at_gate in zip(columns, (_flat(normal) @ edges.t()).unbind(), strict=True):
+            at_gates[column] = at_gate
         found = [row.view(b, h, w, c).permute(0, 3, 1, 2) for row in (weights @ edges).unbind()]
     return [
-        at if e.norm is None else e.norm.gradient(at, s, *pair)[0]  # type: ignore[arg-type]
-        for e, at, s, pair in zip(entries, found, raw, statistics, strict=True)
+        at if norm is None else norm.gradient(at, s, *pair)[0]
+        for norm, at, s, pair in zip(norms, found, raw, statistics, strict=True)
     ]
 
 
