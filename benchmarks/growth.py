@@ -41,7 +41,7 @@ def parse() -> argparse.Namespace:
         help="uses of the ablations: off, the gradient with two cells drawn a step, all cells watched",
     )  # fmt: skip
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=1, help="timed steps a measurement, after one unmeasured")
+    parser.add_argument("--steps", type=int, default=1, help="timed steps a measurement, after two unmeasured")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", choices=("float32", "bf16"), default="float32")
     parser.add_argument("--out", type=Path, default=RESULTS / "growth.json")

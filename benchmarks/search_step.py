@@ -4,7 +4,8 @@
     python benchmarks/search_step.py --cells 4 --rounds 1 --no-plain
 
 Each variant runs in a process of its own, so that its peak memory is its own, and the variants take turns, round by
-round. Of the plain twin one step is timed after one more, of the package the mean of three; printed are medians.
+round. After two steps without a clock, one of the plain twin is timed, and the mean of three of the package; printed
+are medians.
 `ablations` is the alpha step less that of the variant `off`. The last columns tell how near a step comes to what the
 machine can do: its floating-point operations, counted, as a share of the rate of a large matrix product, and its bytes,
 counted as if no cache held anything between two operations, as a share of the rate at which memory is copied (above
