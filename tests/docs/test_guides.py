@@ -43,8 +43,9 @@ RECORDS = ("docs/results.md", "docs/performance.md", "docs/decisions.md")
 PARSED_ONLY = {
     "ddarts search --devices 8": "needs eight devices; tests/searching/test_distributed.py runs two",
     "tensorboard --logdir run1/events": "a server of another package",
-    "python train.py DATA --model ddarts_darts_v2 --model-kwargs stem=cifar layers=8 --drop-path 0.2 "
-    "--grad-checkpointing": "timm's script; tests/timm/test_training_script.py runs its steps",
+    "python train.py DATA --device-modules ddarts.timm --model ddarts_darts_v2 --model-kwargs stem=cifar layers=8 "
+    "--drop-path 0.2 --grad-checkpointing": "timm's script, in none of its packages; "
+    "tests/timm/test_training_script.py runs its steps",
     "hf upload USER/my-digits my-digits": "needs an account",
     "ddarts show genotypes.py:PC_DARTS_cifar": "another project's file; tests/architecture/test_formats.py has such",
 }

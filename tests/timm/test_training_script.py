@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -95,3 +97,68 @@ def test_timms_training_loop_learns_two_colours(images: Path, tmp_path: Path) ->
         for x, y in _loader(images, "validation", config):
             torch.testing.assert_close(again(x), model.eval()(x))
             assert accuracy(again(x), y, topk=(1,))[0] == 100
+
+
+def test_a_training_goes_on_from_its_checkpoint_and_others_start_there(tmp_path: Path) -> None:
+    """`--resume`, `--model-ema`, `--initial-checkpoint` and `--pretrained-path`."""
+    tasks = pytest.importorskip("timm.task")
+    if not hasattr(tasks, "resume_task_checkpoint"):
+        pytest.skip("an older timm, whose script does this by itself")
+
+    def begin() -> tuple[Any, Any]:
+        model = timm.create_model(NAME, num_classes=3, **OPTIONS)
+        task = tasks.ClassificationTask(
+            model, device=torch.device("cpu"), verbose=False, criterion_kwargs={"smoothing": 0.1}
+        )
+        return task, create_optimizer_v2(task.get_trainable_module(), opt="sgd", lr=0.05, momentum=0.9)
+
+    def step(task: Any, optimizer: Any, number: int) -> float:
+        loss = task(x, y)["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        task.update_ema(step=number)
+        return loss.item()
+
+    torch.manual_seed(0)
+    x, y = torch.randn(8, 3, 16, 16), torch.arange(8) % 3
+    task, optimizer = begin()
+    task.setup_ema(decay=0.5)
+    for number in (1, 2):  # the first update of an average is a copy
+        step(task, optimizer, number)
+    saver = CheckpointSaver(
+        task.get_trainable_module(),
+        optimizer,
+        args=argparse.Namespace(model=NAME, model_kwargs=OPTIONS),
+        checkpoint_dir=str(tmp_path),
+        task=task,
+    )
+    saver.save_checkpoint(0, metric=1.0)
+    path = str(tmp_path / "last.pth.tar")
+
+    resumed, its_optimizer = begin()
+    assert tasks.resume_task_checkpoint(resumed, path, optimizer=its_optimizer, log_info=False) == 1
+    resumed.setup_ema(decay=0.5)
+    tasks.load_task_ema_checkpoint(resumed, path)
+    averaged = _weights(task.get_eval_model(ema=True))
+    assert _same(_weights(resumed.get_eval_model(ema=True)), averaged)
+    assert not _same(_weights(resumed.get_eval_model()), averaged)
+    assert [step(task, optimizer, n) for n in (3, 4)] == [step(resumed, its_optimizer, n) for n in (3, 4)]
+
+    initial = timm.create_model(NAME, num_classes=3, checkpoint_path=path, **OPTIONS)
+    assert _same(_weights(initial), averaged)
+    overlay = {"file": path, "num_classes": -1}  # a new classifier, as the script asks for
+    other = timm.create_model(NAME, num_classes=5, pretrained=True, pretrained_cfg_overlay=overlay, **OPTIONS)
+    for weights in (found := _weights(other), averaged):
+        del weights["classifier.weight"], weights["classifier.bias"]
+    assert _same(found, averaged)
+    assert other.classifier.weight.shape[0] == 5
+
+
+def _weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Return a copy of the weights, under their names without the wrapper of averages."""
+    return {name.removeprefix("module."): tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def _same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
