@@ -57,13 +57,14 @@ PARSED_ONLY = {
 PYTHON_ELSEWHERE = {
     "docs/backbone.md": "tests/docs/test_backbone.py runs it in a process of its own, as it adds models to timm"
 }
-#: Programs of which no command runs here, and why; what is checked of them stands in `check_other`.
+#: Programs that are not started here, and why; what is checked of them here stands in `check_other`.
 STARTERS = {
-    "torchrun": "starts more processes than a test may; tests/training/test_distributed.py starts two",
-    "srun": "needs SLURM",
+    "torchrun": "tests/docs/test_starting.py runs the command for many machines with two processes, enough for a test",
+    "srun": "needs SLURM; tests/docs/test_starting.py runs the script up to there",
     "pip": "would change the environment",
-    "make": "would build another environment",
-    "python": "takes minutes; tests/examples runs the examples, and the report's pictures need a browser",
+    "make": "would build another environment; tests/docs/test_starting.py looks at what it would run",
+    "python": "takes minutes as shown: tests/examples runs the same files for a few steps, tests/reporting the one "
+    "that takes pictures, where there is a browser",
 }
 
 _FEW = ("--epochs", "1", "--steps-per-epoch", "1", "--batch", "2")
