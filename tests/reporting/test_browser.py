@@ -115,7 +115,7 @@ def test_pointing_at_a_gate_tells_its_operation_edge_and_value(opened: Any, repo
     page.mouse.move(*corner_of(page, chart, strong))
     tip = page.locator(".panel:not([hidden]) .tip")
     assert tip.is_visible()
-    assert re.fullmatch(r"\w+, (c_\{k-\d\}|node \d) to node \depoch \d: gate [\d.]+", tip.text_content())
+    assert re.fullmatch(r"\w+, (ck\u2212\d|node \d) to node \depoch \d: gate [\d.]+", tip.text_content())
     assert page.locator(".series.lit").count() == 1
     page.mouse.move(2, 2)
     assert not tip.is_visible()
