@@ -29,7 +29,7 @@ DOCUMENTED := ddarts ddarts.stages ddarts.config ddarts.outcomes ddarts.settings
 	ddarts.deploy ddarts.commands ddarts.timm
 
 docs: $(STAMP)
-	$(BIN)/python -m pdoc --output-directory site $(DOCUMENTED)
+	$(BIN)/python -m pdoc --docformat google --output-directory site $(DOCUMENTED)
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -1,25 +1,30 @@
-"""Every command that README.md and the guides show does run, on data and networks as small as can be.
+"""What README.md and the guides show does run, commands and Python, on data and networks as small as can be.
 
-The pages are the source: nothing is listed here twice. To each command settings are added that make it short, the
-files that it names are made if an earlier command of the page has not, and it runs in this process. What cannot run
-here goes through the parser and the checks of its settings; `PARSED_ONLY` says which and why.
+The pages are the source: nothing is listed here twice. To each command, and to each call of a function of the same
+name, settings are added that make it short; the files that it names are made if nothing above on the page has made
+them, and it runs in this process. What cannot run here goes through the parser and the checks of its settings;
+`PARSED_ONLY` says which and why.
 """
 
 from __future__ import annotations
 
 import ast
+import functools
+import importlib
 import os
 import re
 import signal
 import threading
 import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 import ddarts
@@ -33,7 +38,7 @@ from ddarts.settingdocs import documented_fields
 from ddarts.settings import load_settings
 from tests.data.test_cifar import write10
 from tests.data.test_idx import write as write_idx
-from tests.docs.guide import PAGES, ROOT, blocks, commands, mentioned, text_of
+from tests.docs.guide import PAGES, ROOT, Python, blocks, commands, mentioned, mentioned_python, python, steps, text_of
 from tests.reference.plain_network import PlainNetwork
 
 #: Pages that tell what was measured: their commands take hours, and are parsed.
@@ -49,13 +54,18 @@ PARSED_ONLY = {
     "hf upload USER/my-digits my-digits": "needs an account",
     "ddarts show genotypes.py:PC_DARTS_cifar": "another project's file; tests/architecture/test_formats.py has such",
 }
-#: Programs of which no command runs here, and why; what is checked of them stands in `check_other`.
+#: Pages whose Python does not run here, and why.
+PYTHON_ELSEWHERE = {
+    "docs/backbone.md": "tests/docs/test_backbone.py runs it in a process of its own, as it adds models to timm"
+}
+#: Programs that are not started here, and why; what is checked of them here stands in `check_other`.
 STARTERS = {
-    "torchrun": "starts more processes than a test may; tests/training/test_distributed.py starts two",
-    "srun": "needs SLURM",
+    "torchrun": "tests/docs/test_starting.py runs the command for many machines with two processes, enough for a test",
+    "srun": "needs SLURM; tests/docs/test_starting.py runs the script up to there",
     "pip": "would change the environment",
-    "make": "would build another environment",
-    "python": "takes minutes; tests/examples runs the examples, and the report's pictures need a browser",
+    "make": "would build another environment; tests/docs/test_starting.py looks at what it would run",
+    "python": "takes minutes as shown: tests/examples runs the same files for a few steps, tests/reporting the one "
+    "that takes pictures, where there is a browser",
 }
 
 _FEW = ("--epochs", "1", "--steps-per-epoch", "1", "--batch", "2")
@@ -231,20 +241,108 @@ def line_of(words: list[str]) -> str:
     return " ".join(words)
 
 
-GUIDES = [page for page in PAGES if page not in RECORDS and commands(page)]
+# -- Python ------------------------------------------------------------------------------------------------------------
+
+
+def run_python(
+    block: Python, names: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Run a block; `names` are those of the blocks above it on the page."""
+    tree = ast.parse(block.code)
+    for call in calls(tree):
+        check_call(call)  # as it stands: what is added below replaces some of its values
+    written = {
+        ast.unparse(node.value) for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg == "out"
+    }
+    texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    prepare(["", *(str(text.value) for text in texts if ast.unparse(text) not in written)])
+    with monkeypatch.context() as patches:
+        for command in COMMANDS:
+            name = command.replace("-", "_")
+            patches.setattr(ddarts, name, shortened_function(command, getattr(ddarts, name)))
+        patches.setattr("huggingface_hub.hf_hub_download", fetched)
+        capsys.readouterr()
+        exec(compile(tree, "a guide", "exec"), names)
+    if block.prints is not None:
+        assert capsys.readouterr().out == block.prints
+
+
+def shortened_function(command: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a public function that adds to its settings what `shortened` adds to the command of its name."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **given: Any) -> Any:
+        flat = dict(dotted(given))
+        words = [command, *map(str, args), *(f"--{name.replace('_', '-')}" for name in flat)]
+        return function(*args, **flat | keywords(command, shortened(words)[len(words) :]))
+
+    return call
+
+
+def keywords(command: str, options: list[str]) -> dict[str, Any]:
+    """Return options of a command as its function takes them."""
+    if not options:
+        return {}
+    place = ["ANY"] if COMMANDS[command].positional else []
+    found = _parse(command, COMMANDS[command], [*place, *options])
+    assert found is not None
+    return {name: value for name, value in found.items() if name not in ("json", COMMANDS[command].positional)}
+
+
+def dotted(given: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield settings in groups by their dotted names."""
+    for name, value in given.items():
+        if isinstance(value, Mapping):
+            yield from dotted(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def fetched(repository: str, file: str, **_: object) -> str:
+    """Stand in for the hub: a repository USER/NAME holds what was written into the folder NAME."""
+    return str(Path(repository.partition("/")[2]) / file)
+
+
+def calls(tree: ast.AST) -> Iterator[ast.Call]:
+    """Yield the calls of ddarts' functions by their full names."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("ddarts."):
+            yield node
+
+
+def check_call(call: ast.Call) -> None:
+    """Take the keywords of a call through the checks of its command's settings."""
+    name = ast.unparse(call.func).removeprefix("ddarts.").replace("_", "-")
+    if name in COMMANDS and (stage := COMMANDS[name].stage):
+        given = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
+        options = {flags[0].removeprefix("--") for flags, _ in COMMANDS[name].options}
+        settings = {word: value for word, value in given.items() if word not in options}
+        load_settings(stage, preset=given.get("preset"), overrides=settings)
+
+
+# -- the pages ---------------------------------------------------------------------------------------------------------
+
+
+GUIDES = [page for page in PAGES if page not in RECORDS and steps(page)]
 
 
 @pytest.mark.parametrize("page", GUIDES)
-def test_the_commands_of_a_guide_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_guide_shows_runs(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
-    for words in commands(page):
-        if words[0] == "ddarts" and line_of(words) not in PARSED_ONLY:
-            run(words[1:])
-        elif words[0] == "ddarts":
-            parse(words[1:])
-        elif line_of(words) not in PARSED_ONLY:
-            assert words[0] in STARTERS, line_of(words)
-            check_other(words)
+    names: dict[str, Any] = {}
+    for step in steps(page):
+        if isinstance(step, Python):
+            if page not in PYTHON_ELSEWHERE:
+                run_python(step, names, monkeypatch, capsys)
+        elif step[0] == "ddarts" and line_of(step) not in PARSED_ONLY:
+            run(step[1:])
+        elif step[0] == "ddarts":
+            parse(step[1:])
+        elif line_of(step) not in PARSED_ONLY:
+            assert step[0] in STARTERS, line_of(step)
+            check_other(step)
 
 
 @pytest.mark.parametrize("page", RECORDS)
@@ -272,24 +370,31 @@ def _wrong(words: list[str]) -> str:
     return ""
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page not in RECORDS])
-def test_python_that_a_guide_shows_calls_what_is_there(page: str) -> None:
-    for language, block in blocks(page):
-        if language == "python":
-            for node in ast.walk(ast.parse(block)):
-                if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "ddarts":
-                    assert hasattr(ddarts, node.attr) or node.attr in ("timm", "models", "architecture"), node.attr
-                if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("ddarts."):
-                    _check_call(node)
+@pytest.mark.parametrize(
+    ("page", "shown"), [(page, block) for page in PAGES for language, block in blocks(page) if language == "yaml"]
+)
+def test_a_file_of_settings_that_a_guide_shows_holds_settings(page: str, shown: str) -> None:
+    load_settings("run", config=yaml.safe_load(shown))
 
 
-def _check_call(call: ast.Call) -> None:
-    name = ast.unparse(call.func).removeprefix("ddarts.").replace("_", "-")
-    if name in COMMANDS and (stage := COMMANDS[name].stage):
-        given = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
-        options = {flags[0].removeprefix("--") for flags, _ in COMMANDS[name].options}
-        settings = {word: value for word, value in given.items() if word not in options}
-        load_settings(stage, preset=given.get("preset"), overrides=settings)
+@pytest.mark.parametrize("page", [page for page in PAGES if mentioned_python(page)])
+def test_python_in_sentences_names_what_is_there(page: str) -> None:
+    for code in mentioned_python(page):
+        tree = ast.parse(code)
+        for call in calls(tree):
+            check_call(call)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and re.fullmatch(r"ddarts(\.\w+)*", name := ast.unparse(node)):
+                _look_up(name)
+
+
+def _look_up(name: str) -> None:
+    """Find a module, or something in one, by its full name."""
+    home, _, last = name.rpartition(".")
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError:
+        assert hasattr(importlib.import_module(home), last), name
 
 
 def test_the_lists_of_what_does_not_run_and_of_files_are_not_stale() -> None:
@@ -298,6 +403,7 @@ def test_the_lists_of_what_does_not_run_and_of_files_are_not_stale() -> None:
     assert set(STARTERS) <= {words[0] for words in shown}
     words = {word for line in shown for word in line} | {word.partition(":")[2] for line in shown for word in line}
     assert set(FILES) - {"data"} <= words
+    assert set(PYTHON_ELSEWHERE) <= {page for page in GUIDES if python(page)}
 
 
 # -- pages, links, reference -------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -113,7 +115,7 @@ def test_pointing_at_a_gate_tells_its_operation_edge_and_value(opened: Any, repo
     page.mouse.move(*corner_of(page, chart, strong))
     tip = page.locator(".panel:not([hidden]) .tip")
     assert tip.is_visible()
-    assert re.fullmatch(r"\w+, (c_\{k-\d\}|node \d) to node \depoch \d: gate [\d.]+", tip.text_content())
+    assert re.fullmatch(r"\w+, (ck\u2212\d|node \d) to node \depoch \d: gate [\d.]+", tip.text_content())
     assert page.locator(".series.lit").count() == 1
     page.mouse.move(2, 2)
     assert not tip.is_visible()
@@ -208,3 +210,12 @@ def test_a_script_that_was_smuggled_in_does_not_run(opened: Any, report: Path, t
     assert page.evaluate("window.ran") is None
     assert page.get_by_role("tab").count() == 5  # its own script ran
     page.close()
+
+
+def test_the_script_of_the_gallery_takes_its_pictures_of_a_run(report: Path, tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    command = [sys.executable, str(root / "docs" / "take_pictures.py"), str(report.parent), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    taken = {path.name for path in tmp_path.iterdir()}
+    assert taken == {path.name for path in (root / "docs" / "pictures").glob("report-*.png")}

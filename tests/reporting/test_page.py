@@ -1,6 +1,8 @@
 import base64
+import dataclasses
 import hashlib
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -128,10 +130,28 @@ def test_every_drawing_has_a_text_for_readers_who_do_not_see_it(whole_page: Page
 def test_each_operation_is_shown_with_its_gate_and_lead(whole_page: Page) -> None:
     page = whole_page
     start = page.words.index("above the runner-up")
-    row = [word for word in page.words[start + 1 : start + 30] if word][:5]
-    assert row[1:3] == ["c_{k-2}", "node 0"]
-    assert 0.85 <= float(row[3]) <= 1
-    assert 0 <= float(row[4]) <= 1
+    row = [word for word in page.words[start + 1 : start + 30] if word][:6]
+    assert row[1:4] == ["c", "k\N{MINUS SIGN}2", "node 0"]
+    assert 0.85 <= float(row[4]) <= 1
+    assert 0 <= float(row[5]) <= 1
+
+
+def test_inputs_of_cells_have_real_subscripts(shared_run: RunFolder, whole_page: Page) -> None:
+    text = (shared_run.path / "report.html").read_text(encoding="utf-8")
+    assert "<td>c<sub>k\N{MINUS SIGN}2</sub></td><td>node 0</td>" in text  # a table of operations
+    assert re.search(
+        r"<th scope=.row.>\w+, c<sub>k\N{MINUS SIGN}\d</sub> to node 0</th>", text
+    )  # the numbers of a chart
+    assert re.search(r"node 0 = \w+\(c<sub>k\N{MINUS SIGN}\d</sub>\)", text)  # a cell in words
+    # hints and texts for screen readers hold no tags
+    rest = re.sub(r"<(title|desc|script)\b.*?</\1>|<[^>]*>", "", text, flags=re.DOTALL)
+    assert "c_{k" not in rest
+
+
+def test_of_other_texts_nothing_becomes_a_tag(whole_run: RunFolder) -> None:
+    genotype = Genotype.load(whole_run.path)
+    dataclasses.replace(genotype, name="c_{k-1} <sub>").save(whole_run.path / "genotype.json")
+    assert "c_{k-1} <sub>" in " ".join(page_of(whole_run).words)
 
 
 def test_test_results_are_shown_by_class_and_by_mistake(whole_page: Page) -> None:

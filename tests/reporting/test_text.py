@@ -1,4 +1,5 @@
 from ddarts.architecture.genotype import CellGenotype, Edge, Genotype
+from ddarts.reporting.names import StateText
 from ddarts.reporting.text import describe
 
 
@@ -27,3 +28,9 @@ def test_a_nameless_genotype_of_one_cell_reads_well() -> None:
 def test_equal_signs_stand_under_each_other_and_left_out_nodes_are_not_listed() -> None:
     cell = CellGenotype((Edge("skip_connect", 0, 11),), (11,))
     assert describe(Genotype((cell,))).splitlines()[3:] == ["  node 9 = skip_connect(c_{k-2})", "  output = node 9"]
+
+
+def test_a_text_that_names_states_is_escaped_on_a_page_and_has_its_subscripts() -> None:
+    text = StateText("<b>c_{k-2}</b> & c_{x}")
+    assert str(text) == "<b>c_{k-2}</b> & c_{x}"
+    assert text.__html__() == "&lt;b&gt;c<sub>k\N{MINUS SIGN}2</sub>&lt;/b&gt; &amp; c_{x}"

@@ -29,8 +29,11 @@ class Edge(NamedTuple):
     """One operation on its way from an earlier state to a node."""
 
     operation: str
+    """Its name, such as ``sep_conv_3x3``."""
     source: int
+    """The state that it reads."""
     target: int
+    """The node that it adds to."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import NamedTuple, NoReturn
 
 from ddarts.errors import GenotypeError
@@ -18,7 +19,8 @@ class Place(NamedTuple):
         return f"line {self.line}, column {self.column}"
 
 
-class Token(NamedTuple):
+@dataclass(frozen=True)
+class Token:
     """A token: kind text, number, name, symbol, line (the end of a statement) or end, and what stands there."""
 
     kind: str

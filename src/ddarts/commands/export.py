@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,7 +149,7 @@ def _samples(saved: SavedModel, owner: RunFolder | None, paths: Sequence[Path]) 
             return found
         reason = found
     made = made_images(prepared)
-    return made._replace(source=f"{made.source}: {reason}; --images names real ones")
+    return replace(made, source=f"{made.source}: {reason}; --images names real ones")
 
 
 def _write(

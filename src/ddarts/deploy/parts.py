@@ -11,7 +11,7 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,7 +25,8 @@ from ddarts.models.operations import Rectified
 STEM, INPUTS, CLASSIFIER, REST = "stem", "inputs of cells", "classifier", "rest"
 
 
-class Part(NamedTuple):
+@dataclass(frozen=True)
+class Part:
     """A module that the network calls by `method`; `cell` marks a whole cell, within which other parts lie."""
 
     name: str

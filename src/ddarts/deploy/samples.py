@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +19,8 @@ from ddarts.models.preprocessing import Preprocessing
 MOST = 64
 
 
-class Samples(NamedTuple):
+@dataclass(frozen=True)
+class Samples:
     """Images as uint8 [N, C, H, W], and where they come from in words."""
 
     pixels: Tensor

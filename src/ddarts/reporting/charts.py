@@ -9,7 +9,7 @@ from typing import Any
 from ddarts.architecture.genotype import Edge
 from ddarts.errors import RunError
 from ddarts.reporting.curves import LEGEND_ENTRIES, WIDE, Line, line_chart
-from ddarts.reporting.names import operation_kind, state_name
+from ddarts.reporting.names import StateText, operation_kind, state_name
 from ddarts.reporting.values import cell_gates, checked, listing, number
 
 _MOST_CELLS = 40  # with a gate chart each
@@ -216,7 +216,7 @@ def _gate_chart(
     note += "; the chosen operations are drawn strong." if chosen else "."
     if len(drawn) < len(lines):
         note += f" The {len(drawn)} largest of {len(lines)} are drawn."
-    rows = [(line.label, "yes" if not line.faint else "", _text(line.y[0]), _text(line.y[-1])) for line in drawn]
+    rows = [(StateText(line.label), "" if line.faint else "yes", _text(line.y[0]), _text(line.y[-1])) for line in drawn]
     svg = line_chart(
         f"gates-{cell}", drawn, y_label="gate", y_range=(-0.02, 1.02), legend=False, size=WIDE, description=f"{note} "
         f"Largest at the end: {'; '.join(f'{row[0]} {row[3]}' for row in rows[:3])}.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ddarts.architecture.genotype import Genotype
 from ddarts.reporting.background import Background
+from ddarts.reporting.names import StateText
 from ddarts.reporting.scene import to_svg
 from ddarts.reporting.template import render_page
 from ddarts.reporting.views import CellView, cell_view, cell_views, kinds_used, network_view
@@ -35,7 +36,7 @@ def render_genotype(
         cells=cells,
         cells_left_out=0 if network or cell is not None else len(genotype) - len(cells),
         chain=to_svg(chain) if chain else "",
-        chain_text=chain.description if chain else "",
+        chain_text=StateText(chain.description if chain else ""),
         kinds_used=kinds_used(genotype),
         has_gates=any(proof.gates for proof in background.proofs),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from html import escape
 from typing import NamedTuple
 
 from ddarts.architecture.genotype import CellGenotype, Edge
@@ -44,6 +46,23 @@ _PREFIXES = {
 def operation_kind(operation: str) -> str:
     """Return the key of `KINDS` that an operation belongs to."""
     return next(kind for prefix, kind in _PREFIXES.items() if operation.startswith(prefix))
+
+
+_INPUT = re.compile(r"c_\{k-(\d)\}")
+
+
+class StateText(str):
+    """Text of our own that names states of a cell: plain as it is, on a page with real subscripts.
+
+    Pages escape every text. They ask a value for ``__html__`` first, so what is typed here, and nothing that a file of
+    a run may hold, turns into a tag.
+    """
+
+    __slots__ = ()
+
+    def __html__(self) -> str:
+        """Return it for a page, escaped but for the subscripts."""
+        return _INPUT.sub("c<sub>k\N{MINUS SIGN}\\1</sub>", escape(str(self)))
 
 
 def state_name(state: int) -> str:

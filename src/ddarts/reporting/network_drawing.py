@@ -8,7 +8,7 @@ from ddarts.architecture.genotype import CellGenotype, Genotype
 from ddarts.architecture.spaces import INPUT_STATES, PARAMETER_FREE
 from ddarts.models.liveness import live_cells, live_inputs
 from ddarts.models.resolution import STEM_HALVINGS
-from ddarts.reporting.names import cell_title
+from ddarts.reporting.names import cell_title, state_name
 from ddarts.reporting.scene import Arrowhead, Box, Curve, Group, Item, Scene, Words
 
 _WIDTH = 320.0  # of a box
@@ -188,7 +188,7 @@ def _drawn(
 def _description(stages: list[Stage], genotype: Genotype) -> str:
     words = "; ".join(f"{stage.name}: {stage.output}" + (f", {stage.note}" if stage.note else "") for stage in stages)
     reads = [
-        f"cell {i} reads {' and '.join(f'c_{{k-{INPUT_STATES - state}}}' for state in sorted(used))}"
+        f"cell {i} reads {' and '.join(state_name(state) for state in sorted(used))}"
         for i, used in enumerate(map(live_inputs, genotype.cells))
         if len(used) < INPUT_STATES
     ]

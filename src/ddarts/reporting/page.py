@@ -10,6 +10,7 @@ from ddarts.files import write_text
 from ddarts.reporting.background import Background
 from ddarts.reporting.charts import pretraining_charts, search_charts, training_charts
 from ddarts.reporting.collect import RunContents, read_run
+from ddarts.reporting.names import StateText
 from ddarts.reporting.results import distances_to_baseline, headline, summary_rows, what_was_run
 from ddarts.reporting.scene import to_svg
 from ddarts.reporting.template import render_page
@@ -56,7 +57,7 @@ def render(run: RunContents) -> str:
         cells=cells,
         cells_left_out=len(run.genotype) - len(cells) if run.genotype else 0,
         chain=to_svg(chain) if chain else "",
-        chain_text=chain.description if chain else "",
+        chain_text=StateText(chain.description if chain else ""),
         genotype_name=run.genotype.name if run.genotype else "",
         search=pretraining_charts(run.records("pretrain")) + search_charts(run.records("search")),
         gates=gate_views(run, proofs),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from ddarts.architecture.distance import architecture_distance, cell_distances
 from ddarts.reporting.collect import RunContents
 from ddarts.reporting.numbers import count_text, distance, duration, milliseconds, percent
 
 
-class Known(NamedTuple):
+@dataclass(frozen=True)
+class Known:
     """How a number of summary.json is shown."""
 
     label: str

@@ -20,7 +20,8 @@ class Point(NamedTuple):
     y: float
 
 
-class Link(NamedTuple):
+@dataclass(frozen=True)
+class Link:
     """An edge from one vertex to another of a larger layer, with the size of its label if it has one."""
 
     source: int

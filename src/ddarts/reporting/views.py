@@ -13,7 +13,7 @@ from ddarts.reporting.charts import Chart, gate_charts
 from ddarts.reporting.chosen import CellEvidence, evidence
 from ddarts.reporting.collect import RunContents, TestOutcome
 from ddarts.reporting.drawing import cell_scene
-from ddarts.reporting.names import KINDS, cell_title, operation_kind, state_name
+from ddarts.reporting.names import KINDS, StateText, cell_title, operation_kind, state_name
 from ddarts.reporting.network_drawing import network_scene
 from ddarts.reporting.numbers import percent
 from ddarts.reporting.scene import Scene, to_svg
@@ -65,7 +65,7 @@ def cell_view(position: int, cell: CellGenotype, proof: CellEvidence, distance: 
     """Return one cell."""
     scene = cell_scene(cell, title=cell_title(position, cell), gates=proof.gates, margins=proof.margins)
     rows = tuple(edge_row(edge, proof) for edge in cell.edges)
-    return CellView(scene.title, to_svg(scene), describe_cell(cell), rows, round(scene.width), distance)
+    return CellView(scene.title, to_svg(scene), StateText(describe_cell(cell)), rows, round(scene.width), distance)
 
 
 def edge_row(edge: Edge, proof: CellEvidence) -> tuple[str, ...]:
@@ -73,8 +73,8 @@ def edge_row(edge: Edge, proof: CellEvidence) -> tuple[str, ...]:
     gate, margin = proof.gates.get(edge), proof.margins.get(edge)
     return (
         edge.operation,
-        state_name(edge.source),
-        state_name(edge.target),
+        StateText(state_name(edge.source)),
+        StateText(state_name(edge.target)),
         "" if gate is None else f"{gate:.4f}",
         "" if margin is None else f"{margin:+.4f}".replace("-", "\N{MINUS SIGN}"),
     )

@@ -77,6 +77,13 @@
     return { group, label, points };
   }).filter((line) => line.points.length);
 
+  const lettered = (text) => text.split(/c_\{k-(\d)\}/).flatMap((part, i) => { // with real subscripts, as in the tables
+    if (i % 2 === 0) return [part];
+    const low = document.createElement("sub");
+    low.textContent = `k\u2212${part}`;
+    return ["c", low];
+  });
+
   for (const plot of document.querySelectorAll(".plot")) {
     const svg = plot.querySelector("svg.chart");
     if (!svg) continue;
@@ -106,7 +113,7 @@
       spot.setAttribute("cy", here.top);
       svg.append(spot);
       const name = document.createElement("b");
-      name.textContent = label;
+      name.append(...lettered(label));
       tip.replaceChildren(name, `${svg.dataset.xLabel} ${here.at}: ${svg.dataset.yLabel} ${here.value}`);
       tip.hidden = false;
       const box = svg.getBoundingClientRect(), scale = box.width / svg.viewBox.baseVal.width;
