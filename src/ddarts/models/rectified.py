@@ -14,6 +14,7 @@ autocast everything runs in the working precision, statistics in float32.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -54,6 +55,25 @@ def spread_gradient(grad: Tensor, x: Tensor) -> Tensor:
     return torch.ops.aten.threshold_backward(total, x, 0)
 
 
+@dataclass(frozen=True)
+class FanRun:
+    """What all operations of a fan share in one pass forward or backward.
+
+    Attributes:
+        wide: the rectified state once for every edge [B, E * C, H, W]; None where nothing reads it.
+        size: H and W.
+        edges: E.
+        track: move running statistics.
+        trained: weights want gradients.
+    """
+
+    wide: Tensor | None
+    size: tuple[int, int]
+    edges: int
+    track: bool
+    trained: bool
+
+
 class Chain:
     """An operation up to its last pointwise convolution, on all E edges that leave a state.
 
@@ -69,35 +89,20 @@ class Chain:
     keeps = 0
     reads_state = True
 
-    def forward(
-        self, taken: Sequence[Tensor], wide: Tensor | None, edges: int, *, track: bool, trained: bool
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Run on `wide` [B, E * C, H, W]; return [B, E * I, H', W'] and what `backward` needs.
-
-        `track` tells whether running statistics move, `trained` whether weights will want a gradient.
-        """
+    def forward(self, taken: Sequence[Tensor], run: FanRun) -> tuple[Tensor, list[Tensor]]:
+        """Return the chain's result [B, E * I, H', W'] and what `backward` needs."""
         raise NotImplementedError
 
     def backward(
-        self,
-        taken: Sequence[Tensor],
-        grad: Tensor,
-        wide: Tensor | None,
-        size: Sequence[int],
-        edges: int,
-        kept: Sequence[Tensor],
-        trained: bool,
+        self, taken: Sequence[Tensor], grad: Tensor, kept: Sequence[Tensor], run: FanRun
     ) -> tuple[Tensor | None, tuple[Tensor | None, ...]]:
         """Gradients at the state once for every edge and at what was taken, from the one at the result.
 
         Args:
             taken: the weights.
             grad: the gradient at the chain's result.
-            wide: [B, E * C, H, W], if weights are trained.
-            size: H and W.
-            edges: E.
             kept: what `forward` kept.
-            trained: whether weights want gradients.
+            run: the same fan's; its `wide` is needed only if weights are trained.
         """
         raise NotImplementedError
 
@@ -107,21 +112,12 @@ class Given(Chain):
 
     reads_state = False
 
-    def forward(
-        self, taken: Sequence[Tensor], wide: Tensor | None, edges: int, *, track: bool, trained: bool
-    ) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, taken: Sequence[Tensor], run: FanRun) -> tuple[Tensor, list[Tensor]]:
         """Return it."""
         return taken[0], []
 
     def backward(
-        self,
-        taken: Sequence[Tensor],
-        grad: Tensor,
-        wide: Tensor | None,
-        size: Sequence[int],
-        edges: int,
-        kept: Sequence[Tensor],
-        trained: bool,
+        self, taken: Sequence[Tensor], grad: Tensor, kept: Sequence[Tensor], run: FanRun
     ) -> tuple[Tensor | None, tuple[Tensor | None, ...]]:
         """Hand the gradient on."""
         return None, (grad,)
@@ -137,29 +133,20 @@ class Depthwise(Chain):
     def __init__(self, stride: int, dilation: int = 1) -> None:
         self.geometry = stride, dilation
 
-    def forward(
-        self, taken: Sequence[Tensor], wide: Tensor | None, edges: int, *, track: bool, trained: bool
-    ) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, taken: Sequence[Tensor], run: FanRun) -> tuple[Tensor, list[Tensor]]:
         """Convolve."""
-        assert wide is not None
-        return depthwise(wide, taken[0].to(wide.dtype), *self.geometry), []
+        assert run.wide is not None
+        return depthwise(run.wide, taken[0].to(run.wide.dtype), *self.geometry), []
 
     def backward(
-        self,
-        taken: Sequence[Tensor],
-        grad: Tensor,
-        wide: Tensor | None,
-        size: Sequence[int],
-        edges: int,
-        kept: Sequence[Tensor],
-        trained: bool,
+        self, taken: Sequence[Tensor], grad: Tensor, kept: Sequence[Tensor], run: FanRun
     ) -> tuple[Tensor | None, tuple[Tensor | None, ...]]:
         """The gradients of the convolution."""
         weight, at_weight = taken[0].to(grad.dtype), None
-        if trained:
-            assert wide is not None
-            at_weight = depthwise_weight_gradient(grad, wide, weight, *self.geometry)
-        return depthwise_input_gradient(grad, weight, *self.geometry, (size[0], size[1])), (at_weight,)
+        if run.trained:
+            assert run.wide is not None
+            at_weight = depthwise_weight_gradient(grad, run.wide, weight, *self.geometry)
+        return depthwise_input_gradient(grad, weight, *self.geometry, run.size), (at_weight,)
 
 
 class Separable(Depthwise):
@@ -179,42 +166,33 @@ class Separable(Depthwise):
         super().__init__(stride)
         self.norm = norm
 
-    def forward(
-        self, taken: Sequence[Tensor], wide: Tensor | None, edges: int, *, track: bool, trained: bool
-    ) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, taken: Sequence[Tensor], run: FanRun) -> tuple[Tensor, list[Tensor]]:
         """Run all of it."""
         _, inner, second = taken
-        z, _ = super().forward(taken, wide, edges, track=track, trained=trained)
-        u = pointwise(z, inner, edges)
-        mean, var = self.norm.measure(u, track=track)
+        z, _ = super().forward(taken, run)
+        u = pointwise(z, inner, run.edges)
+        mean, var = self.norm.measure(u, track=run.track)
         relu = F.relu_(self.norm.apply_to(u, mean, var))
-        return depthwise(relu, second.to(u.dtype)), [z if trained else u, mean, var]
+        return depthwise(relu, second.to(u.dtype)), [z if run.trained else u, mean, var]
 
     def backward(
-        self,
-        taken: Sequence[Tensor],
-        grad: Tensor,
-        wide: Tensor | None,
-        size: Sequence[int],
-        edges: int,
-        kept: Sequence[Tensor],
-        trained: bool,
+        self, taken: Sequence[Tensor], grad: Tensor, kept: Sequence[Tensor], run: FanRun
     ) -> tuple[Tensor | None, tuple[Tensor | None, ...]]:
         """Back through all of it."""
         (z, mean, var), (_, inner, second) = kept, taken
-        u = pointwise(z, inner, edges) if trained else z
+        u = pointwise(z, inner, run.edges) if run.trained else z
         relu = F.relu_(self.norm.apply_to(u, mean, var))
         second = second.to(u.dtype)
         at_inner = at_second = None
-        if trained:
+        if run.trained:
             at_second = depthwise_weight_gradient(grad, relu, second, 1, 1)
         grad = depthwise_input_gradient(grad, second, 1, 1, (u.shape[2], u.shape[3]))
         grad = torch.ops.aten.threshold_backward(grad, relu, 0)
         grad, _ = self.norm.gradient(grad, u, mean, var)
-        if trained:
-            at_inner = pointwise_weight_gradient(grad, z, inner, edges)
-        grad = pointwise_input_gradient(grad, inner, edges)
-        at_wide, (at_first,) = super().backward(taken, grad, wide, size, edges, (), trained)
+        if run.trained:
+            at_inner = pointwise_weight_gradient(grad, z, inner, run.edges)
+        grad = pointwise_input_gradient(grad, inner, run.edges)
+        at_wide, (at_first,) = super().backward(taken, grad, (), run)
         return at_wide, (at_first, at_inner, at_second)
 
 

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ddarts.models.pointwise import pointwise, pointwise_input_gradient, pointwise_weight_gradient
-from ddarts.models.rectified import Chain, channels_last, spread, spread_gradient, working
+from ddarts.models.rectified import Chain, FanRun, channels_last, spread, spread_gradient, working
 from ddarts.models.statistics import EPS, BatchStatistics
 
 #: dtypes whose sums are exact enough to take a normalisation apart into scale and shift
@@ -266,12 +266,12 @@ class _Call:
         self, x: Tensor, edges: int, taken: Sequence[Sequence[Tensor]], trained: bool
     ) -> tuple[list[Tensor], list[tuple[Tensor, Tensor, Tensor]]]:
         """Run every chain to its end; return what the backward pass needs, and u, mean and variance of each."""
-        wide = spread(x, edges) if self.reads_state else None
+        run = FanRun(spread(x, edges) if self.reads_state else None, _size(x), edges, self.track, trained)
         kept: list[Tensor] = []
         found = []
         for operation, tensors in zip(self.operations, taken, strict=True):
             chain = operation.chain
-            z, of_chain = chain.forward(tensors[: chain.takes], wide, edges, track=self.track, trained=trained)
+            z, of_chain = chain.forward(tensors[: chain.takes], run)
             u = pointwise(z, tensors[-1], edges) if operation.weighted else z
             mean, var = operation.norm.measure(u, track=self.track)
             kept += [*of_chain, z if trained else u, mean, var]
@@ -332,7 +332,7 @@ def _branch_gradients(
         return at_x, at_taken
     grad = torch.cat(list(grads), 1) if edges > 1 else grads[0]
     scales = gates.t().repeat_interleave(grad.shape[1] // edges, 1)  # [operations, E * C]
-    wide = spread(x, edges) if trained and call.reads_state else None
+    run = FanRun(spread(x, edges) if trained and call.reads_state else None, _size(x), edges, call.track, trained)
     for operation, tensors in zip(call.operations, taken, strict=True):
         chain, column = operation.chain, operation.column
         of_chain, (z, mean, var) = kept[: chain.keeps], kept[chain.keeps : chain.keeps + 3]
@@ -348,8 +348,7 @@ def _branch_gradients(
             at_weight = [pointwise_weight_gradient(at_z, z, weight, edges) if trained else None]
             at_z = pointwise_input_gradient(at_z, weight, edges)
         del z
-        own = tensors[: chain.takes]
-        at_wide, at_own = chain.backward(own, at_z, wide, x.shape[2:], edges, of_chain, trained)
+        at_wide, at_own = chain.backward(tensors[: chain.takes], at_z, of_chain, run)
         at_taken += [*at_own, *at_weight]
         if at_wide is not None and ctx.needs_input_grad[1]:
             part = spread_gradient(at_wide, x)
@@ -394,6 +393,10 @@ def _shared_gradients(
         at if norm is None else norm.gradient(at, s, *pair)[0]
         for norm, at, s, pair in zip(norms, found, raw, statistics, strict=True)
     ]
+
+
+def _size(x: Tensor) -> tuple[int, int]:
+    return x.shape[2], x.shape[3]
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
