@@ -98,9 +98,9 @@ def test_the_plain_twin_has_the_reference_gradients(name: str) -> None:
 # The reference's float32 values lie on the wrong side of three near-ties, each closer than float32 can tell: a ReLU
 # input of 3e-6 where the others have a deviation of 4, and two maxima of pools that lead by 4e-7 and 1.4e-6. There the
 # gradient jumps: exact (float64) gradients of cells 0 to 4 differ from the reference's by 1 per cent, and float32
-# gradients by more or less, as the order of a sum has it. With the three values moved to the side where the reference
-# found them, all of its gradients come out to 2e-6. Each entry: who reads the value, [image, channel, row, column],
-# shift. Three modules read the first value.
+# gradients by as much or not at all, as rounding breaks the ties. With the three values moved to the side where the
+# reference found them, all of its gradients come out to 2e-6. Each entry: who reads the value, [image, channel, row,
+# column], shift. Three modules read the first value.
 _NEAR_TIES: dict[str, list[tuple[str, tuple[int, int, int, int], float]]] = {
     "supernet_darts": [
         ("cells.4.fans.3", (1, 6, 14, 3), -1e-5),
@@ -141,22 +141,23 @@ def test_single_precision_gradients_agree_where_no_near_tie_lies_ahead(name: str
     assert case.weight_errors()["classifier.weight"] < 1e-3
     if name == "supernet_darts":
         assert max(case.alpha_errors()[5:]) < 1e-3  # cells 5 to 7 come after, or hardly feel, the ties
-    # All else is as exact as float32 can be here: 1e-6 or 1e-2 from the reference, as rounding breaks the ties, which
-    # changes with the processor and the number of threads. The test in double precision is the sharp one.
-    assert max(case.alpha_errors()) < 3e-2
-    assert max(case.weight_errors().values()) < 3e-2
 
 
 @pytest.mark.parametrize("name", _NAMES)
-def test_single_precision_gradients_come_out_for_some_order_of_the_images(name: str) -> None:
-    """The order of the images changes no gradient but the last digits of every sum, and so the side of a near-tie."""
+def test_the_fast_path_has_the_reference_gradients_in_single_precision(name: str) -> None:
+    """All of them to 1e-3, in the golden file's own order of the images if the processor has AVX2 or better.
+
+    On another, rounding may put a near-tie on the other side. The order changes no gradient but the last digits of
+    every sum, and so that side: then another order must do.
+    """
+    orders = itertools.permutations(range(len(_load(name).tensors["target"])))
     errors = []
-    for order in itertools.permutations(range(len(_load(name).tensors["target"]))):
+    for order in orders:
         case = _load(name)
         images, target = case.tensors["input"][list(order)], case.tensors["target"][list(order)]
         F.cross_entropy(case.fast.trunk(images, case.gates, track=False).logits, target).backward()
         errors.append(max(*case.alpha_errors(), *case.weight_errors().values()))
         assert errors[-1] < 2e-2
-        if errors[-1] < 1e-3:
-            return
-    pytest.fail(f"no order of the images gives every gradient to 1e-3: {sorted(errors)}")
+        if errors[-1] < 1e-3 or torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512"):
+            break
+    assert errors[-1] < 1e-3, f"no order of the images gives every gradient to 1e-3: {sorted(errors)}"

@@ -67,16 +67,27 @@ def sync_statistics(x: Tensor, running: Running | None = None) -> tuple[Tensor, 
     every = [torch.empty_like(own) for _ in range(size)]
     distributed.all_gather(every, own)
     means, variances = torch.stack(every, 1)  # each [processes, C]
-    mean = means.mean(0)
-    var = variances.mean(0) + (means - mean).square().mean(0)
+    mean, var = _of_parts(means, variances)
     if running is not None:
-        running_mean, running_var, momentum = running
-        running_mean.lerp_(mean, momentum)
-        running_var.lerp_(var * (count / (count - 1)), momentum)
+        _move(running, mean, var, count)
     return mean, var
 
 
 def _measure(x: Tensor, running: Running | None) -> tuple[Tensor, Tensor]:
+    parts = _parts(x)
+    if parts == 1:
+        return _measure_at_once(x, running)
+    channels, count = x.shape[1], x.numel() // x.shape[1]
+    # the pixels of each part as channels of their own; a view, in channels-last memory
+    wide = x.permute(0, 2, 3, 1).reshape(1, 1, count // parts, parts * channels).permute(0, 3, 1, 2)
+    means, variances = (t.view(parts, channels) for t in _measure_at_once(wide, None))
+    mean, var = _of_parts(means, variances)
+    if running is not None:
+        _move(running, mean, var, count)
+    return mean, var
+
+
+def _measure_at_once(x: Tensor, running: Running | None) -> tuple[Tensor, Tensor]:
     mean, var, momentum = running or (None, None, 0.0)
     if mean is None and x.dtype not in (torch.float32, torch.float64):
         # running statistics, though they are thrown away, decide the dtype
@@ -84,6 +95,34 @@ def _measure(x: Tensor, running: Running | None) -> tuple[Tensor, Tensor]:
     if x.device.type == "meta":  # where operations are counted: PyTorch has the whole norm there, not its half
         return torch.native_batch_norm(x, None, None, mean, var, True, momentum, EPS)[1:]
     return torch.batch_norm_update_stats(x, mean, var, momentum)
+
+
+#: How many values are added up in a row on the CPU. PyTorch's kernel adds in float32, one value after the other: over
+#: the 32768 pixels of a batch it is off by 3e-6, in parts of 512 by 2e-7. That costs no time: in memory, parts are
+#: wider than the channels are, which that kernel likes.
+_IN_A_ROW = 512
+
+
+def _parts(x: Tensor) -> int:
+    """In how many parts of as many pixels the statistics of `x` [B, C, H, W] are taken: 1 for all at once."""
+    if x.device.type != "cpu" or x.dtype == torch.float64 or not x.is_contiguous(memory_format=torch.channels_last):
+        return 1
+    count = x.numel() // x.shape[1]
+    wanted = -(-count // _IN_A_ROW)
+    return next((parts for parts in range(wanted, 2 * wanted) if count % parts == 0), 1)
+
+
+def _of_parts(means: Tensor, variances: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance [C] of parts with as many values each, from those of the parts [parts, C]."""
+    mean = means.mean(0)
+    return mean, variances.mean(0) + (means - mean).square().mean(0)
+
+
+def _move(running: Running, mean: Tensor, var: Tensor, count: int) -> None:
+    """Move running statistics to those of `count` values a channel."""
+    running_mean, running_var, momentum = running
+    running_mean.lerp_(mean, momentum)
+    running_var.lerp_(var * (count / (count - 1)), momentum)
 
 
 def check_count(count: int) -> None:
