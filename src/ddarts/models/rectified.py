@@ -131,12 +131,12 @@ class Depthwise(Chain):
     """
 
     def __init__(self, stride: int, dilation: int = 1) -> None:
-        self.geometry = stride, dilation
+        self.stride, self.dilation = stride, dilation
 
     def forward(self, taken: Sequence[Tensor], run: FanRun) -> tuple[Tensor, list[Tensor]]:
         """Convolve."""
         assert run.wide is not None
-        return depthwise(run.wide, taken[0].to(run.wide.dtype), *self.geometry), []
+        return depthwise(run.wide, taken[0].to(run.wide.dtype), self.stride, self.dilation), []
 
     def backward(
         self, taken: Sequence[Tensor], grad: Tensor, kept: Sequence[Tensor], run: FanRun
@@ -145,8 +145,8 @@ class Depthwise(Chain):
         weight, at_weight = taken[0].to(grad.dtype), None
         if run.trained:
             assert run.wide is not None
-            at_weight = depthwise_weight_gradient(grad, run.wide, weight, *self.geometry)
-        return depthwise_input_gradient(grad, weight, *self.geometry, run.size), (at_weight,)
+            at_weight = depthwise_weight_gradient(grad, run.wide, weight, self.stride, self.dilation)
+        return depthwise_input_gradient(grad, weight, self.stride, self.dilation, run.size), (at_weight,)
 
 
 class Separable(Depthwise):

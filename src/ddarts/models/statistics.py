@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from ddarts.models.syncnorm import (
     EPS,
     check_count,
+    move_running,
     own_statistics,
     sync_batch_norm,
     sync_norm_gradient,
@@ -56,6 +57,10 @@ class BatchStatistics(nn.Module):
             return self.running_mean, self.running_var
         running = (self.running_mean, self.running_var, self.momentum) if track else None
         return sync_statistics(x, running) if self.synchronised else own_statistics(x, running)
+
+    def track(self, mean: Tensor, var: Tensor, count: int) -> None:
+        """Move the running statistics to mean and biased variance [C] of `count` values a channel."""
+        move_running((self.running_mean, self.running_var, self.momentum), mean, var, count)
 
     def apply_to(self, x: Tensor, mean: Tensor, var: Tensor, scale: Tensor | None = None) -> Tensor:
         """Normalise `x` [B, C, H, W] with what `measure` returned."""

@@ -69,7 +69,7 @@ def sync_statistics(x: Tensor, running: Running | None = None) -> tuple[Tensor, 
     means, variances = torch.stack(every, 1)  # each [processes, C]
     mean, var = _of_parts(means, variances)
     if running is not None:
-        _move(running, mean, var, count)
+        move_running(running, mean, var, count)
     return mean, var
 
 
@@ -83,7 +83,7 @@ def _measure(x: Tensor, running: Running | None) -> tuple[Tensor, Tensor]:
     means, variances = (t.view(parts, channels) for t in _measure_at_once(wide, None))
     mean, var = _of_parts(means, variances)
     if running is not None:
-        _move(running, mean, var, count)
+        move_running(running, mean, var, count)
     return mean, var
 
 
@@ -118,7 +118,7 @@ def _of_parts(means: Tensor, variances: Tensor) -> tuple[Tensor, Tensor]:
     return mean, variances.mean(0) + (means - mean).square().mean(0)
 
 
-def _move(running: Running, mean: Tensor, var: Tensor, count: int) -> None:
+def move_running(running: Running, mean: Tensor, var: Tensor, count: int) -> None:
     """Move running statistics to those of `count` values a channel."""
     running_mean, running_var, momentum = running
     running_mean.lerp_(mean, momentum)

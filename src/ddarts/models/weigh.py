@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ddarts.models.fused_chains import can_fuse, run_backward, run_forward
 from ddarts.models.pointwise import pointwise, pointwise_input_gradient, pointwise_weight_gradient
 from ddarts.models.rectified import Chain, FanRun, channels_last, spread, spread_gradient, working
 from ddarts.models.statistics import EPS, BatchStatistics
@@ -266,17 +267,31 @@ class _Call:
         self, x: Tensor, edges: int, taken: Sequence[Sequence[Tensor]], trained: bool
     ) -> tuple[list[Tensor], list[tuple[Tensor, Tensor, Tensor]]]:
         """Run every chain to its end; return what the backward pass needs, and u, mean and variance of each."""
-        run = FanRun(spread(x, edges) if self.reads_state else None, _size(x), edges, self.track, trained)
+        fused = self.fused(x, edges, taken)
+        wide = spread(x, edges) if self.reads_state and not all(fused) else None
+        run = FanRun(wide, _size(x), edges, self.track, trained)
         kept: list[Tensor] = []
         found = []
-        for operation, tensors in zip(self.operations, taken, strict=True):
+        for operation, tensors, is_fused in zip(self.operations, taken, fused, strict=True):
             chain = operation.chain
+            if is_fused:
+                of_operation, measured = run_forward(chain, operation.norm, x, tensors, run)
+                kept += of_operation
+                found.append(measured)
+                continue
             z, of_chain = chain.forward(tensors[: chain.takes], run)
             u = pointwise(z, tensors[-1], edges) if operation.weighted else z
             mean, var = operation.norm.measure(u, track=self.track)
             kept += [*of_chain, z if trained else u, mean, var]
             found.append((u, mean, var))
         return kept, found
+
+    def fused(self, x: Tensor, edges: int, taken: Sequence[Sequence[Tensor]]) -> list[bool]:
+        """Which operations the CPU's kernels run."""
+        return [
+            o.weighted and can_fuse(o.chain, o.norm, x, len(tensors[-1]) // edges)
+            for o, tensors in zip(self.operations, taken, strict=True)
+        ]
 
     def _weights(self) -> list[bool]:
         """Whether each tensor that operations take is a weight; else autograd has computed it."""
@@ -332,9 +347,19 @@ def _branch_gradients(
         return at_x, at_taken
     grad = torch.cat(list(grads), 1) if edges > 1 else grads[0]
     scales = gates.t().repeat_interleave(grad.shape[1] // edges, 1)  # [operations, E * C]
-    run = FanRun(spread(x, edges) if trained and call.reads_state else None, _size(x), edges, call.track, trained)
-    for operation, tensors in zip(call.operations, taken, strict=True):
+    fused = call.fused(x, edges, taken)
+    wide = spread(x, edges) if trained and call.reads_state and not all(fused) else None
+    run = FanRun(wide, _size(x), edges, call.track, trained)
+    for operation, tensors, is_fused in zip(call.operations, taken, fused, strict=True):
         chain, column = operation.chain, operation.column
+        if is_fused:
+            kept_here = [kept.pop(0) for _ in range(chain.keeps + 3)]
+            at_x, at_scale, at_own = run_backward(
+                chain, x, tensors, kept_here, grad, scales[column], run, at_x, wanted=ctx.needs_input_grad[1]
+            )
+            at_gates[column] = at_scale.view(edges, -1).sum(1)
+            at_taken += at_own
+            continue
         of_chain, (z, mean, var) = kept[: chain.keeps], kept[chain.keeps : chain.keeps + 3]
         del kept[: chain.keeps + 3]
         weight = tensors[-1] if operation.weighted else None

@@ -1,0 +1,169 @@
+/* What the kernels share: vectors as wide as the processor has them, threads, and three small loops over pixels.
+ *
+ * Images lie in memory channels-last. Inside a kernel, `c` channels of one edge are padded to `p`, a multiple of LANES, with
+ * zeros, and PIXELS neighbours of a row are worked on together; such a block [PIXELS][p] is called a tile.
+ */
+#ifndef DDARTS_LANES_H
+#define DDARTS_LANES_H
+
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__AVX512F__)
+#define LANES 16
+#define PIXELS 8
+#define EACH(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7)
+#else
+#define LANES 8
+#define PIXELS 4
+#define EACH(F) F(0) F(1) F(2) F(3)
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+
+typedef float vec __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+typedef int32_t mask __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+
+INLINE vec load(const float *from) { return *(const vec *)from; }
+
+INLINE void store(float *to, vec v) { *(vec *)to = v; }
+
+/* `n` lanes of memory, the others zero; or all of them. */
+INLINE vec get(const float *from, int64_t n) {
+    if (n >= LANES) return load(from);
+    vec v = {0};
+    memcpy(&v, from, n * sizeof(float));
+    return v;
+}
+
+INLINE void put(float *to, vec v, int64_t n) {
+    if (n >= LANES) store(to, v);
+    else memcpy(to, &v, n * sizeof(float));
+}
+
+/* `v` where `by` is above zero, else zero. Not a number passes, so that a run that has diverged is seen to. */
+INLINE vec where_positive(vec v, vec by) {
+    const vec zero = {0};
+    return (vec)((mask)v & ~(mask)(by <= zero));
+}
+
+INLINE int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+/* Memory of the calling thread that stays for the next call; NULL if there is none. */
+INLINE float *scratch(int64_t floats) {
+    static _Thread_local float *kept;
+    static _Thread_local int64_t size;
+    if (floats > size) {
+        free(kept);
+        kept = aligned_alloc(64, round_up(floats * sizeof(float), 64));
+        size = kept ? floats : 0;
+    }
+    return kept;
+}
+
+/* PyTorch's own OpenMP runtime, found among the libraries that are loaded: a second one would fight it for the cores. */
+extern void GOMP_parallel(void (*)(void *), void *, unsigned, unsigned) __attribute__((weak));
+extern int omp_get_thread_num(void) __attribute__((weak));
+
+INLINE int has_threads(void) { return GOMP_parallel && omp_get_thread_num; }
+
+/* Call `work(job)` on every thread; there it asks `thread_number` which one it is. */
+INLINE void on_threads(void (*work)(void *), void *job, int64_t threads) {
+    if (threads > 1) GOMP_parallel(work, job, (unsigned)threads, 0);
+    else work(job);
+}
+
+INLINE int64_t thread_number(int64_t threads) { return threads > 1 ? omp_get_thread_num() : 0; }
+
+/* A depthwise convolution of one tile's pixels: from padded rows of `line` floats at `from`, weights [k * k][p]. */
+INLINE void depthwise_tile(
+    const int k, const int dilation, const int stride, const float *from, int64_t line, int64_t p, const float *weights, float *tile) {
+    for (int64_t v = 0; v < p; v += LANES) {
+#define ZERO(q) vec sum##q = {0};
+        EACH(ZERO)
+        for (int r = 0; r < k; r++) {
+            const float *row = from + r * dilation * line + v, *of_row = weights + r * k * p + v;
+#define TAP(q) sum##q += w * load(at + q * stride * p);
+#define COLUMN(s) { const vec w = load(of_row + s * p); const float *at = row + s * dilation * p; EACH(TAP) }
+            COLUMN(0) COLUMN(1) COLUMN(2)
+            if (k == 5) { COLUMN(3) COLUMN(4) }
+        }
+#define KEEP(q) store(tile + q * p + v, sum##q);
+        EACH(KEEP)
+    }
+#undef ZERO
+#undef TAP
+#undef COLUMN
+#undef KEEP
+}
+
+/* A tile times a matrix [c][p]; pixels of the result lie `stride` floats apart. */
+INLINE void multiply_tile(const float *tile, const float *matrix, int64_t c, int64_t p, float *to, int64_t stride) {
+    int64_t v = 0;
+#define ZERO(q) vec one##q = {0}, two##q = {0};
+#define STEP(q) { const float s = tile[q * p + i]; one##q += s * left; two##q += s * right; }
+#define KEEP(q) store(to + q * stride + v, one##q); store(to + q * stride + v + LANES, two##q);
+    for (; v + LANES < p; v += 2 * LANES) {
+        EACH(ZERO)
+        for (int64_t i = 0; i < c; i++) {
+            const vec left = load(matrix + i * p + v), right = load(matrix + i * p + v + LANES);
+            EACH(STEP)
+        }
+        EACH(KEEP)
+    }
+#undef ZERO
+#undef STEP
+#undef KEEP
+    if (v == p) return;
+#define ZERO(q) vec one##q = {0};
+#define STEP(q) one##q += tile[q * p + i] * w;
+#define KEEP(q) store(to + q * stride + v, one##q);
+    EACH(ZERO)
+    for (int64_t i = 0; i < c; i++) {
+        const vec w = load(matrix + i * p + v);
+        EACH(STEP)
+    }
+    EACH(KEEP)
+#undef ZERO
+#undef STEP
+#undef KEEP
+}
+
+/* Lay `n` pixels of `c` channels from a tile into memory, where pixels are `stride` floats apart. */
+INLINE void copy_tile(const float *tile, int64_t n, int64_t c, int64_t p, float *to, int64_t stride) {
+    for (int64_t q = 0; q < n; q++)
+        for (int64_t v = 0; v < p; v += LANES) put(to + q * stride + v, load(tile + q * p + v), c - v);
+}
+
+/* The rectified rows `first` to `first + rows` of an image, with `pad` pixels of zeros around it, in rows of `width` padded
+ * pixels; `scale` and `shift` [p], if given, come before the ReLU. Rows outside the image are zero. */
+INLINE void rectify_rows(const float *image, int64_t height, int64_t wide, int64_t stride, int64_t c, int64_t p, const float *scale,
+                         const float *shift, int64_t first, int64_t rows, int64_t pad, int64_t width, float *to) {
+    const int64_t inside = width - pad < wide ? width - pad : wide;
+    for (int64_t r = 0; r < rows; r++, to += width * p) {
+        if (first + r < 0 || first + r >= height) {
+            memset(to, 0, width * p * sizeof(float));
+            continue;
+        }
+        const float *from = image + (first + r) * wide * stride;
+        float *at = to + pad * p;
+        memset(to, 0, pad * p * sizeof(float));
+        for (int64_t x = 0; x < inside; x++, at += p, from += stride)
+            for (int64_t v = 0; v < p; v += LANES) {
+                vec value = get(from + v, c - v);
+                if (scale) value = value * load(scale + v) + load(shift + v);
+                store(at + v, where_positive(value, value));
+            }
+        memset(at, 0, (width - pad - inside) * p * sizeof(float));
+    }
+}
+
+/* How many rows of `line` floats a thread works on at a time, if `more` rows come on top: what stays in its cache. */
+INLINE int64_t rows_in_cache(int64_t line, int64_t more, int64_t step, int64_t all) {
+    const int64_t rows = (32768 / line - more) / step + 1;
+    return rows < 1 ? 1 : rows < all ? rows : all;
+}
+
+#endif

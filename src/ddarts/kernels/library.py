@@ -1,0 +1,99 @@
+"""Finds and loads the build of the kernels that fits the processor."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import platform
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+from typing import Any
+
+#: Set to `off`, the kernels are not used.
+SWITCH = "DDARTS_KERNELS"
+
+_POINTER, _COUNT = ctypes.c_void_p, ctypes.c_int64
+
+
+def _structure(name: str, pointers: str, counts: str) -> Any:
+    fields = [(word, _POINTER) for word in pointers.split()] + [(word, _COUNT) for word in counts.split()]
+    return type(name, (ctypes.Structure,), {"_fields_": [*fields, ("eps", ctypes.c_double)]})
+
+
+#: The structures of forward.c and backward.c, field by field; what they hold is said there.
+Forward = _structure(
+    "Forward",
+    "x mean var depthwise pointwise z u mean_u var_u",
+    "batch height width channels edges kernel stride dilation threads",
+)
+Backward = _structure(
+    "Backward",
+    "grad u z mean var scale sum dot x mean_x var_x depthwise pointwise at_x sum_x dot_x at_depthwise at_pointwise",
+    "batch height width channels edges kernel stride dilation threads adds",
+)
+
+
+class Library:
+    """The functions of one build.
+
+    Args:
+        path: the shared library.
+
+    Raises:
+        OSError: it cannot be loaded.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._library = ctypes.CDLL(str(path))
+        self.build = path.name.split(".")[0].removeprefix("_")
+        self.has_threads = bool(self._library.ddarts_has_threads())
+
+    def forward(self, **arguments: Any) -> None:
+        """Run `ddarts_forward`: what its structure holds, by name."""
+        self._run(self._library.ddarts_forward, Forward(**arguments))
+
+    def backward(self, **arguments: Any) -> None:
+        """Run `ddarts_backward`: what its structure holds, by name."""
+        self._run(self._library.ddarts_backward, Backward(**arguments))
+
+    def _run(self, function: Any, arguments: Any) -> None:
+        if function(ctypes.byref(arguments)):
+            raise MemoryError("no memory for the buffers of a convolution; use a smaller batch")
+
+
+def builds() -> tuple[str, ...]:
+    """Names of the builds that run on this processor, the fastest first."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return ("any",)
+    import torch
+
+    able = torch.backends.cpu.get_cpu_capability()
+    return {"AVX512": ("avx512", "avx2"), "AVX2": ("avx2",)}.get(able, ())
+
+
+def find(build: str) -> Path | None:
+    """The file of a build beside this one, if it was made."""
+    folder = Path(__file__).parent
+    return next((path for end in EXTENSION_SUFFIXES if (path := folder / f"_{build}{end}").exists()), None)
+
+
+@functools.cache
+def load() -> Library | None:
+    """The fastest build that is there; None if there is none, or if the environment variable DDARTS_KERNELS is `off`."""
+    import torch  # noqa: F401  its threads are found among the libraries that are loaded
+
+    if os.environ.get(SWITCH, "").lower() == "off":
+        return None
+    for path in filter(None, map(find, builds())):
+        try:
+            return Library(path)
+        except (OSError, AttributeError):  # built elsewhere, or by another version
+            continue
+    return None
+
+
+def describe() -> str:
+    """Which build is used: `avx512`, `avx2`, `any`, or `none`."""
+    library = load()
+    return library.build if library else "none"

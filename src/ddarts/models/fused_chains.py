@@ -1,0 +1,105 @@
+"""The chains of `ddarts.models.rectified`, with their last pointwise convolution and batch norm, run by the CPU's kernels.
+
+They take and keep the same tensors as in PyTorch's operations, so that either can go back from what the other has kept.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ddarts.models.fused import Convolution, Statistics, Step, fits
+from ddarts.models.pointwise import pointwise
+from ddarts.models.rectified import Chain, Depthwise, FanRun, Separable
+from ddarts.models.statistics import BatchStatistics
+from ddarts.models.syncnorm import EPS
+
+
+def can_fuse(chain: Chain, norm: BatchStatistics, x: Tensor, channels: int) -> bool:
+    """Whether the kernels can run a chain from state `x` [B, C, H, W] to the statistics of edges of `channels` channels."""
+    return isinstance(chain, Depthwise) and norm.training and not norm.synchronised and fits(x, channels)
+
+
+def run_forward(
+    chain: Depthwise, norm: BatchStatistics, x: Tensor, taken: Sequence[Tensor], run: FanRun
+) -> tuple[list[Tensor], tuple[Tensor, Tensor, Tensor]]:
+    """Run a chain from state `x` to the input of its last batch norm.
+
+    Args:
+        chain, norm: the operation.
+        x: [B, C, H, W].
+        taken: its weights, that of the last pointwise convolution included.
+        run: the fan's.
+
+    Returns:
+        what the backward pass needs, and u [B, E * C, H', W'] with its mean and variance [E * C].
+    """
+    kept: list[Tensor] = []
+    source, of_source = x, None
+    if isinstance(chain, Separable):
+        convolution = Convolution(run.edges, chain.stride)
+        source, z, of_source = convolution.forward(x, taken[0], taken[1], keep_z=run.trained)
+        kept = [source if z is None else z, *of_source]
+        _track(chain.norm, of_source, source, run)
+        convolution = Convolution(run.edges)
+    else:
+        convolution = Convolution(run.edges, chain.stride, chain.dilation)
+    u, z, statistics = convolution.forward(source, taken[-2], taken[-1], of_source, keep_z=run.trained)
+    _track(norm, statistics, u, run)
+    return [*kept, u if z is None else z, *statistics], (u, *statistics)
+
+
+def run_backward(
+    chain: Depthwise,
+    x: Tensor,
+    taken: Sequence[Tensor],
+    kept: Sequence[Tensor],
+    grad: Tensor,
+    scale: Tensor,
+    run: FanRun,
+    at_x: Tensor | None,
+    *,
+    wanted: bool,
+) -> tuple[Tensor | None, Tensor, list[Tensor | None]]:
+    """Go back from the gradient at the result of a chain's last batch norm.
+
+    Args:
+        chain, x, taken, run: as in the forward pass.
+        kept: what it kept.
+        grad: [B, E * C, H', W'].
+        scale: of the batch norm [E * C].
+        at_x: the gradient at `x` that other chains have found, to be added to.
+        wanted: whether a gradient at `x` is.
+
+    Returns:
+        the gradients at `x`, at the scale, and at the weights.
+    """
+    *of_chain, z, mean, var = kept
+    u = pointwise(z, taken[-1], run.edges) if run.trained else z
+    _, dot, total = torch.ops.aten.native_batch_norm_backward(
+        grad, u, scale, mean, var, mean, (var + EPS).rsqrt(), False, EPS, [False, True, True]
+    )
+    nothing: list[Tensor | None] = [None] * len(taken)
+    if not wanted and not run.trained:
+        return at_x, dot, nothing
+    step = Step(grad, total, dot, u, z, (mean, var), scale, taken[-2], taken[-1])
+    if not isinstance(chain, Separable):
+        convolution = Convolution(run.edges, chain.stride, chain.dilation)
+        found = convolution.backward(step, x, at_x, wanted=wanted, trained=run.trained)
+        return found.at_x, dot, [found.at_depthwise, found.at_pointwise]
+    z, mean, var = of_chain
+    u = pointwise(z, taken[1], run.edges) if run.trained else z
+    step = dataclasses.replace(step, norm_x=(mean, var))
+    second = Convolution(run.edges).backward(step, u, None, wanted=True, trained=run.trained)
+    assert second.at_x is not None and second.sums is not None
+    step = Step(second.at_x, *second.sums.unbind(), u, z, (mean, var), None, taken[0], taken[1])
+    first = Convolution(run.edges, chain.stride).backward(step, x, at_x, wanted=wanted, trained=run.trained)
+    return first.at_x, dot, [first.at_depthwise, first.at_pointwise, second.at_depthwise, second.at_pointwise]
+
+
+def _track(norm: BatchStatistics, statistics: Statistics, x: Tensor, run: FanRun) -> None:
+    if run.track:
+        norm.track(*statistics, x.numel() // x.shape[1])
