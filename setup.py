@@ -1,7 +1,7 @@
 """Builds the kernels (src/ddarts/kernels). All else is in pyproject.toml.
 
-They need a C compiler that knows GCC's vectors: gcc or clang. Where there is none the package is installed without them and
-computes with PyTorch's operations.
+They need a C compiler that knows GCC's vectors: gcc or clang. Where there is none the package is installed without them
+and computes with PyTorch's operations.
 """
 
 import platform
@@ -16,7 +16,7 @@ setup(
     ext_modules=[
         Extension(
             f"ddarts.kernels._{build}",
-            [f"{FOLDER}/forward.c", f"{FOLDER}/backward.c"],
+            [f"{FOLDER}/{name}.c" for name in ("forward", "backward", "sums")],
             depends=[f"{FOLDER}/lanes.h"],
             extra_compile_args=["-O3", "-ffp-contract=fast", *flags],
             optional=True,

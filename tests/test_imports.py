@@ -16,7 +16,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 LAYERS = (
     {"errors"},
     {"files", "config", "yamlfile", "settinglayers", "settingchecks", "settingdocs", "settings", "seeds"},
-    {"architecture"},
+    {"architecture", "kernels"},
     {"models"},
     {
         "data",

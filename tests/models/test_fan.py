@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ddarts.architecture.spaces import DARTOPTI_OPERATIONS, DARTS_OPERATIONS, OPERATIONS
 from ddarts.errors import GenotypeError, SettingsError
 from ddarts.models import weigh as weighing
-from ddarts.models.fan import Fan, factorized_reduction
+from ddarts.models.fan import Fan
 from ddarts.models.statistics import BatchStatistics
 from ddarts.models.weigh import weigh_again
 from tests.reference.plain_supernet import BUILD
@@ -221,27 +220,6 @@ def test_pools_share_one_norm_and_skips_need_none() -> None:
 def test_an_unknown_operation_is_named_with_the_nearest() -> None:
     with pytest.raises(GenotypeError, match="unknown operation 'sep_conv_3x4'; did you mean 'sep_conv_3x3'"):
         Fan(("sep_conv_3x4",), 4, 2, 1)
-
-
-# -- factorized reduction ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("size", [(8, 8), (7, 9), (1, 1), (2, 5)])
-@pytest.mark.parametrize("channels", [1, 4, 5])
-@pytest.mark.parametrize("edges", [1, 3])
-def test_the_reduction_is_that_of_each_edge_side_by_side(size: tuple[int, int], channels: int, edges: int) -> None:
-    first, second = channels - channels // 2, channels // 2
-    x = torch.randn(2, channels, *size, dtype=torch.float64)
-    even = nn.Conv2d(channels, edges * first, 1, 2, bias=False).double()
-    odd = nn.Conv2d(channels, edges * second, 1, 2, bias=False).double() if second else None
-    found = factorized_reduction(x, even, odd, edges)
-    shifted = F.pad(x, (0, 1, 0, 1))[:, :, 1:, 1:]
-    expected = []
-    for edge in range(edges):
-        expected.append(F.conv2d(x, even.weight[edge * first : (edge + 1) * first], stride=2))
-        if odd is not None:
-            expected.append(F.conv2d(shifted, odd.weight[edge * second : (edge + 1) * second], stride=2))
-    torch.testing.assert_close(found, torch.cat(expected, 1))
 
 
 # -- batch statistics --------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import ctypes
 import functools
 import os
 import platform
+from collections.abc import Sequence
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ def _structure(name: str, pointers: str, counts: str) -> Any:
     return type(name, (ctypes.Structure,), {"_fields_": [*fields, ("eps", ctypes.c_double)]})
 
 
-#: The structures of forward.c and backward.c, field by field; what they hold is said there.
+#: The structures of forward.c, backward.c and sums.c, field by field; what they hold is said there.
 Forward = _structure(
     "Forward",
     "x mean var depthwise pointwise z u mean_u var_u",
@@ -32,6 +33,21 @@ Backward = _structure(
     "grad u z mean var scale sum dot x mean_x var_x depthwise pointwise at_x sum_x dot_x at_depthwise at_pointwise",
     "batch height width channels edges kernel stride dilation threads adds",
 )
+Sums = _structure(
+    "Sums",
+    "u mean var shared before sums gates columns",
+    "pixels channels edges operations branches shares threads",
+)
+
+
+def pointers(addresses: Sequence[int | None]) -> Any:
+    """An array of addresses for a structure; it must live as long as the call."""
+    return ctypes.cast((_POINTER * len(addresses))(*addresses), _POINTER)
+
+
+def counts(numbers: Sequence[int]) -> Any:
+    """An array of whole numbers for a structure; it must live as long as the call."""
+    return ctypes.cast((_COUNT * len(numbers))(*numbers), _POINTER)
 
 
 class Library:
@@ -57,6 +73,10 @@ class Library:
         """Run `ddarts_backward`: what its structure holds, by name."""
         self._run(self._library.ddarts_backward, Backward(**arguments))
 
+    def sums(self, **arguments: Any) -> None:
+        """Run `ddarts_sums`: what its structure holds, by name."""
+        self._run(self._library.ddarts_sums, Sums(**arguments))
+
     def _run(self, function: Any, arguments: Any) -> None:
         if function(ctypes.byref(arguments)):
             raise MemoryError("no memory for the buffers of a convolution; use a smaller batch")
@@ -80,7 +100,7 @@ def find(build: str) -> Path | None:
 
 @functools.cache
 def load() -> Library | None:
-    """The fastest build that is there; None if there is none, or if the environment variable DDARTS_KERNELS is `off`."""
+    """The fastest build that is there; None if there is none or the environment variable DDARTS_KERNELS is `off`."""
     import torch  # noqa: F401  its threads are found among the libraries that are loaded
 
     if os.environ.get(SWITCH, "").lower() == "off":

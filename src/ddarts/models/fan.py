@@ -17,12 +17,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ddarts.architecture.spaces import check_operation
 from ddarts.models.convolution import DepthwiseConv
+from ddarts.models.halving import factorized_reduction
 from ddarts.models.pointwise import convolve
 from ddarts.models.pools import average_pool, max_pool
 from ddarts.models.rectified import Chain, Depthwise, Given, Separable
@@ -147,25 +147,6 @@ class _Reduction(_Branch):
 
     def forward(self, state: _State, track: bool) -> tuple[Chain, tuple[Tensor, ...], Tensor | None]:
         return Given(), (factorized_reduction(state.relu, self.even, self.odd, self.edges),), None
-
-
-def factorized_reduction(relu: Tensor, even: nn.Conv2d, odd: nn.Conv2d | None, edges: int = 1) -> Tensor:
-    """Halve [B, C, H, W] by two 1x1 convolutions of stride 2, the second on the image shifted by one pixel.
-
-    Odd sizes are padded by zeros at the far side so that both halves have ceil(H / 2) x ceil(W / 2) pixels. The
-    results of each of the `edges` groups are laid side by side: [B, E * C, H', W'].
-    """
-    first = convolve(even, relu)
-    if odd is None:  # a single channel
-        return first
-    height, width = relu.shape[2:]
-    second = convolve(odd, F.pad(relu[:, :, 1:, 1:], (0, width % 2, 0, height % 2)))
-    if edges == 1:
-        return torch.cat([first, second], 1)
-    # Side by side within each edge, in channels-last order: the result decides the memory format of all that follows.
-    b, _, h, w = first.shape
-    halves = [half.permute(0, 2, 3, 1).reshape(b, h, w, edges, -1) for half in (first, second)]
-    return torch.cat(halves, 4).flatten(3, 4).permute(0, 3, 1, 2)
 
 
 _BRANCHES: dict[str, tuple[Callable[[int, int, int, int], _Branch], int]] = {

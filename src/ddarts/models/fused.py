@@ -10,13 +10,13 @@ statistics of its batch norm, an image for each edge [B, E * C, H, W]. All is fl
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ddarts.kernels.library import Library, load
+from ddarts.kernels.library import Library, counts, load, pointers
 from ddarts.models.syncnorm import EPS
 
 #: Fewer channels would leave most lanes of the kernels empty.
@@ -121,7 +121,8 @@ class Convolution:
     ) -> None:
         dense = {name: None if t is None else _dense(t) for name, t in read.items()}  # held until the call is over
         x, weight = dense["x"], dense["depthwise"]
-        assert x is not None and weight is not None
+        assert x is not None
+        assert weight is not None
         batch, _, height, width = x.shape
         tensors = dense | written
         call(
@@ -180,6 +181,53 @@ class Gradients:
     sums: Tensor | None
     at_depthwise: Tensor | None
     at_pointwise: Tensor | None
+
+
+def weighted_sums(
+    gates: Tensor,
+    branches: Sequence[tuple[Tensor, Tensor, Tensor]],
+    shared: Sequence[Tensor],
+    columns: Sequence[int],
+    before: Sequence[Tensor | None],
+) -> list[Tensor]:
+    """Sums over operations of gate * BN(u), and of gate * shared result, on each edge, added to what was there.
+
+    Args:
+        gates: [E, operations].
+        branches: u [B, E * C, H, W], mean and variance [E * C] of the operations with weights of their own.
+        shared: results [B, C, H, W] of the operations that all edges share.
+        columns: of the gates of the branches, then of the shared.
+        before: for each edge [B, C, H, W], or None for nothing.
+    """
+    edges, operations = gates.shape
+    images = [u for u, _, _ in branches] or list(shared)
+    batch, channels, height, width = images[0].shape
+    channels = channels // edges if branches else channels
+    gates = _dense(gates)
+    lists = {
+        "u": [_dense(u) for u, _, _ in branches],
+        "mean": [_dense(mean) for _, mean, _ in branches],
+        "var": [_dense(var) for _, _, var in branches],
+        "shared": [_dense(s) for s in shared],
+        "before": [None if t is None else _dense(t) for t in before],
+    }
+    size = batch, channels, height, width
+    sums = [torch.empty(size, memory_format=torch.channels_last) for _ in before]
+    _library().sums(
+        **{name: pointers([None if t is None else t.data_ptr() for t in tensors]) for name, tensors in lists.items()},
+        sums=pointers([t.data_ptr() for t in sums]),
+        gates=gates.data_ptr(),
+        columns=counts(columns),
+        pixels=batch * height * width,
+        channels=channels,
+        edges=edges,
+        operations=operations,
+        branches=len(branches),
+        shares=len(shared),
+        threads=torch.get_num_threads(),
+        eps=EPS,
+    )
+    return sums
 
 
 def _library() -> Library:

@@ -1,4 +1,4 @@
-"""The chains of `ddarts.models.rectified`, with their last pointwise convolution and batch norm, run by the CPU's kernels.
+"""The chains of `ddarts.models.rectified`, with their last pointwise convolution and batch norm, in the CPU's kernels.
 
 They take and keep the same tensors as in PyTorch's operations, so that either can go back from what the other has kept.
 """
@@ -19,7 +19,7 @@ from ddarts.models.syncnorm import EPS
 
 
 def can_fuse(chain: Chain, norm: BatchStatistics, x: Tensor, channels: int) -> bool:
-    """Whether the kernels can run a chain from state `x` [B, C, H, W] to the statistics of edges of `channels` channels."""
+    """Whether the kernels can run a chain from state `x` [B, C, H, W] to edges of `channels` channels."""
     return isinstance(chain, Depthwise) and norm.training and not norm.synchronised and fits(x, channels)
 
 
@@ -94,8 +94,9 @@ def run_backward(
     u = pointwise(z, taken[1], run.edges) if run.trained else z
     step = dataclasses.replace(step, norm_x=(mean, var))
     second = Convolution(run.edges).backward(step, u, None, wanted=True, trained=run.trained)
-    assert second.at_x is not None and second.sums is not None
-    step = Step(second.at_x, *second.sums.unbind(), u, z, (mean, var), None, taken[0], taken[1])
+    assert second.at_x is not None
+    assert second.sums is not None
+    step = Step(second.at_x, second.sums[0], second.sums[1], u, z, (mean, var), None, taken[0], taken[1])
     first = Convolution(run.edges, chain.stride).backward(step, x, at_x, wanted=wanted, trained=run.trained)
     return first.at_x, dot, [first.at_depthwise, first.at_pointwise, second.at_depthwise, second.at_pointwise]
 

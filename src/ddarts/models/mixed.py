@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ddarts.architecture.spaces import INPUT_STATES, SearchSpace
-from ddarts.models.fan import Fan, factorized_reduction
+from ddarts.models.fan import Fan
+from ddarts.models.halving import factorized_reduction
 from ddarts.models.rectified import relu_pointwise_norm
 from ddarts.models.statistics import BatchStatistics
 from ddarts.models.weigh import Measured, weigh_again

@@ -23,9 +23,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ddarts.models.fused import fits, weighted_sums
 from ddarts.models.fused_chains import can_fuse, run_backward, run_forward
 from ddarts.models.pointwise import pointwise, pointwise_input_gradient, pointwise_weight_gradient
-from ddarts.models.rectified import Chain, FanRun, channels_last, spread, spread_gradient, working
+from ddarts.models.rectified import Chain, Depthwise, FanRun, channels_last, spread, spread_gradient, working
 from ddarts.models.statistics import EPS, BatchStatistics
 
 #: dtypes whose sums are exact enough to take a normalisation apart into scale and shift
@@ -118,11 +119,20 @@ def weigh(
 
 def weigh_again(gates: Tensor, measured: Measured, sums: Sequence[Tensor | None]) -> list[Tensor]:
     """As `weigh`, without a graph, of what it has kept."""
-    return _Sum(gates.detach(), measured).run(sums)
+    return _sums(gates.detach(), measured, sums)
+
+
+def _sums(gates: Tensor, measured: Measured, before: Sequence[Tensor | None]) -> list[Tensor]:
+    """Sums over operations of gate * BN(u), and over edges."""
+    one = measured.branches[0][0] if measured.branches else measured.shared[0]
+    if fits(one, one.shape[1] // len(gates) if measured.branches else one.shape[1]):
+        columns = [*measured.columns[0], *measured.columns[1]]
+        return weighted_sums(gates, measured.branches, measured.shared, columns, before)
+    return _Sum(gates, measured).run(before)
 
 
 class _Sum:
-    """Sums over operations of gate * BN(u), and over edges."""
+    """`_sums` in PyTorch's operations."""
 
     def __init__(self, gates: Tensor, measured: Measured) -> None:
         self._edges, self._branches, self._shared = len(gates), measured.branches, measured.shared
@@ -261,7 +271,7 @@ class _Call:
             ctx.call, ctx.trained, ctx.given = self, trained, [s is not None for s in sums]
             weights = [t if is_weight else None for t, is_weight in zip(tensors, self._weights(), strict=False)]
             ctx.save_for_backward(x, gates, *weights, *raw, *kept)
-        return tuple(_Sum(gates.detach(), measured).run(sums))
+        return tuple(_sums(gates.detach(), measured, sums))
 
     def _run_branches(
         self, x: Tensor, edges: int, taken: Sequence[Sequence[Tensor]], trained: bool
@@ -275,6 +285,7 @@ class _Call:
         for operation, tensors, is_fused in zip(self.operations, taken, fused, strict=True):
             chain = operation.chain
             if is_fused:
+                assert isinstance(chain, Depthwise)
                 of_operation, measured = run_forward(chain, operation.norm, x, tensors, run)
                 kept += of_operation
                 found.append(measured)
@@ -353,6 +364,7 @@ def _branch_gradients(
     for operation, tensors, is_fused in zip(call.operations, taken, fused, strict=True):
         chain, column = operation.chain, operation.column
         if is_fused:
+            assert isinstance(chain, Depthwise)
             kept_here = [kept.pop(0) for _ in range(chain.keeps + 3)]
             at_x, at_scale, at_own = run_backward(
                 chain, x, tensors, kept_here, grad, scales[column], run, at_x, wanted=ctx.needs_input_grad[1]
