@@ -31,7 +31,7 @@ DOCUMENTED := ddarts ddarts.stages ddarts.config ddarts.outcomes ddarts.settings
 docs: $(STAMP)
 	$(BIN)/python -m pdoc --docformat google --output-directory site $(DOCUMENTED)
 
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml setup.py $(wildcard src/ddarts/kernels/*.[ch])
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
 	touch $(STAMP)

@@ -61,6 +61,8 @@ class Library:
     """
 
     def __init__(self, path: Path) -> None:
+        import torch  # noqa: F401  its threads are found among the libraries that are loaded
+
         self._library = ctypes.CDLL(str(path))
         self.build = path.name.split(".")[0].removeprefix("_")
         self.has_threads = bool(self._library.ddarts_has_threads())
@@ -101,8 +103,6 @@ def find(build: str) -> Path | None:
 @functools.cache
 def load() -> Library | None:
     """The fastest build that is there; None if there is none or the environment variable DDARTS_KERNELS is `off`."""
-    import torch  # noqa: F401  its threads are found among the libraries that are loaded
-
     if os.environ.get(SWITCH, "").lower() == "off":
         return None
     for path in filter(None, map(find, builds())):
