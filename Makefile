@@ -25,7 +25,7 @@ bench: $(STAMP)
 
 # Every package, and the modules beside them that a caller may need; a package brings its modules along.
 DOCUMENTED := ddarts ddarts.stages ddarts.config ddarts.outcomes ddarts.settings ddarts.errors ddarts.runs ddarts.checkpoints \
-	ddarts.engine ddarts.ranks ddarts.architecture ddarts.models ddarts.data ddarts.searching ddarts.training ddarts.reporting \
+	ddarts.engine ddarts.ranks ddarts.kernels ddarts.architecture ddarts.models ddarts.data ddarts.searching ddarts.training ddarts.reporting \
 	ddarts.deploy ddarts.commands ddarts.timm
 
 docs: $(STAMP)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ddarts.files import write_text
+from ddarts.kernels.library import describe
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -36,6 +37,7 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": metadata.version("torch"),
         "ddarts": metadata.version("ddarts"),
+        "kernels": describe(),
     }
     return found | load()
 
@@ -71,6 +73,13 @@ def peak_gb(process: int | str = "self") -> float:
 
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+
+
+def stolen_s() -> float:
+    """Seconds of processor time that the host of a virtual machine has given to others since it started; else 0."""
+    stat = Path("/proc/stat")
+    words = stat.read_text().split(maxsplit=9) if stat.exists() else []
+    return int(words[8]) / os.sysconf("SC_CLK_TCK") if len(words) > 8 else 0.0
 
 
 def in_own_process(task: dict[str, Any]) -> dict[str, float]:

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from measuring import ROOT, peak_gb
+from measuring import ROOT, peak_gb, stolen_s
 
 #: use of the ablations - kind - cells ablated a step (all if not given); plain-kept: the plain twin with the package's
-#: setting of the allocator (ddarts.memory), which every variant of the package has
+#: setting of the allocator (ddarts.memory), which every variant of the package has; -pytorch: without the package's
+#: kernels (ddarts.kernels)
 VARIANTS = (
     "plain",
     "plain-kept",
     "monitor-random",
+    "monitor-random-pytorch",
     "monitor-zero",
     "gradient-zero",
     "gradient-zero-2",
     "off",
     "gradient-random",
 )
+
+PYTORCH = "-pytorch"
 
 #: Steps before the clock starts, of every variant: the first builds kernels, and both get memory from the kernel, page
 #: by page. A search takes thousands, so that is not what they cost.
@@ -104,7 +109,7 @@ def _fast(variant: str, sizes: Sizes, x: Any, y: Any, precision: str) -> Steps:
         net.weight_parameters(), lr=0.005, momentum=0.9, weight_decay=3e-4, fused=True if device.type == "cpu" else None
     )
     alphas = torch.optim.Adam(net.architecture_parameters(), lr=3e-3, weight_decay=1e-3)
-    use, _, rest = variant.partition("-")
+    use, _, rest = variant.removesuffix(PYTORCH).partition("-")
     kind, _, sample = rest.partition("-")
     cells = list(range(sizes.cells))
     if sample:  # evenly spread: the mean cost of a draw
@@ -139,19 +144,23 @@ def _fast(variant: str, sizes: Sizes, x: Any, y: Any, precision: str) -> Steps:
 
 
 def measure_step(variant: str, sizes: Sizes, *, threads: int, precision: str, steps: int = 1) -> dict[str, float]:
-    """Seconds of the alpha step and of the weight step on the CPU (mean of `steps`, after `UNMEASURED`), and memory."""
+    """Seconds of both halves of a step on the CPU (mean of `steps`, after `UNMEASURED`), memory, and stolen seconds."""
     import torch
 
+    from ddarts.kernels.library import SWITCH
     from ddarts.memory import keep_memory
 
     torch.set_num_threads(threads)
     if variant != "plain":  # as the commands do
         keep_memory()
+    if variant.endswith(PYTORCH):
+        os.environ[SWITCH] = "off"  # before the first step looks for them
     built = build_steps(variant, sizes, precision=precision)
     for _ in range(UNMEASURED):
         built.alpha()
         built.weight()
     alpha_s = weight_s = 0.0
+    stolen = stolen_s()
     for _ in range(steps):
         started = time.perf_counter()
         built.alpha()
@@ -159,4 +168,5 @@ def measure_step(variant: str, sizes: Sizes, *, threads: int, precision: str, st
         built.weight()
         alpha_s += (middle - started) / steps
         weight_s += (time.perf_counter() - middle) / steps
-    return {"alpha_s": alpha_s, "weight_s": weight_s, "step_s": alpha_s + weight_s, "peak_gb": peak_gb()}
+    times = {"alpha_s": alpha_s, "weight_s": weight_s, "step_s": alpha_s + weight_s}
+    return times | {"peak_gb": peak_gb(), "stolen_s": (stolen_s() - stolen) / steps}

@@ -46,7 +46,7 @@ def test_training_leaves_everything_in_the_run(trained, genotype):
     assert summary["parameters"] == trained.parameters > 0
     assert summary["macs"] == trained.macs > 0
     assert summary["train_s"] == trained.train_s > 0
-    assert set(summary["versions"]) == {"ddarts", "torch", "torchvision", "python"}
+    assert set(summary["versions"]) == {"ddarts", "torch", "torchvision", "python", "kernels"}
     assert run.read_settings("train")["limit"] == 60
     assert Genotype.load(run.path) == genotype
     assert {p.name for p in (run.path / "cells").iterdir()} == {

@@ -20,6 +20,7 @@ from ddarts.architecture.genotype import Genotype
 from ddarts.config import DataOptions, DeriveOptions, EvaluateSettings, RunSettings, SearchSettings, TrainSettings
 from ddarts.errors import DataError, DDartsError, GenotypeError, RunError, SettingsError
 from ddarts.files import write_text
+from ddarts.kernels.library import describe
 from ddarts.outcomes import SearchResult, TestResult, TrainResult
 from ddarts.processes import find_place, speaks
 from ddarts.ranks import current
@@ -114,9 +115,10 @@ class Opening:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that a result depends on."""
+    """Return the versions that a result depends on, and which build of the kernels is used (`ddarts.kernels`)."""
     return {name: metadata.version(name) for name in ("ddarts", "torch", "torchvision")} | {
-        "python": platform.python_version()
+        "python": platform.python_version(),
+        "kernels": describe(),
     }
 
 

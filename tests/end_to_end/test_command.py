@@ -108,7 +108,7 @@ def test_the_summary_and_the_settings_are_complete(finished: Finished) -> None:
     summary = json.loads((finished.path / "summary.json").read_text())
     assert summary["data"] == "digits"
     assert summary["seed"] == 3
-    assert set(summary["versions"]) == {"ddarts", "torch", "torchvision", "python"}
+    assert set(summary["versions"]) == {"ddarts", "torch", "torchvision", "python", "kernels"}
     assert 0 <= summary["test_top1"] <= 1
     assert all(summary[name] > 0 for name in ("parameters", "macs", "search_s", "train_s"))
     settings = yaml.safe_load((finished.path / "settings.yaml").read_text())
