@@ -9,6 +9,7 @@ import platform
 from setuptools import Extension, setup
 
 FOLDER = "src/ddarts/kernels"
+NAMES = ("forward", "backward", "sums")
 X86 = {"avx2": ["-mavx2", "-mfma"], "avx512": ["-mavx512f", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"]}
 BUILDS = X86 if platform.machine().lower() in ("x86_64", "amd64") else {"any": []}
 
@@ -16,8 +17,8 @@ setup(
     ext_modules=[
         Extension(
             f"ddarts.kernels._{build}",
-            [f"{FOLDER}/{name}.c" for name in ("forward", "backward", "sums")],
-            depends=[f"{FOLDER}/lanes.h"],
+            [f"{FOLDER}/{name}{precision}.c" for name in NAMES for precision in ("", "_bf16")],
+            depends=[f"{FOLDER}/lanes.h", *(f"{FOLDER}/{name}.c" for name in NAMES)],
             extra_compile_args=["-O3", "-ffp-contract=fast", *flags],
             optional=True,
         )

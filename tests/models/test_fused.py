@@ -221,6 +221,34 @@ def test_statistics_are_exact_where_the_mean_is_large() -> None:
     torch.testing.assert_close(var.double(), exact_var, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("normed", [False, True])
+@pytest.mark.parametrize("channels", [16, 11])
+@pytest.mark.usefixtures("build")
+def test_images_of_bfloat16_are_rounded_and_all_else_is_not(channels: int, normed: bool) -> None:
+    case = _Case.make(channels, 2, (2, 7, 9), normed=normed)
+    case.x, case.grad = case.x.bfloat16(), case.grad.bfloat16()
+    found = case.fused()
+    expected = case.exact()
+    for name, exact in expected.items():
+        rounded = name in ("z", "u", "at_x")
+        assert found[name].dtype == (torch.bfloat16 if rounded else torch.float32)
+        error = (found[name].double() - exact).norm() / exact.norm()
+        assert error < (1e-2 if name in ("at_x", "at_depthwise", "at_pointwise", "sum", "dot") else 4e-3), name
+    torch.testing.assert_close(found["mean"].double(), expected["mean"], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.usefixtures("build")
+def test_rounding_to_bfloat16_is_that_of_pytorch() -> None:
+    torch.manual_seed(0)
+    values = torch.cat([torch.randn(4000), torch.tensor([0.0, -0.0, torch.inf, -torch.inf, torch.nan, 1e-40, 3.4e38])])
+    values = torch.cat([values, 1 + torch.arange(25) / 512])  # among them such that lie in the middle
+    s = values[:4032].view(1, 16, 14, 18).contiguous(memory_format=torch.channels_last)
+    for factor in (1.0, 1.00390625):
+        found = weighted_sums(torch.full((1, 1), factor), [], [s.bfloat16()], [0], [None])[0]
+        expected = (s.bfloat16().float() * factor).bfloat16()
+        torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
+
+
 @pytest.mark.parametrize(("branches", "shared"), [(4, 3), (2, 0), (0, 2)])
 @pytest.mark.parametrize("channels", [16, 11])
 @pytest.mark.usefixtures("build")
@@ -245,10 +273,11 @@ def test_sums_are_gates_times_normalised_results(branches: int, shared: int, cha
 
 
 @pytest.mark.usefixtures("build")
-def test_only_single_precision_on_the_cpu_with_enough_channels_fits() -> None:
+def test_only_single_and_bfloat16_on_the_cpu_with_enough_channels_fit() -> None:
     x = torch.randn(2, 16, 4, 4)
     assert fits(x, 16)
     assert not fits(x, 4)
     assert not fits(x.double(), 16)
-    assert not fits(x.bfloat16(), 16)
+    assert fits(x.bfloat16(), 16)
+    assert not fits(x.half(), 16)
     assert not fits(x.to("meta"), 16)

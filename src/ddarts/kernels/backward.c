@@ -10,15 +10,15 @@
 #include "lanes.h"
 
 typedef struct {
-    const float *grad, *u, *z;       /* [B, H', W', E * C]: at the batch norm's result, its input, and that of the pointwise
+    const real *grad, *u, *z;        /* [B, H', W', E * C]: at the batch norm's result, its input, and that of the pointwise
                                         convolution (NULL if weights are not trained) */
     const float *mean, *var, *scale; /* [E * C]; no scale: NULL */
     const float *sum, *dot;          /* [E * C]: of grad, and of grad * normalised u */
-    const float *x;                  /* [B, H, W, C]; [B, H, W, E * C] with mean_x and var_x */
+    const real *x;                   /* [B, H, W, C]; [B, H, W, E * C] with mean_x and var_x */
     const float *mean_x, *var_x;     /* [E * C] or NULL */
     const float *depthwise;          /* [E * C, k, k] */
     const float *pointwise;          /* [E * C, C] */
-    float *at_x;                     /* as x, before its batch norm; NULL if not wanted */
+    real *at_x;                      /* as x, before its batch norm; NULL if not wanted */
     float *sum_x, *dot_x;            /* [E * C]: of at_x, and of at_x * normalised x; with mean_x only */
     float *at_depthwise, *at_pointwise; /* as the weights; NULL if they are not trained */
     int64_t batch, height, width, channels, edges, kernel, stride, dilation, threads;
@@ -78,18 +78,18 @@ static void undo_pointwise(const Plan *plan, int64_t image, int64_t band, int64_
             for (int64_t v = 0; v < p; v += LANES) {
                 const vec va = load(a + v), vb = load(b + v), vd = load(d + v);
                 for (int64_t q = 0; q < n; q++)
-                    store(tile + q * p + v, va * get(f->grad + at + q * wide + v, c - v) + (vb * get(f->u + at + q * wide + v, c - v) + vd));
+                    store(tile + q * p + v, va * get_real(f->grad + at + q * wide + v, c - v) + (vb * get_real(f->u + at + q * wide + v, c - v) + vd));
             }
             if (n < PIXELS) memset(tile + n * p, 0, (PIXELS - n) * p * sizeof(float));
             float *to = buffer + (row * plan->line + x * f->stride + plan->pad) * p;
             if (n == PIXELS) multiply_tile(tile, plan->pointwise + edge * c * p, c, p, to, f->stride * p);
             else {
                 multiply_tile(tile, plan->pointwise + edge * c * p, c, p, spare, p);
-                copy_tile(spare, n, p, p, to, f->stride * p);
+                for (int64_t q = 0; q < n; q++) memcpy(to + q * f->stride * p, spare + q * p, p * sizeof(float));
             }
             if (at_pointwise && own) {
                 for (int64_t q = 0; q < n; q++)
-                    for (int64_t v = 0; v < p; v += LANES) store(spare + q * p + v, get(f->z + at + q * wide + v, c - v));
+                    for (int64_t v = 0; v < p; v += LANES) store(spare + q * p + v, get_real(f->z + at + q * wide + v, c - v));
                 if (n < PIXELS) memset(spare + n * p, 0, (PIXELS - n) * p * sizeof(float));
                 add_pointwise(tile, spare, c, p, at_pointwise);
             }
@@ -107,9 +107,9 @@ INLINE void undo_relu(const Plan *plan, int64_t edge, int64_t at, int64_t n, con
             const vec around = load(plan->around_x + edge * p + v);
             vec sum = load(sums + v), dot = load(sums + p + v);
             for (int64_t q = 0; q < n; q++) {
-                const vec x = get(f->x + at + q * stride + v, c - v);
+                const vec x = get_real(f->x + at + q * stride + v, c - v);
                 const vec g = where_positive(load(tile + q * p + v), x * scale + shift);
-                put(f->at_x + at + q * stride + v, g, c - v);
+                put_real(f->at_x + at + q * stride + v, g, c - v);
                 sum += g;
                 dot += g * (x - around);
             }
@@ -117,9 +117,9 @@ INLINE void undo_relu(const Plan *plan, int64_t edge, int64_t at, int64_t n, con
             store(sums + p + v, dot);
         } else
             for (int64_t q = 0; q < n; q++) {
-                vec g = where_positive(load(tile + q * p + v), get(f->x + at + q * stride + v, c - v));
-                if (edge > 0 || f->adds) g += get(f->at_x + at + q * stride + v, c - v);
-                put(f->at_x + at + q * stride + v, g, c - v);
+                vec g = where_positive(load(tile + q * p + v), get_real(f->x + at + q * stride + v, c - v));
+                if (edge > 0 || f->adds) g += get_real(f->at_x + at + q * stride + v, c - v);
+                put_real(f->at_x + at + q * stride + v, g, c - v);
             }
     }
 }
@@ -275,7 +275,7 @@ static void pack(Plan *plan) {
 }
 
 /* Returns 0, or 1 if there is no memory. */
-int ddarts_backward(const Backward *f) {
+int NAME(ddarts_backward)(const Backward *f) {
     Plan plan = {.f = f, .p = round_up(f->channels, LANES), .pad = f->dilation * (f->kernel / 2)};
     const int64_t p = plan.p, reach = 2 * plan.pad + 1, matrix = f->edges * p, taps = f->kernel * f->kernel;
     plan.out_height = (f->height - 1) / f->stride + 1;

@@ -10,12 +10,12 @@
 #include "lanes.h"
 
 typedef struct {
-    const float *x;           /* [B, H, W, C]; [B, H, W, E * C] with mean and var */
+    const real *x;            /* [B, H, W, C]; [B, H, W, E * C] with mean and var */
     const float *mean, *var;  /* [E * C] or NULL */
     const float *depthwise;   /* [E * C, k, k] */
     const float *pointwise;   /* [E * C, C] */
-    float *z;                 /* [B, H', W', E * C] between the convolutions, or NULL */
-    float *u;                 /* [B, H', W', E * C] */
+    real *z;                  /* [B, H', W', E * C] between the convolutions, or NULL */
+    real *u;                  /* [B, H', W', E * C] */
     float *mean_u, *var_u;    /* [E * C], the biased variance */
     int64_t batch, height, width, channels, edges, kernel, stride, dilation, threads;
     double eps;
@@ -36,13 +36,13 @@ static int64_t rows_of(const Plan *plan, int64_t band) {
     return left < plan->rows ? left : plan->rows;
 }
 
-INLINE void add_statistics(const float *u, int64_t stride, int64_t n, int64_t c, int64_t p, int starts, float *shift, float *sums) {
+INLINE void add_statistics(const float *tile, int64_t n, int64_t p, int starts, float *shift, float *sums) {
     for (int64_t v = 0; v < p; v += LANES) {
-        if (starts) store(shift + v, get(u + v, c - v));
+        if (starts) store(shift + v, load(tile + v));
         const vec around = load(shift + v);
         vec sum = {0}, square = {0};
         for (int64_t q = 0; q < n; q++) {
-            const vec d = get(u + q * stride + v, c - v) - around;
+            const vec d = load(tile + q * p + v) - around;
             sum += d;
             square += d * d;
         }
@@ -66,14 +66,9 @@ INLINE void run_edge(const Plan *plan, const int k, const int dilation, const in
             const float *from = buffer + (r * plan->line + x) * stride * p;
             depthwise_tile(k, dilation, stride, from, plan->line * p, p, depthwise, tile);
             if (f->z) copy_tile(tile, n, c, p, f->z + at, wide);
-            if (n == PIXELS && c == p) {
-                multiply_tile(tile, pointwise, c, p, f->u + at, wide);
-                add_statistics(f->u + at, wide, PIXELS, c, p, r + x == 0, shift, sums);
-            } else {
-                multiply_tile(tile, pointwise, c, p, spare, p);
-                copy_tile(spare, n, c, p, f->u + at, wide);
-                add_statistics(spare, p, n, c, p, r + x == 0, shift, sums);
-            }
+            multiply_tile(tile, pointwise, c, p, spare, p);
+            copy_tile(spare, n, c, p, f->u + at, wide);
+            add_statistics(spare, n, p, r + x == 0, shift, sums);
         }
     }
     double *part = plan->parts + ((image * plan->bands + band) * f->edges + edge) * 2 * c;
@@ -150,7 +145,7 @@ static void pack(Plan *plan) {
 }
 
 /* Returns 0, or 1 if there is no memory. */
-int ddarts_forward(const Forward *f) {
+int NAME(ddarts_forward)(const Forward *f) {
     Plan plan = {.f = f, .p = round_up(f->channels, LANES), .pad = f->dilation * (f->kernel / 2)};
     const int64_t p = plan.p, reach = (f->kernel - 1) * f->dilation + 1, matrix = f->edges * p;
     plan.out_height = (f->height - 1) / f->stride + 1;
@@ -176,4 +171,6 @@ int ddarts_forward(const Forward *f) {
     return plan.failed;
 }
 
+#ifndef BFLOAT16
 int ddarts_has_threads(void) { return has_threads(); }
+#endif

@@ -43,6 +43,36 @@ INLINE void put(float *to, vec v, int64_t n) {
     else memcpy(to, &v, n * sizeof(float));
 }
 
+/* Images are float, or bfloat16 in the files compiled with BFLOAT16. Weights, statistics and all arithmetic are float. */
+#ifdef BFLOAT16
+#define NAME(function) function##_bf16
+typedef uint16_t real;
+typedef uint16_t halves __attribute__((vector_size(LANES * 2), aligned(2), may_alias));
+typedef uint32_t bits __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+
+INLINE vec get_real(const real *from, int64_t n) {
+    halves h = {0};
+    if (n >= LANES) h = *(const halves *)from;
+    else memcpy(&h, from, n * sizeof(real));
+    return (vec)(__builtin_convertvector(h, bits) << 16);
+}
+
+/* Rounded to the nearest, to even ones in the middle; what is not a number stays so. */
+INLINE void put_real(real *to, vec v, int64_t n) {
+    const bits b = (bits)v, rounded = (b + 0x7fff + ((b >> 16) & 1)) >> 16, broken = (bits)(v != v);
+    const halves h = __builtin_convertvector((rounded & ~broken) | (((b >> 16) | 0x40) & broken), halves);
+    if (n >= LANES) *(halves *)to = h;
+    else memcpy(to, &h, n * sizeof(real));
+}
+#else
+#define NAME(function) function
+typedef float real;
+
+INLINE vec get_real(const real *from, int64_t n) { return get(from, n); }
+
+INLINE void put_real(real *to, vec v, int64_t n) { put(to, v, n); }
+#endif
+
 /* `v` where `by` is above zero, else zero. Not a number passes, so that a run that has diverged is seen to. */
 INLINE vec where_positive(vec v, vec by) {
     const vec zero = {0};
@@ -131,15 +161,15 @@ INLINE void multiply_tile(const float *tile, const float *matrix, int64_t c, int
 #undef KEEP
 }
 
-/* Lay `n` pixels of `c` channels from a tile into memory, where pixels are `stride` floats apart. */
-INLINE void copy_tile(const float *tile, int64_t n, int64_t c, int64_t p, float *to, int64_t stride) {
+/* Lay `n` pixels of `c` channels from a tile into an image, where pixels are `stride` numbers apart. */
+INLINE void copy_tile(const float *tile, int64_t n, int64_t c, int64_t p, real *to, int64_t stride) {
     for (int64_t q = 0; q < n; q++)
-        for (int64_t v = 0; v < p; v += LANES) put(to + q * stride + v, load(tile + q * p + v), c - v);
+        for (int64_t v = 0; v < p; v += LANES) put_real(to + q * stride + v, load(tile + q * p + v), c - v);
 }
 
 /* The rectified rows `first` to `first + rows` of an image, with `pad` pixels of zeros around it, in rows of `width` padded
  * pixels; `scale` and `shift` [p], if given, come before the ReLU. Rows outside the image are zero. */
-INLINE void rectify_rows(const float *image, int64_t height, int64_t wide, int64_t stride, int64_t c, int64_t p, const float *scale,
+INLINE void rectify_rows(const real *image, int64_t height, int64_t wide, int64_t stride, int64_t c, int64_t p, const float *scale,
                          const float *shift, int64_t first, int64_t rows, int64_t pad, int64_t width, float *to) {
     const int64_t inside = width - pad < wide ? width - pad : wide;
     for (int64_t r = 0; r < rows; r++, to += width * p) {
@@ -147,12 +177,12 @@ INLINE void rectify_rows(const float *image, int64_t height, int64_t wide, int64
             memset(to, 0, width * p * sizeof(float));
             continue;
         }
-        const float *from = image + (first + r) * wide * stride;
+        const real *from = image + (first + r) * wide * stride;
         float *at = to + pad * p;
         memset(to, 0, pad * p * sizeof(float));
         for (int64_t x = 0; x < inside; x++, at += p, from += stride)
             for (int64_t v = 0; v < p; v += LANES) {
-                vec value = get(from + v, c - v);
+                vec value = get_real(from + v, c - v);
                 if (scale) value = value * load(scale + v) + load(shift + v);
                 store(at + v, where_positive(value, value));
             }

@@ -67,19 +67,20 @@ class Library:
         self.build = path.name.split(".")[0].removeprefix("_")
         self.has_threads = bool(self._library.ddarts_has_threads())
 
-    def forward(self, **arguments: Any) -> None:
-        """Run `ddarts_forward`: what its structure holds, by name."""
-        self._run(self._library.ddarts_forward, Forward(**arguments))
+    def forward(self, precision: str, **arguments: Any) -> None:
+        """Run `ddarts_forward` on images of `float32` or `bfloat16`: what its structure holds, by name."""
+        self._run("ddarts_forward", precision, Forward(**arguments))
 
-    def backward(self, **arguments: Any) -> None:
-        """Run `ddarts_backward`: what its structure holds, by name."""
-        self._run(self._library.ddarts_backward, Backward(**arguments))
+    def backward(self, precision: str, **arguments: Any) -> None:
+        """Run `ddarts_backward`, as `forward`."""
+        self._run("ddarts_backward", precision, Backward(**arguments))
 
-    def sums(self, **arguments: Any) -> None:
-        """Run `ddarts_sums`: what its structure holds, by name."""
-        self._run(self._library.ddarts_sums, Sums(**arguments))
+    def sums(self, precision: str, **arguments: Any) -> None:
+        """Run `ddarts_sums`, as `forward`."""
+        self._run("ddarts_sums", precision, Sums(**arguments))
 
-    def _run(self, function: Any, arguments: Any) -> None:
+    def _run(self, name: str, precision: str, arguments: Any) -> None:
+        function = getattr(self._library, name + {"float32": "", "bfloat16": "_bf16"}[precision])
         if function(ctypes.byref(arguments)):
             raise MemoryError("no memory for the buffers of a convolution; use a smaller batch")
 

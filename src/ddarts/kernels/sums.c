@@ -5,10 +5,11 @@
 #include "lanes.h"
 
 typedef struct {
-    const float *const *u, *const *mean, *const *var; /* of each branch: [pixels, E * C], [E * C], [E * C] */
-    const float *const *shared;                       /* of each operation that all edges share: [pixels, C] */
-    const float *const *before;                       /* of each edge: [pixels, C], or NULL for nothing */
-    float *const *sums;                               /* of each edge: [pixels, C] */
+    const real *const *u;                             /* of each branch: [pixels, E * C] */
+    const float *const *mean, *const *var;            /* of each branch: [E * C] */
+    const real *const *shared;                        /* of each operation that all edges share: [pixels, C] */
+    const real *const *before;                        /* of each edge: [pixels, C], or NULL for nothing */
+    real *const *sums;                                /* of each edge: [pixels, C] */
     const float *gates;                               /* [E, operations] */
     const int64_t *columns;                           /* of the branches' gates, and of the shared operations' */
     int64_t pixels, channels, edges, operations, branches, shares, threads;
@@ -28,14 +29,15 @@ INLINE void add_up(const Plan *plan, const int64_t branches, int64_t first, int6
     for (int64_t x = first; x < last; x++)
         for (int64_t e = 0; e < s->edges; e++) {
             const float *factors = plan->factors + e * branches * p, *weights = plan->weights + e * s->shares;
-            const float *shift = plan->shift + e * p, *before = s->before[e];
+            const float *shift = plan->shift + e * p;
+            const real *before = s->before[e];
             for (int64_t v = 0; v < p; v += LANES) {
                 const int64_t n = c - v;
                 vec sum = load(shift + v);
-                for (int64_t o = 0; o < branches; o++) sum += get(s->u[o] + x * wide + e * c + v, n) * load(factors + o * p + v);
-                for (int64_t k = 0; k < s->shares; k++) sum += get(s->shared[k] + x * c + v, n) * weights[k];
-                if (before) sum += get(before + x * c + v, n);
-                put(s->sums[e] + x * c + v, sum, n);
+                for (int64_t o = 0; o < branches; o++) sum += get_real(s->u[o] + x * wide + e * c + v, n) * load(factors + o * p + v);
+                for (int64_t k = 0; k < s->shares; k++) sum += get_real(s->shared[k] + x * c + v, n) * weights[k];
+                if (before) sum += get_real(before + x * c + v, n);
+                put_real(s->sums[e] + x * c + v, sum, n);
             }
         }
 }
@@ -49,7 +51,7 @@ static void run_part(void *job) {
 }
 
 /* Returns 0, or 1 if there is no memory. */
-int ddarts_sums(const Sums *s) {
+int NAME(ddarts_sums)(const Sums *s) {
     Plan plan = {.s = s, .p = round_up(s->channels, LANES)};
     const int64_t p = plan.p, c = s->channels;
     float *numbers = calloc(s->edges * (p * (s->branches + 1) + s->shares), sizeof(float));

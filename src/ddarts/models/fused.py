@@ -5,7 +5,8 @@ PyTorch runs each of them by itself, and each reads and writes tensors of the si
 operations, for every other device and precision; tests compare the two, gradients included.
 
 Shapes: B images, E edges, C channels of the cell; a source is a state [B, C, H, W] that all edges share, or, with the
-statistics of its batch norm, an image for each edge [B, E * C, H, W]. All is float32 and channels-last.
+statistics of its batch norm, an image for each edge [B, E * C, H, W]. Images are float32 or bfloat16 and
+channels-last, all else is float32.
 """
 
 from __future__ import annotations
@@ -22,15 +23,21 @@ from ddarts.models.syncnorm import EPS
 #: Fewer channels would leave most lanes of the kernels empty.
 _FEWEST_CHANNELS = 8
 
+#: Names of the dtypes of images; weights, statistics and all arithmetic are float32.
+_PRECISIONS = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
+
 #: mean and biased variance [E * C]
 Statistics = tuple[Tensor, Tensor]
 
 
 def fits(x: Tensor, channels: int) -> bool:
     """Whether the kernels are there and take a state `x` [B, C, H, W] to edges of `channels` channels."""
-    if x.device.type != "cpu" or x.dtype != torch.float32 or channels < _FEWEST_CHANNELS or x.numel() == 0:
+    if x.device.type != "cpu" or x.dtype not in _PRECISIONS or channels < _FEWEST_CHANNELS or x.numel() == 0:
         return False
     return (library := load()) is not None and (library.has_threads or torch.get_num_threads() == 1)
+
+
+_IMAGES = ("x", "u", "z", "grad")
 
 
 @dataclass(frozen=True)
@@ -63,13 +70,13 @@ class Convolution:
         """
         wide, (batch, _, height, width) = len(depthwise), x.shape
         size = batch, wide, (height - 1) // self.stride + 1, (width - 1) // self.stride + 1
-        u = torch.empty(size, memory_format=torch.channels_last)
+        u = torch.empty(size, dtype=x.dtype, memory_format=torch.channels_last)
         z = torch.empty_like(u) if keep_z else None
         mean, var = torch.empty(2, wide).unbind()
         mean_x, var_x = norm or (None, None)
         read = {"x": x, "mean": mean_x, "var": var_x, "depthwise": depthwise, "pointwise": pointwise}
         written = {"z": z, "u": u, "mean_u": mean, "var_u": var}
-        self._run(_library().forward, read, written)
+        self._run(_library().forward, x.dtype, read, written)
         return u, z, (mean, var)
 
     def backward(self, step: Step, x: Tensor, at_x: Tensor | None, *, wanted: bool, trained: bool) -> Gradients:
@@ -84,7 +91,7 @@ class Convolution:
         """
         found = None
         if wanted:
-            found = torch.empty_like(x, memory_format=torch.channels_last) if at_x is None else _dense(at_x)
+            found = torch.empty_like(x, memory_format=torch.channels_last) if at_x is None else _dense(at_x, x.dtype)
         sums = torch.empty(2, len(step.depthwise)) if step.norm_x else None
         at_depthwise, at_pointwise = (
             torch.empty_like(weight, memory_format=torch.contiguous_format) if trained else None
@@ -113,19 +120,28 @@ class Convolution:
             "at_depthwise": at_depthwise,
             "at_pointwise": at_pointwise,
         }
-        self._run(_library().backward, read, written, adds=int(at_x is not None))
+        self._run(_library().backward, x.dtype, read, written, adds=int(at_x is not None))
         return Gradients(found, sums, at_depthwise, at_pointwise)
 
     def _run(
-        self, call: Callable[..., None], read: dict[str, Tensor | None], written: dict[str, Tensor | None], **flags: int
+        self,
+        call: Callable[..., None],
+        dtype: torch.dtype,
+        read: dict[str, Tensor | None],
+        written: dict[str, Tensor | None],
+        **flags: int,
     ) -> None:
-        dense = {name: None if t is None else _dense(t) for name, t in read.items()}  # held until the call is over
+        dense = {  # held until the call is over
+            name: None if t is None else _dense(t, dtype if name in _IMAGES else torch.float32)
+            for name, t in read.items()
+        }
         x, weight = dense["x"], dense["depthwise"]
         assert x is not None
         assert weight is not None
         batch, _, height, width = x.shape
         tensors = dense | written
         call(
+            _PRECISIONS[dtype],
             **{name: None if t is None else t.data_ptr() for name, t in tensors.items()},
             batch=batch,
             height=height,
@@ -203,17 +219,18 @@ def weighted_sums(
     images = [u for u, _, _ in branches] or list(shared)
     batch, channels, height, width = images[0].shape
     channels = channels // edges if branches else channels
-    gates = _dense(gates)
+    gates, dtype = _dense(gates), images[0].dtype
     lists = {
-        "u": [_dense(u) for u, _, _ in branches],
+        "u": [_dense(u, dtype) for u, _, _ in branches],
         "mean": [_dense(mean) for _, mean, _ in branches],
         "var": [_dense(var) for _, _, var in branches],
-        "shared": [_dense(s) for s in shared],
-        "before": [None if t is None else _dense(t) for t in before],
+        "shared": [_dense(s, dtype) for s in shared],
+        "before": [None if t is None else _dense(t, dtype) for t in before],
     }
     size = batch, channels, height, width
-    sums = [torch.empty(size, memory_format=torch.channels_last) for _ in before]
+    sums = [torch.empty(size, dtype=dtype, memory_format=torch.channels_last) for _ in before]
     _library().sums(
+        _PRECISIONS[dtype],
         **{name: pointers([None if t is None else t.data_ptr() for t in tensors]) for name, tensors in lists.items()},
         sums=pointers([t.data_ptr() for t in sums]),
         gates=gates.data_ptr(),
@@ -236,7 +253,7 @@ def _library() -> Library:
     return library
 
 
-def _dense(x: Tensor) -> Tensor:
-    """`x` as the kernels read it: float32 without gaps, images channels-last."""
-    assert x.dtype == torch.float32
+def _dense(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """`x` as the kernels read it: of this dtype, without gaps, images channels-last."""
+    x = x.to(dtype)
     return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x.contiguous()

@@ -1,0 +1,3 @@
+/* backward.c for images of bfloat16. */
+#define BFLOAT16
+#include "backward.c"

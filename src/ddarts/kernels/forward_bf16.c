@@ -1,0 +1,3 @@
+/* forward.c for images of bfloat16. */
+#define BFLOAT16
+#include "forward.c"

@@ -1,0 +1,3 @@
+/* sums.c for images of bfloat16. */
+#define BFLOAT16
+#include "sums.c"
