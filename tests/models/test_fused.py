@@ -165,6 +165,17 @@ def test_images_larger_than_the_cache_are_worked_on_in_bands(stride: int) -> Non
     _compare(case.fused(), case.exact())
 
 
+@pytest.mark.parametrize(("channels", "dtype"), [(16, torch.float32), (32, torch.bfloat16), (24, torch.float32)])
+@pytest.mark.usefixtures("build")
+def test_large_images_that_are_written_past_the_caches_are_whole(channels: int, dtype: torch.dtype) -> None:
+    case = _Case.make(channels, 2, (4, 37, 61))  # above the 256 kB at which that begins
+    case.x = case.x.to(dtype)
+    found, expected = case.fused(), case.exact()
+    for name in ("z", "u"):
+        tolerance = 1e-2 if dtype == torch.bfloat16 else 1e-5
+        torch.testing.assert_close(found[name].double(), expected[name], rtol=tolerance, atol=tolerance)
+
+
 @pytest.mark.usefixtures("build")
 def test_the_gradient_of_a_state_is_added_to_what_is_there() -> None:
     case = _Case.make(16, 2, (2, 6, 6))

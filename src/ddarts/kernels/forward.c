@@ -28,7 +28,7 @@ typedef struct {
     int64_t line, buffer_rows;  /* pixels a buffer row */
     float *depthwise, *pointwise, *scale, *shift; /* per edge [k * k][p], [c][p], [p], [p] */
     double *parts;              /* [B * bands][E][mean, sum of squares][c] */
-    int failed;
+    int stream_z, stream_u, failed;
 } Plan;
 
 static int64_t rows_of(const Plan *plan, int64_t band) {
@@ -65,9 +65,9 @@ INLINE void run_edge(const Plan *plan, const int k, const int dilation, const in
             const int64_t n = plan->out_width - x < PIXELS ? plan->out_width - x : PIXELS, at = (start + x) * wide + edge * c;
             const float *from = buffer + (r * plan->line + x) * stride * p;
             depthwise_tile(k, dilation, stride, from, plan->line * p, p, depthwise, tile);
-            if (f->z) copy_tile(tile, n, c, p, f->z + at, wide);
+            if (f->z) copy_tile(tile, n, c, p, f->z + at, wide, plan->stream_z);
             multiply_tile(tile, pointwise, c, p, spare, p);
-            copy_tile(spare, n, c, p, f->u + at, wide);
+            copy_tile(spare, n, c, p, f->u + at, wide, plan->stream_u);
             add_statistics(spare, n, p, r + x == 0, shift, sums);
         }
     }
@@ -105,6 +105,7 @@ static void run_part(void *job) {
             }
         }
     }
+    end_streaming();
 }
 
 /* Statistics of all parts from those of each (Chan, Golub & LeVeque, 1979). */
@@ -150,6 +151,9 @@ int NAME(ddarts_forward)(const Forward *f) {
     const int64_t p = plan.p, reach = (f->kernel - 1) * f->dilation + 1, matrix = f->edges * p;
     plan.out_height = (f->height - 1) / f->stride + 1;
     plan.out_width = (f->width - 1) / f->stride + 1;
+    const int64_t pixels = f->batch * plan.out_height * plan.out_width;
+    plan.stream_z = f->z && streams(f->z, pixels, f->edges, f->channels);
+    plan.stream_u = streams(f->u, pixels, f->edges, f->channels);
     plan.line = (round_up(plan.out_width, PIXELS) - 1) * f->stride + reach;
     plan.rows = rows_in_cache(plan.line * p, reach, f->stride, plan.out_height);
     plan.bands = round_up(plan.out_height, plan.rows) / plan.rows;
