@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import pytest
@@ -292,3 +295,19 @@ def test_only_single_and_bfloat16_on_the_cpu_with_enough_channels_fit() -> None:
     assert fits(x.bfloat16(), 16)
     assert not fits(x.half(), 16)
     assert not fits(x.to("meta"), 16)
+
+
+_FEW_THREADS = """
+import torch
+from ddarts.models.fused import weighted_sums
+torch.set_num_threads(3)
+s = torch.randn(4, 16, 8, 8).contiguous(memory_format=torch.channels_last)
+(found,) = weighted_sums(torch.ones(1, 1), [], [s], [0], [None])
+assert torch.equal(found, s)
+"""
+
+
+@pytest.mark.skipif(not _BUILDS, reason="no build of the kernels")
+def test_nothing_is_left_out_when_there_are_fewer_threads_than_asked_for() -> None:
+    environment = {**os.environ, "OMP_THREAD_LIMIT": "1"}
+    subprocess.run([sys.executable, "-c", _FEW_THREADS], env=environment, check=True, timeout=60)

@@ -192,10 +192,10 @@ INLINE void run_edge(const Plan *plan, const int k, const int dilation, int64_t 
     if (at_weights) add_depthwise(plan, k, dilation, band, buffer, read, at_pointwise + f->channels * plan->p);
 }
 
-static void run_part(void *job) {
+static void run_part(void *job, int64_t me) {
     Plan *plan = job;
     const Backward *f = plan->f;
-    const int64_t p = plan->p, c = f->channels, items = f->batch * plan->bands, me = thread_number(f->threads);
+    const int64_t p = plan->p, c = f->channels, items = f->batch * plan->bands;
     const int64_t size = plan->buffer_rows * plan->line * p, in_channels = f->mean_x ? f->edges * c : c;
     float *buffer = scratch(2 * size + (2 * PIXELS + 2) * p);
     if (!buffer) {

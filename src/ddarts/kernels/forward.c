@@ -79,10 +79,10 @@ INLINE void run_edge(const Plan *plan, const int k, const int dilation, const in
     }
 }
 
-static void run_part(void *job) {
+static void run_part(void *job, int64_t me) {
     Plan *plan = job;
     const Forward *f = plan->f;
-    const int64_t p = plan->p, items = f->batch * plan->bands, me = thread_number(f->threads), in_channels = f->mean ? f->edges * f->channels : f->channels;
+    const int64_t p = plan->p, items = f->batch * plan->bands, in_channels = f->mean ? f->edges * f->channels : f->channels;
     const int64_t size = plan->buffer_rows * plan->line * p;
     float *buffer = scratch(size + 2 * PIXELS * p + 3 * p);
     if (!buffer) {

@@ -132,16 +132,29 @@ INLINE float *scratch(int64_t floats) {
 /* PyTorch's own OpenMP runtime, found among the libraries that are loaded: a second one would fight it for the cores. */
 extern void GOMP_parallel(void (*)(void *), void *, unsigned, unsigned) __attribute__((weak));
 extern int omp_get_thread_num(void) __attribute__((weak));
+extern int omp_get_num_threads(void) __attribute__((weak));
 
-INLINE int has_threads(void) { return GOMP_parallel && omp_get_thread_num; }
+INLINE int has_threads(void) { return GOMP_parallel && omp_get_thread_num && omp_get_num_threads; }
 
-/* Call `work(job)` on every thread; there it asks `thread_number` which one it is. */
-INLINE void on_threads(void (*work)(void *), void *job, int64_t threads) {
-    if (threads > 1) GOMP_parallel(work, job, (unsigned)threads, 0);
-    else work(job);
+typedef struct {
+    void (*work)(void *, int64_t);
+    void *job;
+    int64_t parts;
+} Team;
+
+static void run_team(void *argument) {
+    const Team *team = argument;
+    /* there may be fewer threads than were asked for */
+    for (int64_t part = omp_get_thread_num(); part < team->parts; part += omp_get_num_threads()) team->work(team->job, part);
 }
 
-INLINE int64_t thread_number(int64_t threads) { return threads > 1 ? omp_get_thread_num() : 0; }
+/* Call `work(job, part)` for every part, each on a thread of its own if it can be had. */
+INLINE void on_threads(void (*work)(void *, int64_t), void *job, int64_t parts) {
+    Team team = {work, job, parts};
+    if (parts > 1 && has_threads()) GOMP_parallel(run_team, &team, (unsigned)parts, 0);
+    else
+        for (int64_t part = 0; part < parts; part++) work(job, part);
+}
 
 /* A depthwise convolution of one tile's pixels: from padded rows of `line` floats at `from`, weights [k * k][p]. */
 INLINE void depthwise_tile(

@@ -42,10 +42,10 @@ INLINE void add_up(const Plan *plan, const int64_t branches, int64_t first, int6
         }
 }
 
-static void run_part(void *job) {
+static void run_part(void *job, int64_t me) {
     const Plan *plan = job;
     const Sums *s = plan->s;
-    const int64_t me = thread_number(s->threads), first = s->pixels * me / s->threads, last = s->pixels * (me + 1) / s->threads;
+    const int64_t first = s->pixels * me / s->threads, last = s->pixels * (me + 1) / s->threads;
     if (s->branches == 4) add_up(plan, 4, first, last); /* the seven operations of DARTS */
     else add_up(plan, s->branches, first, last);
 }
