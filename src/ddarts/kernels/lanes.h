@@ -19,7 +19,11 @@
 #define PIXELS 8
 #define EACH(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7)
 #else
+#if defined(__AVX__)
 #define LANES 8
+#else
+#define LANES 4
+#endif
 #define PIXELS 4
 #define EACH(F) F(0) F(1) F(2) F(3)
 #endif
