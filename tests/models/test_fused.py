@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ddarts.errors import SettingsError
 from ddarts.kernels.library import Library, builds, find
 from ddarts.models import fused
 from ddarts.models.fused import Convolution, Statistics, Step, fits, weighted_sums
@@ -222,6 +223,26 @@ def test_what_is_not_a_number_is_not_hidden_by_the_relu() -> None:
     case.x[0, 3, 2, 2] = torch.nan
     _, _, (mean, _) = case.convolution.forward(case.x, case.depthwise, case.pointwise, keep_z=False)
     assert mean.isnan().all()
+
+
+@pytest.mark.usefixtures("build")
+def test_one_value_a_channel_cannot_be_normalised() -> None:
+    case = _Case.make(16, 1, (1, 2, 2), stride=2)
+    with pytest.raises(SettingsError, match="more than one value a channel"):
+        case.convolution.forward(case.x, case.depthwise, case.pointwise, keep_z=False)
+
+
+@pytest.mark.usefixtures("build")
+def test_pytorchs_default_dtype_changes_nothing() -> None:
+    case = _Case.make(16, 2, (2, 6, 6), normed=True)
+    expected = case.exact()
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = case.fused()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert {t.dtype for t in found.values()} == {torch.float32}
+    _compare(found, expected)
 
 
 @pytest.mark.usefixtures("build")

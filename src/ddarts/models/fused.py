@@ -18,13 +18,15 @@ import torch
 from torch import Tensor
 
 from ddarts.kernels.library import Library, counts, load, pointers
-from ddarts.models.syncnorm import EPS
+from ddarts.models.syncnorm import EPS, check_count
 
 #: Fewer channels would leave most lanes of the kernels empty.
 _FEWEST_CHANNELS = 8
 
 #: Names of the dtypes of images; weights, statistics and all arithmetic are float32.
 _PRECISIONS = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
+
+_IMAGES = ("x", "u", "z", "grad")
 
 #: mean and biased variance [E * C]
 Statistics = tuple[Tensor, Tensor]
@@ -35,9 +37,6 @@ def fits(x: Tensor, channels: int) -> bool:
     if x.device.type != "cpu" or x.dtype not in _PRECISIONS or channels < _FEWEST_CHANNELS or x.numel() == 0:
         return False
     return (library := load()) is not None and (library.has_threads or torch.get_num_threads() == 1)
-
-
-_IMAGES = ("x", "u", "z", "grad")
 
 
 @dataclass(frozen=True)
@@ -67,12 +66,16 @@ class Convolution:
 
         Returns:
             u [B, E * C, H', W'], z of the same size or None, and the statistics of u.
+
+        Raises:
+            SettingsError: there is only one value a channel.
         """
         wide, (batch, _, height, width) = len(depthwise), x.shape
         size = batch, wide, (height - 1) // self.stride + 1, (width - 1) // self.stride + 1
-        u = torch.empty(size, dtype=x.dtype, memory_format=torch.channels_last)
+        check_count(size[0] * size[2] * size[3])
+        u = torch.empty(size, dtype=x.dtype, device="cpu", memory_format=torch.channels_last)
         z = torch.empty_like(u) if keep_z else None
-        mean, var = torch.empty(2, wide).unbind()
+        mean, var = _numbers(2, wide).unbind()
         mean_x, var_x = norm or (None, None)
         read = {"x": x, "mean": mean_x, "var": var_x, "depthwise": depthwise, "pointwise": pointwise}
         written = {"z": z, "u": u, "mean_u": mean, "var_u": var}
@@ -92,10 +95,9 @@ class Convolution:
         found = None
         if wanted:
             found = torch.empty_like(x, memory_format=torch.channels_last) if at_x is None else _dense(at_x, x.dtype)
-        sums = torch.empty(2, len(step.depthwise)) if step.norm_x else None
+        sums = _numbers(2, len(step.depthwise)) if step.norm_x else None
         at_depthwise, at_pointwise = (
-            torch.empty_like(weight, memory_format=torch.contiguous_format) if trained else None
-            for weight in (step.depthwise, step.pointwise)
+            _numbers(*weight.shape) if trained else None for weight in (step.depthwise, step.pointwise)
         )
         mean_x, var_x = step.norm_x or (None, None)
         read = {
@@ -228,7 +230,7 @@ def weighted_sums(
         "before": [None if t is None else _dense(t, dtype) for t in before],
     }
     size = batch, channels, height, width
-    sums = [torch.empty(size, dtype=dtype, memory_format=torch.channels_last) for _ in before]
+    sums = [torch.empty(size, dtype=dtype, device="cpu", memory_format=torch.channels_last) for _ in before]
     _library().sums(
         _PRECISIONS[dtype],
         **{name: pointers([None if t is None else t.data_ptr() for t in tensors]) for name, tensors in lists.items()},
@@ -251,6 +253,11 @@ def _library() -> Library:
     library = load()
     assert library is not None, "ask `fits` first"
     return library
+
+
+def _numbers(*size: int) -> Tensor:
+    """Room for float32 numbers, whatever PyTorch's defaults are."""
+    return torch.empty(size, dtype=torch.float32, device="cpu")
 
 
 def _dense(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
