@@ -122,7 +122,7 @@ def test_killing_one_process_ends_all_with_one_line_and_the_run_goes_on_alone(tm
         before = checkpoint.stat().st_mtime_ns
         while alone.poll() is None and checkpoint.stat().st_mtime_ns == before:
             time.sleep(0.05)
-        assert alone.poll() is None, alone.communicate()[1]
+        assert alone.poll() in (None, 0), alone.communicate()[1]  # it may have come to its end
     finally:
         alone.kill()
         alone.communicate()
