@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import shutil
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def _forget_what_was_loaded() -> Iterator[None]:
 
 
 @pytest.mark.skipif(
-    shutil.which("cc") is None
+    shutil.which((sysconfig.get_config_var("CC") or "cc").split()[0]) is None  # the compiler that setuptools calls
     or platform.system() != "Linux"
     or torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"),
     reason="kernels are built by a C compiler, and for processors with AVX2",
