@@ -82,7 +82,7 @@ class Library:
     def _run(self, name: str, precision: str, arguments: Any) -> None:
         function = getattr(self._library, name + {"float32": "", "bfloat16": "_bf16"}[precision])
         if function(ctypes.byref(arguments)):
-            raise MemoryError("no memory for the buffers of a convolution; use a smaller batch")
+            raise MemoryError("no room for the buffers of a convolution")
 
 
 def builds() -> tuple[str, ...]:

@@ -8,14 +8,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from ddarts.models.fused import Convolution, Statistics, Step, fits
 from ddarts.models.pointwise import pointwise
 from ddarts.models.rectified import Chain, Depthwise, FanRun, Separable
 from ddarts.models.statistics import BatchStatistics
-from ddarts.models.syncnorm import EPS
+from ddarts.models.syncnorm import sync_norm_gradient
 
 
 def can_fuse(chain: Chain, norm: BatchStatistics, x: Tensor, channels: int) -> bool:
@@ -79,12 +78,9 @@ def run_backward(
     """
     *of_chain, z, mean, var = kept
     u = pointwise(z, taken[-1], run.edges) if run.trained else z
-    _, dot, total = torch.ops.aten.native_batch_norm_backward(
-        grad, u, scale, mean, var, mean, (var + EPS).rsqrt(), False, EPS, [False, True, True]
-    )
-    nothing: list[Tensor | None] = [None] * len(taken)
+    _, dot, total = sync_norm_gradient(grad, u, scale, mean, var, at_x=False)  # of this process: nothing is exchanged
     if not wanted and not run.trained:
-        return at_x, dot, nothing
+        return at_x, dot, [None] * len(taken)
     step = Step(grad, total, dot, u, z, (mean, var), scale, taken[-2], taken[-1])
     if not isinstance(chain, Separable):
         convolution = Convolution(run.edges, chain.stride, chain.dilation)
