@@ -21,6 +21,7 @@ from steps import Sizes, build_steps
 from ddarts.errors import DDartsError, Stopped
 
 _SMALL = Sizes(cells=3, nodes=2, channels=4, batch=4, resolution=16)
+_SMALLEST = Sizes(cells=1, nodes=1, channels=4, batch=4, resolution=8)  # compiling even that takes a CPU a minute
 
 
 def run_one(task: Task) -> int:
@@ -120,6 +121,56 @@ def time_phase(task: Task) -> None:
         emit(steps=[row])
 
 
+def compiled_phase(task: Task) -> None:
+    """Time steps with `--compile`: the first, in which everything is compiled, and those after it."""
+    device = task["device"]
+    for variant in ("off", "gradient-zero-2", "gradient-random"):
+        sizes = _SMALLEST if task["small"] else Sizes(batch=96)
+        precision = "float32" if task["small"] else "bf16"
+        row: dict[str, Any] = {"variant": variant, "precision": precision, "batch": sizes.batch}
+        built = build_steps(variant, sizes, device=device, precision=precision, compiled=True)
+        started = time.perf_counter()
+        built.alpha()
+        built.weight()
+        _wait(device)
+        row["first_step_s"] = time.perf_counter() - started
+        emit(first_steps=[row])  # a stop during the rest loses no more than that
+        times = 1 if device == "cpu" else 10
+        row = row | {"alpha_s": _seconds(built.alpha, device, times), "weight_s": _seconds(built.weight, device, times)}
+        emit(steps=[row | {"step_s": row["alpha_s"] + row["weight_s"]}])
+        if task["small"]:
+            return
+
+
+def graphs_phase(task: Task) -> None:
+    """Time what CUDA graphs would give: the gradients of both halves of a step, captured once and replayed."""
+    if task["device"] != "cuda":
+        emit(not_measured="CUDA graphs need a GPU")
+        return
+    for variant in ("off", "gradient-zero-2", "gradient-random"):
+        built = build_steps(variant, Sizes(batch=96), device="cuda", precision="bf16")
+        row: dict[str, Any] = {"variant": variant, "precision": "bf16", "batch": 96}
+        for name, work in (("alpha", built.alpha_gradients), ("weight", built.weight_gradients)):
+            assert work is not None
+            row[f"{name}_s"] = _seconds(work, "cuda", 5)
+            row[f"{name}_replayed_s"] = _seconds(_captured(work).replay, "cuda", 10)
+        emit(steps=[row])
+
+
+def _captured(work: Callable[[], Any]) -> torch.cuda.CUDAGraph:
+    """Capture what a call starts, after calls on a side stream, as PyTorch's notes on CUDA graphs ask for."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            work()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        work()
+    return graph
+
+
 def time_case(variant: str, precision: str, sizes: Sizes, device: str) -> dict[str, float]:
     """Seconds of alpha and weight step, and peak memory of the device."""
     if device == "cuda":
@@ -178,6 +229,8 @@ _PHASES: dict[str, Callable[[Task], None]] = {
     "check": check_phase,
     "time": time_phase,
     "waits": waits_phase,
+    "compiled": compiled_phase,
+    "graphs": graphs_phase,
     "search": search_phase,
     "derive": derive_phase,
     "train": train_phase,

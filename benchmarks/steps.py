@@ -56,22 +56,34 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Steps:
-    """The two halves of a search step, and the network that they move."""
+    """The two halves of a search step, and the network that they move.
+
+    The gradients are the halves without what optimisers do; the plain twin does not have them apart.
+    """
 
     alpha: Callable[[], Any]
     weight: Callable[[], Any]
     network: Any
+    alpha_gradients: Callable[[], Any] | None = None
+    weight_gradients: Callable[[], Any] | None = None
 
 
-def build_steps(variant: str, sizes: Sizes, *, device: str = "cpu", precision: str = "float32") -> Steps:
-    """Build supernet, optimisers and one batch of noise for a variant."""
+def build_steps(
+    variant: str, sizes: Sizes, *, device: str = "cpu", precision: str = "float32", compiled: bool = False
+) -> Steps:
+    """Build supernet, optimisers and one batch of noise for a variant; `compiled` is the package's `--compile`."""
     import torch
 
     torch.manual_seed(0)
     x = torch.randn(sizes.batch, 3, sizes.resolution, sizes.resolution).to(device)
     y = torch.randint(0, 10, (sizes.batch,)).to(device)
     build = _plain if variant.startswith("plain") else _fast
-    return build(variant, sizes, x, y, precision)
+    steps = build(variant, sizes, x, y, precision)
+    if compiled:
+        from ddarts.models.compiled import compile_fans
+
+        compile_fans(steps.network)
+    return steps
 
 
 def _plain(variant: str, sizes: Sizes, x: Any, y: Any, precision: str) -> Steps:
@@ -121,26 +133,31 @@ def _fast(variant: str, sizes: Sizes, x: Any, y: Any, precision: str) -> Steps:
         kind_of_device = "cpu" if device.type == "meta" else device.type
         return torch.autocast(kind_of_device, torch.bfloat16, enabled=precision == "bf16")
 
-    def alpha_step() -> None:
+    def find_alpha_gradients() -> list[torch.Tensor]:
         plan = AblationPlan()
         if use != "off":
             drawn = [torch.rand(shape, device=device) for _ in cells] if kind == "random" else []
             plan = AblationPlan(use, kind, cells, drawn, 0.7)  # type: ignore[arg-type]
-        found = alpha_gradients(net, x, y, zero_one_weight=9, plan=plan, autocast=autocast)
-        for alpha, gradient in zip(net.architecture_parameters(), found.gradients, strict=True):
+        return alpha_gradients(net, x, y, zero_one_weight=9, plan=plan, autocast=autocast).gradients
+
+    def alpha_step() -> None:
+        for alpha, gradient in zip(net.architecture_parameters(), find_alpha_gradients(), strict=True):
             alpha.grad = gradient
         alphas.step()
         alphas.zero_grad()
 
-    def weight_step() -> None:
+    def find_weight_gradients() -> None:
         weights.zero_grad()
         with autocast():
             logits = net(x, constant_gates=True)
         F.cross_entropy(logits.float(), y).backward()
+
+    def weight_step() -> None:
+        find_weight_gradients()
         torch.nn.utils.clip_grad_norm_(net.weight_parameters(), 5.0, foreach=None if device.type == "meta" else True)
         weights.step()
 
-    return Steps(alpha_step, weight_step, net)
+    return Steps(alpha_step, weight_step, net, find_alpha_gradients, find_weight_gradients)
 
 
 def measure_step(variant: str, sizes: Sizes, *, threads: int, precision: str, steps: int = 1) -> dict[str, float]:

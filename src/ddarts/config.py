@@ -141,6 +141,9 @@ class SearchOptions(BaselineOptions):
     memory: Literal["normal", "low"] = Field(
         default="normal", description="low: keep the outputs of cells only and compute cells twice; same numbers"
     )
+    compile: bool = Field(
+        default=False, description="compile the supernet's operations by torch.compile, for GPUs; takes minutes first"
+    )
     checkpoint_steps: int = Field(
         default=200, ge=1, description="steps between checkpoints (one is written every epoch too)"
     )

@@ -18,7 +18,9 @@ from ddarts.settingchecks import build, one_line
 from ddarts.settinglayers import STAGES, Given, Key, drop_none, flatten, place_of, preset_layer, read_config
 
 #: Settings that may differ when a run goes on: they change where and how fast it computes, not what.
-FREE_ON_RESUME = frozenset({"device", "threads", "devices", "machines", "workers", "memory", "checkpoint_steps"})
+FREE_ON_RESUME = frozenset(
+    {"device", "threads", "devices", "machines", "workers", "memory", "compile", "checkpoint_steps"}
+)
 
 #: Stages that start from a preset if none is named.
 _WITH_PRESET = ("run", "search", "train", "compare", "measure-operations")

@@ -74,11 +74,12 @@ def test_the_benchmark_of_a_gpu_works_from_end_to_end_and_adds_runs(tmp_path: Pa
     assert phases["train"]["images_per_s"] > 0
 
     other = ("--work", tmp_path / "other", "--out", out, "--data", tmp_path / "nowhere")
-    done = run("gpu.py", "--small", *other, "--phases", "search", "derive")
+    done = run("gpu.py", "--small", *other, "--phases", "search", "derive", "graphs")
     before, second = results(done, out)["runs"]
     assert before == first
-    assert [phase["status"] for phase in second["phases"].values()] == ["failed", "failed"]
+    assert [phase["status"] for phase in second["phases"].values()] == ["failed", "failed", "done"]
     assert "nowhere" in second["phases"]["search"]["error"]
+    assert "GPU" in second["phases"]["graphs"]["not_measured"]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -21,6 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ddarts.models.own import on_cpu
+
 
 class DepthwiseConv(nn.Conv2d):
     """Depthwise convolution without bias: [B, C, H, W] -> [B, C, ceil(H / stride), ceil(W / stride)].
@@ -43,7 +45,7 @@ class DepthwiseConv(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         """Convolve `input` [B, C, H, W]."""
         x = input
-        if x.device.type == "cpu" and torch.is_grad_enabled():
+        if on_cpu(x) and torch.is_grad_enabled():
             weight = self.weight
             if torch.is_autocast_enabled("cpu"):  # a custom function is outside autocast's list
                 x, weight = x.to(torch.get_autocast_dtype("cpu")), weight.to(torch.get_autocast_dtype("cpu"))
@@ -88,7 +90,7 @@ def depthwise_input_gradient(grad: Tensor, weight: Tensor, stride: int, dilation
 
     On the CPU: the output's gradient convolved with the flipped kernel.
     """
-    if grad.device.type != "cpu":
+    if not on_cpu(grad):
         shape = (*grad.shape[:2], *size)  # only shape and memory format of the input are read
         x = torch.empty(shape, dtype=grad.dtype, device=grad.device, memory_format=torch.channels_last)
         return _plain_gradients(grad, x, weight, stride, dilation, (True, False))[0]
@@ -106,7 +108,7 @@ def depthwise_input_gradient(grad: Tensor, weight: Tensor, stride: int, dilation
 
 def depthwise_weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
     """The gradient [C, 1, k, k] at the weight of `depthwise`: its input correlated with the output's gradient."""
-    if grad.device.type != "cpu":
+    if not on_cpu(grad):
         return _plain_gradients(grad, x, weight, stride, dilation, (False, True))[1]
     kernel = weight.shape[-1]
     if stride == 2 and dilation == 2:

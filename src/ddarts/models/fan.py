@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -225,6 +226,18 @@ class Fan(nn.Module):
         ]
         return FanOutput(x, tuple(branches), tuple(shared))
 
+    def send(
+        self,
+        x: Tensor,
+        gates: Tensor,
+        sums: Sequence[Tensor | None] | None = None,
+        *,
+        track: bool = False,
+        keep: bool = False,
+    ) -> tuple[list[Tensor], Measured | None]:
+        """`forward` and `gate` in one: what `ddarts.models.compiled` compiles."""
+        return self.gate(self(x, track=track), gates, sums, track=track, keep=keep)
+
     def gate(
         self,
         output: FanOutput,
@@ -252,4 +265,7 @@ class Fan(nn.Module):
     def _run_shared(self, name: str, x: Tensor) -> Tensor:
         if name == "max_pool_3x3":
             return max_pool(x, self.stride)
-        return average_pool(x, self.stride) if name == "avg_pool_3x3" else x
+        if name == "avg_pool_3x3":
+            return average_pool(x, self.stride)
+        # PyTorch's compiler refuses a function that is given one tensor twice
+        return x.view_as(x) if torch.compiler.is_compiling() else x

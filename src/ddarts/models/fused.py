@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ddarts.kernels.library import Library, counts, load, pointers
+from ddarts.models.own import on_cpu
 from ddarts.models.syncnorm import EPS, check_count
 
 #: Fewer channels would leave most lanes of the kernels empty.
@@ -34,7 +35,7 @@ Statistics = tuple[Tensor, Tensor]
 
 def fits(x: Tensor, channels: int) -> bool:
     """Whether the kernels are there and take a state `x` [B, C, H, W] to edges of `channels` channels."""
-    if x.device.type != "cpu" or x.dtype not in _PRECISIONS or channels < _FEWEST_CHANNELS or x.numel() == 0:
+    if not on_cpu(x) or x.dtype not in _PRECISIONS or channels < _FEWEST_CHANNELS or x.numel() == 0:
         return False
     return (library := load()) is not None and (library.has_threads or torch.get_num_threads() == 1)
 

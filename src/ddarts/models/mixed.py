@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -47,7 +49,12 @@ class MixedCell(nn.Module):
         concat: states that the output concatenates.
         reduction: edges from states 0 and 1 have stride 2.
         halve_0: state 0 has twice the resolution of state 1 (the cell before was a reduction).
+
+    Attributes:
+        send: `Fan.send`, or the same compiled (`ddarts.models.compiled`).
     """
+
+    send: Callable[..., tuple[list[Tensor], Measured | None]] = staticmethod(Fan.send)
 
     def __init__(
         self,
@@ -117,7 +124,7 @@ class MixedCell(nn.Module):
                 sums[later] = weigh_again(rows, measured, sums[later])
                 continue
             wanted = keep is not None and index < INPUT_STATES
-            sums[later], found = fan.gate(fan(x, track=track), rows, sums[later], track=track, keep=wanted)  # type: ignore[operator]
+            sums[later], found = self.send(fan, x, rows, sums[later], track=track, keep=wanted)
             if keep is not None and found is not None:
                 keep[index] = found
         chosen = [sums[s - INPUT_STATES] for s in self.concat]

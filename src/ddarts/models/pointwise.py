@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ddarts.models.own import on_cpu
+
 #: Side of the images that pointwise convolutions are given on the CPU.
 _TILE = 8
 
@@ -29,7 +31,7 @@ def pointwise(x: Tensor, weight: Tensor, groups: int) -> Tensor:
     """1x1 convolution in groups, in the dtype of `x`: [B, G * I, H, W] by [G * O, I, 1, 1] to [B, G * O, H, W]."""
     weight = weight.to(x.dtype)
     batch, channels, height, width = x.shape
-    if x.device.type == "cpu" and height * width > _TILE**2 and batch * height * width % _TILE**2 == 0:
+    if on_cpu(x) and height * width > _TILE**2 and batch * height * width % _TILE**2 == 0:
         # pixels do not see each other, so any shape will do; on this one oneDNN is faster with few channels
         tiles = x.permute(0, 2, 3, 1).reshape(-1, _TILE, _TILE, channels).permute(0, 3, 1, 2)
         out = F.conv2d(tiles, weight, None, 1, 0, 1, groups)

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ddarts.models.convolution import depthwise_constant
+from ddarts.models.own import on_cpu
 
 
 def max_pool(x: Tensor, stride: int) -> Tensor:
@@ -20,7 +21,7 @@ def max_pool(x: Tensor, stride: int) -> Tensor:
 
     With a graph, or on another device than the CPU, it is just that: its gradient needs to know where each maximum was.
     """
-    if stride != 1 or x.device.type != "cpu" or (torch.is_grad_enabled() and x.requires_grad):
+    if stride != 1 or not on_cpu(x) or (torch.is_grad_enabled() and x.requires_grad):
         return F.max_pool2d(x, 3, stride, 1)
     for dim in (2, 3):
         length = x.shape[dim]
@@ -37,10 +38,20 @@ def max_pool(x: Tensor, stride: int) -> Tensor:
 
 def average_pool(x: Tensor, stride: int) -> Tensor:
     """``F.avg_pool2d(x, 3, stride, 1, count_include_pad=False)``, in shape as `max_pool`."""
-    if x.device.type != "cpu":
+    compiling = torch.compiler.is_compiling()
+    if x.device.type != "cpu" and not compiling:
         return F.avg_pool2d(x, 3, stride, 1, count_include_pad=False)
     sums = depthwise_constant(x, x.new_ones((x.shape[1], 1, 3, 3)), stride)
+    if compiling:  # PyTorch's compiler takes ten seconds for the gradient of windows of several sizes
+        down, right = (_covered(length, stride, x) for length in x.shape[2:])
+        return sums / (down[:, None] * right).to(x.dtype)
     return sums * _shares(x.shape[2], x.shape[3], stride, sums.dtype)
+
+
+def _covered(length: int, stride: int, x: Tensor) -> Tensor:
+    """How many pixels of a row of `length` each window covers, [ceil(length / stride)], on the device of `x`."""
+    middle = torch.arange(0, length, stride, device=x.device)
+    return (middle + 1).clamp(max=length - 1) - (middle - 1).clamp(min=0) + 1
 
 
 @functools.lru_cache(maxsize=64)

@@ -25,6 +25,7 @@ from torch.autograd.function import once_differentiable
 
 from ddarts.models.fused import fits, weighted_sums
 from ddarts.models.fused_chains import can_fuse, run_backward, run_forward
+from ddarts.models.own import on_cpu
 from ddarts.models.pointwise import pointwise, pointwise_input_gradient, pointwise_weight_gradient
 from ddarts.models.rectified import Chain, Depthwise, FanRun, channels_last, spread, spread_gradient, working
 from ddarts.models.statistics import EPS, BatchStatistics
@@ -209,7 +210,7 @@ def _adds_one_by_one(x: Tensor) -> bool:
 
     Else one matrix product does it, which rounds once; on a GPU it is fewer operations to start, and reads no gate.
     """
-    return x.device.type == "cpu" and x.dtype in _EXACT
+    return on_cpu(x) and x.dtype in _EXACT
 
 
 def _flat(tensors: Sequence[Tensor]) -> Tensor:

@@ -26,6 +26,7 @@ from ddarts.data import Augment, Batches, ImageData, search_parts, split, with_c
 from ddarts.engine import launch
 from ddarts.errors import RunError, Stopped
 from ddarts.interrupt import StopRequest
+from ddarts.models.compiled import compile_fans, compiler_errors_explained
 from ddarts.models.syncnorm import synchronise
 from ddarts.progress import Progress
 from ddarts.ranks import current
@@ -137,6 +138,8 @@ class _Search:
         net.recompute = settings.memory == "low"
         if settings.sync_batch_norm and self.ranks.size > 1:
             synchronise(net)
+        if settings.compile:
+            compile_fans(net)
         self.state = SearchState(net, settings, fabric)
         # DistributedDataParallel takes charge of the parameters that want gradients now: all but the alphas, which no
         # weight step reaches, so that it need not look for unused parameters
@@ -158,8 +161,11 @@ class _Search:
         self.started = time.perf_counter() - state.elapsed_s
         patience_s = 5.0 if self.ranks.size > 1 else 0.0
         with StopRequest(patience_s) as stop, Progress(_STAGE, self.last_epoch * self.steps, quiet=quiet) as progress:
+            if settings.compile:
+                progress.note("the first steps take minutes: PyTorch's compiler makes their kernels")
             while state.epoch <= self.last_epoch and state.stopped is None:
-                self.search_epoch(stop, progress)
+                with compiler_errors_explained():
+                    self.search_epoch(stop, progress)
                 self.end_epoch(progress)
         if state.stopped is not None and state.best is not None:
             best_epoch, _, gates = state.best
