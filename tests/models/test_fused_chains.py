@@ -13,6 +13,7 @@ from ddarts.kernels import library
 from ddarts.models import fused
 from ddarts.models.fan import Fan
 from ddarts.models.fused_chains import can_fuse
+from ddarts.models.plain_chains import Operation
 from ddarts.models.rectified import Depthwise, Given
 from ddarts.models.statistics import BatchStatistics
 
@@ -56,10 +57,12 @@ def test_a_fan_is_the_same_either_way(stride: int, edges: int, trained: bool, wa
 
 def test_what_the_kernels_do_not_know_is_left_to_pytorch() -> None:
     norm, x = BatchStatistics(16), torch.randn(2, 16, 4, 4)
-    assert can_fuse(Depthwise(1), norm, x, 16)
-    assert not can_fuse(Given(), norm, x, 16)
+    operation = Operation(Depthwise(1), True, norm, 0)
+    assert can_fuse(operation, x)
+    assert not can_fuse(Operation(Given(), True, norm, 0), x)
+    assert not can_fuse(Operation(Depthwise(1), False, norm, 0), x)
     norm.synchronised = True
-    assert not can_fuse(Depthwise(1), norm, x, 16)
+    assert not can_fuse(operation, x)
     norm.synchronised = False
     norm.eval()
-    assert not can_fuse(Depthwise(1), norm, x, 16)
+    assert not can_fuse(operation, x)

@@ -1,6 +1,6 @@
 """The chains of `ddarts.models.rectified`, with their last pointwise convolution and batch norm, in the CPU's kernels.
 
-They take and keep the same tensors as in PyTorch's operations, so that either can go back from what the other has kept.
+They take and keep what `ddarts.models.plain_chains` does, which has the same in PyTorch's operations.
 """
 
 from __future__ import annotations
@@ -11,31 +11,27 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from ddarts.models.fused import Convolution, Statistics, Step, fits
+from ddarts.models.plain_chains import Operation
 from ddarts.models.pointwise import pointwise
-from ddarts.models.rectified import Chain, Depthwise, FanRun, Separable
+from ddarts.models.rectified import Depthwise, FanRun, Separable
 from ddarts.models.statistics import BatchStatistics
 from ddarts.models.syncnorm import sync_norm_gradient
 
 
-def can_fuse(chain: Chain, norm: BatchStatistics, x: Tensor, channels: int) -> bool:
-    """Whether the kernels can run a chain from state `x` [B, C, H, W] to edges of `channels` channels."""
-    return isinstance(chain, Depthwise) and norm.training and not norm.synchronised and fits(x, channels)
+def can_fuse(operation: Operation, x: Tensor) -> bool:
+    """Whether the kernels can run an operation on all edges that leave state `x` [B, C, H, W]."""
+    norm = operation.norm
+    if not (isinstance(operation.chain, Depthwise) and operation.weighted):
+        return False
+    return norm.training and not norm.synchronised and fits(x, x.shape[1])
 
 
 def run_forward(
-    chain: Depthwise, norm: BatchStatistics, x: Tensor, taken: Sequence[Tensor], run: FanRun
+    operation: Operation, x: Tensor, taken: Sequence[Tensor], run: FanRun
 ) -> tuple[list[Tensor], tuple[Tensor, Tensor, Tensor]]:
-    """Run a chain from state `x` to the input of its last batch norm.
-
-    Args:
-        chain, norm: the operation.
-        x: [B, C, H, W].
-        taken: its weights, that of the last pointwise convolution included.
-        run: the fan's.
-
-    Returns:
-        what the backward pass needs, and u [B, E * C, H', W'] with its mean and variance [E * C].
-    """
+    """As `plain_chains.run_forward`, for an operation that can be fused."""
+    chain = operation.chain
+    assert isinstance(chain, Depthwise)
     kept: list[Tensor] = []
     source, of_source = x, None
     if isinstance(chain, Separable):
@@ -47,12 +43,12 @@ def run_forward(
     else:
         convolution = Convolution(run.edges, chain.stride, chain.dilation)
     u, z, statistics = convolution.forward(source, taken[-2], taken[-1], of_source, keep_z=run.trained)
-    _track(norm, statistics, u, run)
+    _track(operation.norm, statistics, u, run)
     return [*kept, u if z is None else z, *statistics], (u, *statistics)
 
 
 def run_backward(
-    chain: Depthwise,
+    operation: Operation,
     x: Tensor,
     taken: Sequence[Tensor],
     kept: Sequence[Tensor],
@@ -63,19 +59,9 @@ def run_backward(
     *,
     wanted: bool,
 ) -> tuple[Tensor | None, Tensor, list[Tensor | None]]:
-    """Go back from the gradient at the result of a chain's last batch norm.
-
-    Args:
-        chain, x, taken, run: as in the forward pass.
-        kept: what it kept.
-        grad: [B, E * C, H', W'].
-        scale: of the batch norm [E * C].
-        at_x: the gradient at `x` that other chains have found, to be added to.
-        wanted: whether a gradient at `x` is.
-
-    Returns:
-        the gradients at `x`, at the scale, and at the weights.
-    """
+    """As `plain_chains.run_backward`, for an operation that can be fused."""
+    chain = operation.chain
+    assert isinstance(chain, Depthwise)
     *of_chain, z, mean, var = kept
     u = pointwise(z, taken[-1], run.edges) if run.trained else z
     _, dot, total = sync_norm_gradient(grad, u, scale, mean, var, at_x=False)  # of this process: nothing is exchanged

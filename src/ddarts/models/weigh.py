@@ -23,11 +23,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ddarts.models import fused_chains, plain_chains
 from ddarts.models.fused import fits, weighted_sums
-from ddarts.models.fused_chains import can_fuse, run_backward, run_forward
 from ddarts.models.own import on_cpu
-from ddarts.models.pointwise import pointwise, pointwise_input_gradient, pointwise_weight_gradient
-from ddarts.models.rectified import Chain, Depthwise, FanRun, channels_last, spread, spread_gradient, working
+from ddarts.models.plain_chains import Operation
+from ddarts.models.rectified import Chain, FanRun, channels_last, spread, working
 from ddarts.models.statistics import EPS, BatchStatistics
 
 #: dtypes whose sums are exact enough to take a normalisation apart into scale and shift
@@ -218,26 +218,11 @@ def _flat(tensors: Sequence[Tensor]) -> Tensor:
     return torch.stack([channels_last(t).permute(0, 2, 3, 1).reshape(-1) for t in tensors])
 
 
-@dataclass(frozen=True)
-class _Operation:
-    """A `Branch` without its tensors."""
-
-    chain: Chain
-    weighted: bool
-    norm: BatchStatistics
-    column: int
-
-    @property
-    def takes(self) -> int:
-        """How many tensors it takes, the weight of the last pointwise convolution included."""
-        return self.chain.takes + self.weighted
-
-
 class _Call:
     """One call of `weigh`. It outlives the call, so it must not hold what autograd keeps."""
 
     def __init__(self, branches: Sequence[Branch], shared: Sequence[Shared], track: bool, keep: bool) -> None:
-        self.operations = [_Operation(b.chain, b.weight is not None, b.norm, b.column) for b in branches]
+        self.operations = [Operation(b.chain, b.weight is not None, b.norm, b.column) for b in branches]
         self.shared = [(s.norm, s.column) for s in shared]
         self.track, self.keep = track, keep
         self.reads_state = any(b.chain.reads_state for b in branches)
@@ -278,32 +263,21 @@ class _Call:
         self, x: Tensor, edges: int, taken: Sequence[Sequence[Tensor]], trained: bool
     ) -> tuple[list[Tensor], list[tuple[Tensor, Tensor, Tensor]]]:
         """Run every chain to its end; return what the backward pass needs, and u, mean and variance of each."""
-        fused = self.fused(x, edges, taken)
+        fused = self.fused(x)
         wide = spread(x, edges) if self.reads_state and not all(fused) else None
         run = FanRun(wide, _size(x), edges, self.track, trained)
         kept: list[Tensor] = []
         found = []
         for operation, tensors, is_fused in zip(self.operations, taken, fused, strict=True):
-            chain = operation.chain
-            if is_fused:
-                assert isinstance(chain, Depthwise)
-                of_operation, measured = run_forward(chain, operation.norm, x, tensors, run)
-                kept += of_operation
-                found.append(measured)
-                continue
-            z, of_chain = chain.forward(tensors[: chain.takes], run)
-            u = pointwise(z, tensors[-1], edges) if operation.weighted else z
-            mean, var = operation.norm.measure(u, track=self.track)
-            kept += [*of_chain, z if trained else u, mean, var]
-            found.append((u, mean, var))
+            forward = fused_chains.run_forward if is_fused else plain_chains.run_forward
+            of_operation, measured = forward(operation, x, tensors, run)
+            kept += of_operation
+            found.append(measured)
         return kept, found
 
-    def fused(self, x: Tensor, edges: int, taken: Sequence[Sequence[Tensor]]) -> list[bool]:
+    def fused(self, x: Tensor) -> list[bool]:
         """Which operations the CPU's kernels run."""
-        return [
-            o.weighted and can_fuse(o.chain, o.norm, x, len(tensors[-1]) // edges)
-            for o, tensors in zip(self.operations, taken, strict=True)
-        ]
+        return [fused_chains.can_fuse(operation, x) for operation in self.operations]
 
     def _weights(self) -> list[bool]:
         """Whether each tensor that operations take is a weight; else autograd has computed it."""
@@ -359,38 +333,17 @@ def _branch_gradients(
         return at_x, at_taken
     grad = torch.cat(list(grads), 1) if edges > 1 else grads[0]
     scales = gates.t().repeat_interleave(grad.shape[1] // edges, 1)  # [operations, E * C]
-    fused = call.fused(x, edges, taken)
+    fused = call.fused(x)
     wide = spread(x, edges) if trained and call.reads_state and not all(fused) else None
     run = FanRun(wide, _size(x), edges, call.track, trained)
     for operation, tensors, is_fused in zip(call.operations, taken, fused, strict=True):
-        chain, column = operation.chain, operation.column
-        if is_fused:
-            assert isinstance(chain, Depthwise)
-            kept_here = [kept.pop(0) for _ in range(chain.keeps + 3)]
-            at_x, at_scale, at_own = run_backward(
-                chain, x, tensors, kept_here, grad, scales[column], run, at_x, wanted=ctx.needs_input_grad[1]
-            )
-            at_gates[column] = at_scale.view(edges, -1).sum(1)
-            at_taken += at_own
-            continue
-        of_chain, (z, mean, var) = kept[: chain.keeps], kept[chain.keeps : chain.keeps + 3]
-        del kept[: chain.keeps + 3]
-        weight = tensors[-1] if operation.weighted else None
-        u = pointwise(z, weight, edges) if trained and weight is not None else z
-        at_z, at_scale = operation.norm.gradient(grad, u, mean, var, scales[column])
-        assert at_scale is not None
-        at_gates[column] = at_scale.view(edges, -1).sum(1)
-        del u
-        at_weight: list[Tensor | None] = []
-        if weight is not None:
-            at_weight = [pointwise_weight_gradient(at_z, z, weight, edges) if trained else None]
-            at_z = pointwise_input_gradient(at_z, weight, edges)
-        del z
-        at_wide, at_own = chain.backward(tensors[: chain.takes], at_z, of_chain, run)
-        at_taken += [*at_own, *at_weight]
-        if at_wide is not None and ctx.needs_input_grad[1]:
-            part = spread_gradient(at_wide, x)
-            at_x = part if at_x is None else at_x.add_(part)
+        backward = fused_chains.run_backward if is_fused else plain_chains.run_backward
+        kept_here = [kept.pop(0) for _ in range(operation.keeps)]
+        at_x, at_scale, at_own = backward(
+            operation, x, tensors, kept_here, grad, scales[operation.column], run, at_x, wanted=ctx.needs_input_grad[1]
+        )
+        at_gates[operation.column] = at_scale.view(edges, -1).sum(1)
+        at_taken += at_own
     return at_x, at_taken
 
 
