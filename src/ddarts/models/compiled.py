@@ -47,6 +47,7 @@ def compile_fans(net: Supernet, backend: str | Callable[..., Any] = "inductor") 
 
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # without a GPU it says so, and goes on
     for name in ("recompile_limit", "accumulated_recompile_limit"):
+        name = name if hasattr(config, name) else name.replace("recompile", "cache_size")  # its name in older versions
         setattr(config, name, max(getattr(config, name), _LIMIT))
     send = torch.compile(Fan.send, backend=backend, fullgraph=True, dynamic=False)
     for cell in net.cells:
