@@ -44,14 +44,15 @@ def average_pool(x: Tensor, stride: int) -> Tensor:
     sums = depthwise_constant(x, x.new_ones((x.shape[1], 1, 3, 3)), stride)
     if compiling:  # PyTorch's compiler takes ten seconds for the gradient of windows of several sizes
         down, right = (_covered(length, stride, x) for length in x.shape[2:])
-        return sums / (down[:, None] * right).to(x.dtype)
+        return sums / (down[:, None] * right)
     return sums * _shares(x.shape[2], x.shape[3], stride, sums.dtype)
 
 
 def _covered(length: int, stride: int, x: Tensor) -> Tensor:
     """How many pixels of a row of `length` each window covers, [ceil(length / stride)], on the device of `x`."""
     middle = torch.arange(0, length, stride, device=x.device)
-    return (middle + 1).clamp(max=length - 1) - (middle - 1).clamp(min=0) + 1
+    # comparisons, not maxima of places: at the gradient of those PyTorch's compiler (2.14.1) fails for GPUs
+    return 1 + (middle > 0).to(x.dtype) + (middle < length - 1).to(x.dtype)
 
 
 @functools.lru_cache(maxsize=64)
