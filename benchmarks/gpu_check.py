@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ddarts.architecture.spaces import build_space
+from ddarts.models.compiled import compile_fans
 from ddarts.models.supernet import Supernet
 from ddarts.searching.alpha_step import AblationPlan, alpha_gradients
 from ddarts.searching.losses import ablation_scale
@@ -28,8 +29,10 @@ _TOLERANCE, _TIMES = 1e-9, 10.0
 Found = dict[str, list[Tensor]]
 
 
-def check_twins(sizes: Sizes, device: str) -> Iterator[dict[str, Any]]:
+def check_twins(sizes: Sizes, device: str, *, compiled: bool = False) -> Iterator[dict[str, Any]]:
     """Yield figures: relative errors of every kind of tensor, and whether they are small enough.
+
+    With `compiled` the fast one's fans are compiled, by the package's `--compile`.
 
     In float64 the two must agree. In float32 each is compared with the twin in float64: the fast one may be off by
     about as much as the plain one is. TF32 is off here (PyTorch has it on for convolutions).
@@ -40,6 +43,8 @@ def check_twins(sizes: Sizes, device: str) -> Iterator[dict[str, Any]]:
     fast, plain = build_twins(space, sizes.channels, dtype=torch.float64)
     fast.to(device).to(memory_format=torch.channels_last)
     plain.to(device)
+    if compiled:
+        compile_fans(fast)
     x = torch.randn(sizes.batch, 3, sizes.resolution, sizes.resolution, dtype=torch.float64, device=device)
     y = torch.randint(0, 10, (sizes.batch,), device=device)
     with torch.no_grad():

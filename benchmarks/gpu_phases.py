@@ -122,8 +122,10 @@ def time_phase(task: Task) -> None:
 
 
 def compiled_phase(task: Task) -> None:
-    """Time steps with `--compile`: the first, in which everything is compiled, and those after it."""
+    """Check and time steps with `--compile`: the first, in which everything is compiled, and those after it."""
     device = task["device"]
+    for figures in check_twins(_SMALLEST, device, compiled=True):
+        emit(**figures)
     for variant in ("off", "gradient-zero-2", "gradient-random"):
         sizes = _SMALLEST if task["small"] else Sizes(batch=96)
         precision = "float32" if task["small"] else "bf16"
