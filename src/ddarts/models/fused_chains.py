@@ -20,10 +20,8 @@ from ddarts.models.syncnorm import sync_norm_gradient
 
 def can_fuse(operation: Operation, x: Tensor) -> bool:
     """Whether the kernels can run an operation on all edges that leave state `x` [B, C, H, W]."""
-    norm = operation.norm
-    if not (isinstance(operation.chain, Depthwise) and operation.weighted):
-        return False
-    return norm.training and not norm.synchronised and fits(x, x.shape[1])
+    known = isinstance(operation.chain, Depthwise) and operation.weighted
+    return known and operation.norm.training and not operation.norm.synchronised and fits(x, x.shape[1])
 
 
 def run_forward(

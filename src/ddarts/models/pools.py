@@ -38,27 +38,30 @@ def max_pool(x: Tensor, stride: int) -> Tensor:
 
 def average_pool(x: Tensor, stride: int) -> Tensor:
     """``F.avg_pool2d(x, 3, stride, 1, count_include_pad=False)``, in shape as `max_pool`."""
+    # PyTorch's compiler takes ten seconds for the gradient of windows of several sizes, and none for a convolution
     compiling = torch.compiler.is_compiling()
     if x.device.type != "cpu" and not compiling:
         return F.avg_pool2d(x, 3, stride, 1, count_include_pad=False)
     sums = depthwise_constant(x, x.new_ones((x.shape[1], 1, 3, 3)), stride)
-    if compiling:  # PyTorch's compiler takes ten seconds for the gradient of windows of several sizes
-        down, right = (_covered(length, stride, x) for length in x.shape[2:])
-        return sums / (down[:, None] * right)
-    return sums * _shares(x.shape[2], x.shape[3], stride, sums.dtype)
+    shares = _shares if compiling else _kept_shares
+    return sums * shares(x.shape[2], x.shape[3], stride, sums.dtype, x.device)
 
 
-def _covered(length: int, stride: int, x: Tensor) -> Tensor:
-    """How many pixels of a row of `length` each window covers, [ceil(length / stride)], on the device of `x`."""
-    middle = torch.arange(0, length, stride, device=x.device)
+def _shares(height: int, width: int, stride: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """One over the number of pixels that each window covers, [H', W']."""
+    exact = torch.promote_types(dtype, torch.float32)
+    down, right = (_covered(length, stride, device).to(exact) for length in (height, width))
+    return (down[:, None] * right).reciprocal().to(dtype)
+
+
+def _covered(length: int, stride: int, device: torch.device) -> Tensor:
+    """How many pixels of a row of `length` each window covers, [ceil(length / stride)]."""
+    middle = torch.arange(0, length, stride, device=device)
     # comparisons, not maxima of places: at the gradient of those PyTorch's compiler (2.14.1) fails for GPUs
-    return 1 + (middle > 0).to(x.dtype) + (middle < length - 1).to(x.dtype)
+    return 1 + (middle > 0).int() + (middle < length - 1).int()
 
 
 @functools.lru_cache(maxsize=64)
-def _shares(height: int, width: int, stride: int, dtype: torch.dtype) -> Tensor:
-    """One over the number of pixels that each window covers, [1, 1, H', W']."""
+def _kept_shares(height: int, width: int, stride: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     with torch.inference_mode(False):  # it may serve a graph later
-        ones = torch.ones((1, 1, height, width), dtype=torch.float64)
-        count = F.conv2d(ones, torch.ones((1, 1, 3, 3), dtype=torch.float64), None, stride, 1)
-        return count.reciprocal().to(dtype)
+        return _shares(height, width, stride, dtype, device)
