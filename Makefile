@@ -24,9 +24,9 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/network_step.py
 
 # Every package, and the modules beside them that a caller may need; a package brings its modules along.
-DOCUMENTED := ddarts ddarts.stages ddarts.config ddarts.outcomes ddarts.settings ddarts.errors ddarts.runs ddarts.checkpoints \
-	ddarts.engine ddarts.ranks ddarts.kernels ddarts.architecture ddarts.models ddarts.data ddarts.searching ddarts.training ddarts.reporting \
-	ddarts.deploy ddarts.commands ddarts.timm
+DOCUMENTED := ddarts ddarts.api ddarts.cli ddarts.config ddarts.cost ddarts.data ddarts.deploy ddarts.errors ddarts.genotype ddarts.hub ddarts.kernels \
+	ddarts.nn ddarts.pipeline ddarts.preflight ddarts.reporting ddarts.results ddarts.runs ddarts.runtime ddarts.searching ddarts.space \
+	ddarts.supernet ddarts.training
 
 # The builds of the kernels look like modules, and are none.
 docs: $(STAMP)

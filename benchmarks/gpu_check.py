@@ -12,11 +12,11 @@ from steps import Sizes
 from torch import Tensor
 from torch.nn import functional as F
 
-from ddarts.architecture.spaces import build_space
-from ddarts.models.compiled import compile_fans
-from ddarts.models.supernet import Supernet
 from ddarts.searching.alpha_step import AblationPlan, alpha_gradients
 from ddarts.searching.losses import ablation_scale
+from ddarts.space.cell_space import build_space
+from ddarts.supernet.backends.inductor import compile_fans
+from ddarts.supernet.supernet import Supernet
 
 sys.path.insert(0, str(ROOT))
 from tests.reference.plain_supernet import PlainSupernet

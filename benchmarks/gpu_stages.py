@@ -14,8 +14,8 @@ from typing import Any
 from measuring import emit
 
 import ddarts
-from ddarts.architecture.gates import Gates
 from ddarts.errors import GenotypeError
+from ddarts.genotype.gates import Gates
 
 Task = dict[str, Any]
 _FALLBACK = "dd-cifar10-sparse"  # trained if there is nothing to train
@@ -111,8 +111,8 @@ def derive_phase(task: Task) -> None:
 
 
 def _last_gates(run: Path, path: Path) -> Path:
-    from ddarts.config import SearchOptions
-    from ddarts.runs import RunFolder
+    from ddarts.config.schema import SearchOptions
+    from ddarts.runs.folder import RunFolder
     from ddarts.searching.start import space_of
 
     epochs = _epochs(run, "search")

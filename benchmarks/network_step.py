@@ -5,7 +5,7 @@
 
 A step is forward, loss, backward, clipping and SGD, in float32. The plain network has one module for each operation,
 contiguous memory and PyTorch's own convolutions, clipping and SGD (tests/reference/plain_network.py); that outputs and
-gradients are the same is tested in tests/models/test_network_plain.py. Data loading prepares batches of 32x32 colour
+gradients are the same is tested in tests/nn/test_network_plain.py. Data loading prepares batches of 32x32 colour
 images from memory as the search and the trainings of the presets do: order, crop, mirror, policy, normalisation,
 cutout. Every measurement runs in a process of its own; they take turns, round by round, and medians are printed.
 """
@@ -57,8 +57,8 @@ def measure_network(task: dict[str, Any]) -> dict[str, float]:
     import torch
     from torch.nn import functional as F
 
-    from ddarts.architecture.lookup import find_genotype
-    from ddarts.models.network import Network
+    from ddarts.genotype.zoo.lookup import find_genotype
+    from ddarts.nn.network import Network
 
     sys.path.insert(0, str(ROOT))
     from tests.reference.network_mapping import build_plain
@@ -96,9 +96,9 @@ def measure_loading(task: dict[str, Any]) -> dict[str, float]:
     """Images a second, at the preset's batch."""
     import torch
 
+    from ddarts.config.loading import load_settings
     from ddarts.data import Augment, Batches
     from ddarts.data.images import Images
-    from ddarts.settings import load_settings
 
     stage, _, preset = task["loading"].partition(" ")
     side = task["resolution"]

@@ -34,8 +34,8 @@ def parse() -> argparse.Namespace:
 def _supernet(classes: int) -> Any:
     import torch
 
-    from ddarts.architecture.spaces import build_space
-    from ddarts.models.supernet import Supernet
+    from ddarts.space.cell_space import build_space
+    from ddarts.supernet.supernet import Supernet
 
     net = Supernet(build_space(cells=8, nodes=4), channels=16, classes=classes, stem="imagenet")
     return net.to(memory_format=torch.channels_last)
@@ -44,8 +44,8 @@ def _supernet(classes: int) -> Any:
 def _network() -> Any:
     import torch
 
-    from ddarts.architecture.zoo import zoo_entry
-    from ddarts.models.network import Network
+    from ddarts.genotype.zoo.catalogue import zoo_entry
+    from ddarts.nn.network import Network
 
     network = Network(zoo_entry("darts-v2").genotype(14), channels=48, classes=1000, stem="imagenet", auxiliary=True)
     return network.to(memory_format=torch.channels_last)
@@ -96,8 +96,8 @@ def measure_train(task: dict[str, Any]) -> dict[str, float]:
 
 def count_bytes() -> dict[str, dict[str, float]]:
     """What a process sends and gets in a step, as tensors (an all-reduce moves each about twice)."""
-    from ddarts.models.statistics import BatchStatistics
-    from ddarts.models.syncnorm import SyncBatchNorm2d, synchronise
+    from ddarts.nn.batch_norm import BatchStatistics
+    from ddarts.nn.sync_batch_norm import SyncBatchNorm2d, synchronise
 
     found = {}
     for name, net in (("search", _supernet(1000)), ("train", _network())):

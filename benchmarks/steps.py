@@ -13,8 +13,8 @@ from typing import Any
 from measuring import ROOT, peak_gb, stolen_s
 
 #: use of the ablations - kind - cells ablated a step (all if not given); plain-kept: the plain twin with the package's
-#: setting of the allocator (ddarts.memory), which every variant of the package has; -pytorch: without the package's
-#: kernels (ddarts.kernels)
+#: setting of the allocator (ddarts.runtime.allocator), which every variant of the package has; -pytorch: without the
+#: package's kernels (ddarts.kernels)
 VARIANTS = (
     "plain",
     "plain-kept",
@@ -80,7 +80,7 @@ def build_steps(
     build = _plain if variant.startswith("plain") else _fast
     steps = build(variant, sizes, x, y, precision)
     if compiled:
-        from ddarts.models.compiled import compile_fans
+        from ddarts.supernet.backends.inductor import compile_fans
 
         compile_fans(steps.network)
     return steps
@@ -89,7 +89,7 @@ def build_steps(
 def _plain(variant: str, sizes: Sizes, x: Any, y: Any, precision: str) -> Steps:
     import torch
 
-    from ddarts.architecture.spaces import build_space
+    from ddarts.space.cell_space import build_space
 
     sys.path.insert(0, str(ROOT))
     from tests.reference.plain_search import PlainSearch
@@ -110,9 +110,9 @@ def _fast(variant: str, sizes: Sizes, x: Any, y: Any, precision: str) -> Steps:
     import torch
     from torch.nn import functional as F
 
-    from ddarts.architecture.spaces import build_space
-    from ddarts.models.supernet import Supernet
     from ddarts.searching.alpha_step import AblationPlan, alpha_gradients
+    from ddarts.space.cell_space import build_space
+    from ddarts.supernet.supernet import Supernet
 
     device = x.device
     space = build_space(cells=sizes.cells, nodes=sizes.nodes)
@@ -165,7 +165,7 @@ def measure_step(variant: str, sizes: Sizes, *, threads: int, precision: str, st
     import torch
 
     from ddarts.kernels.library import SWITCH
-    from ddarts.memory import keep_memory
+    from ddarts.runtime.allocator import keep_memory
 
     torch.set_num_threads(threads)
     if variant != "plain":  # as the commands do

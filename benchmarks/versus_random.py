@@ -13,12 +13,12 @@ import json
 from pathlib import Path
 
 import ddarts
-from ddarts.architecture.genotype import Genotype
-from ddarts.architecture.random_genotype import random_genotype
-from ddarts.architecture.spaces import build_space
-from ddarts.models.counting import count_parameters
-from ddarts.models.network import Network
-from ddarts.runs import RunFolder
+from ddarts.cost.counting import count_parameters
+from ddarts.genotype.genotype import Genotype
+from ddarts.genotype.random import random_genotype
+from ddarts.nn.network import Network
+from ddarts.runs.folder import RunFolder
+from ddarts.space.cell_space import build_space
 
 
 def nearest_random(genotype: Genotype, nodes: int, channels: int, seed: int) -> Genotype:

@@ -19,8 +19,8 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.ops import box_iou, nms
 
-from ddarts.files import write_bytes
-from ddarts.models.backbones import PyramidBackbone, find_network
+from ddarts.hub.backbones import PyramidBackbone, find_network
+from ddarts.runtime.atomic_files import write_bytes
 
 SIDE, BATCH, RATE = 96, 8, 2e-3
 TRAINING, HELD_OUT = range(400), range(1000, 1040)  # numbers of images

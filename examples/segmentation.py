@@ -18,8 +18,8 @@ from torch import Tensor
 from torchvision.models.segmentation import DeepLabV3
 from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 
-from ddarts.files import write_bytes
-from ddarts.models.backbones import FeatureBackbone, find_network
+from ddarts.hub.backbones import FeatureBackbone, find_network
+from ddarts.runtime.atomic_files import write_bytes
 
 SIDE, BATCH, RATE = 64, 8, 4e-3
 TRAINING, HELD_OUT = range(400), range(1000, 1040)  # numbers of images

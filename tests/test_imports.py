@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -11,41 +12,6 @@ import ddarts
 
 SOURCE = Path(ddarts.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
-
-#: From the bottom to the top. A module may import from lower layers and from its own; a package is one entry.
-LAYERS = (
-    {"errors"},
-    {"files", "config", "yamlfile", "settinglayers", "settingchecks", "settingdocs", "settings", "seeds"},
-    {"architecture", "kernels"},
-    {"models"},
-    {
-        "data",
-        "runs",
-        "runfollower",
-        "runlock",
-        "runmetrics",
-        "checkpoints",
-        "engine",
-        "memory",
-        "processes",
-        "ranks",
-        "progress",
-        "interrupt",
-    },
-    {"training", "searching", "timm"},
-    {"reporting", "deploy"},
-    {"listing", "outcomes", "places", "precheck", "stagework", "stages"},
-    {"commands"},
-    {"commandtable", "cli"},
-    {"__main__", "__init__"},
-)
-HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
-
-
-def part(path):
-    """Return the entry of LAYERS that a file belongs to."""
-    inner = path.relative_to(SOURCE)
-    return inner.parts[0].removesuffix(".py")
 
 
 def trees():
@@ -63,45 +29,85 @@ def imported(tree):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def inner_imports():
-    for path, tree in trees():
-        for name in imported(tree):
-            parts = name.split(".")
-            if parts[0] == "ddarts" and len(parts) > 1 and parts[1] in HEIGHT:
-                yield path, part(path), parts[1]
+#: The rooms, the lowest first: a module may import from its own room and from those that stand before it.
+ROOMS = (
+    "errors",
+    "config",
+    "runtime",
+    "space",
+    "genotype",
+    "kernels",
+    "nn",
+    "cost",
+    "hub",
+    "data",
+    "runs",
+    "supernet",
+    "training",
+    "searching",
+    "deploy",
+    "reporting",
+    "results",
+    "preflight",
+    "pipeline",
+    "api",
+    "cli",
+    "__main__",
+)
 
 
-def test_every_module_has_a_place_in_the_layers():
-    assert {part(path) for path in FILES} == set(HEIGHT)
+def modules() -> dict[str, Path]:
+    """Every module of the package by its dotted name without ``ddarts.``; a package stands for its ``__init__``."""
+    found = {}
+    for path in SOURCE.rglob("*.py"):
+        parts = path.relative_to(SOURCE).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        if name:
+            found[name] = path
+    return found
 
 
-def test_imports_run_downwards():
-    upwards = [
-        f"{p.relative_to(SOURCE)} imports {low}" for p, high, low in inner_imports() if HEIGHT[low] > HEIGHT[high]
-    ]
-    assert upwards == []
+MODULES = modules()
 
 
-def test_neighbours_in_a_layer_do_not_import_each_other_in_circles():
-    below = {name: set() for name in HEIGHT}
-    for _, importer, name in inner_imports():
-        if importer != name:
-            below[importer].add(name)
-    while below:
-        free = {name for name, needs in below.items() if not needs & below.keys()}
-        assert free, f"a circle among {sorted(below)}"
-        below = {name: needs for name, needs in below.items() if name not in free}
+def imports_of(name: str) -> set[str]:
+    """Every module of ddarts that a module imports, wherever the statement stands: functions and TYPE_CHECKING too."""
+    found = {n.removeprefix("ddarts.") for n in imported(ast.parse(MODULES[name].read_text(encoding="utf-8")))}
+    known = {n for n in found if n in MODULES}
+    return {n for n in known if not any(other.startswith(f"{n}.") for other in known)} - {name}
 
 
-def test_the_check_sees_imports_inside_functions():
-    tree = ast.parse("def f():\n    from ddarts.cli import main\n    import ddarts.stages")
-    assert set(imported(tree)) == {"ddarts.cli", "ddarts.cli.main", "ddarts.stages"}
+GRAPH = {name: imports_of(name) for name in MODULES}
 
 
-def test_architecture_knows_nothing_of_torch():
-    for path, tree in trees():
-        if part(path) == "architecture":
-            assert not [name for name in imported(tree) if name.split(".")[0] in ("torch", "torchvision")], path
+def room(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def test_every_room_has_its_place_in_the_order():
+    assert {room(name) for name in MODULES} == set(ROOMS)
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_a_room_imports_only_from_the_rooms_below_it(name: str):
+    allowed = set(ROOMS[: ROOMS.index(name) + 1])
+    upwards = [f"{a} -> {b}" for a in GRAPH if room(a) == name for b in GRAPH[a] if room(b) not in allowed]
+    assert not upwards
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_no_circle_inside_a_room(name: str):
+    inside = {a: {b for b in GRAPH[a] if room(b) == name} for a in GRAPH if room(a) == name}
+    try:
+        TopologicalSorter(inside).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+@pytest.mark.parametrize("name", sorted(n for n in MODULES if room(n) in ("errors", "config", "space", "genotype")))
+def test_an_architecture_is_data_without_torch(name: str):
+    roots = {external.split(".")[0] for external in imported(ast.parse(MODULES[name].read_text(encoding="utf-8")))}
+    assert not roots & {"torch", "torchvision"}
 
 
 DANGEROUS_MODULES = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "code", "codeop", "runpy"}
@@ -112,7 +118,7 @@ def test_no_module_imports_what_runs_code_from_files():
     for path, tree in trees():
         roots = {name.split(".")[0] for name in imported(tree)}
         assert not roots & DANGEROUS_MODULES, path
-        assert "pickletools" not in roots or path.relative_to(SOURCE).as_posix() == "data/pickled.py"
+        assert "pickletools" not in roots or path.relative_to(SOURCE).as_posix() == "data/sources/pickled.py"
 
 
 def calls(tree):
@@ -139,13 +145,13 @@ def loaded_by(code):
 
 
 def test_importing_ddarts_loads_no_heavy_part():
-    modules = loaded_by("import ddarts, ddarts.cli, ddarts.config")
+    modules = loaded_by("import ddarts, ddarts.cli.main, ddarts.config.schema")
     assert not modules & {"torch", "torchvision", "numpy", "matplotlib", "lightning_fabric", "rich.console", "jinja2"}
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["predict", "--help"]])
 def test_help_needs_no_torch(arguments):
-    assert "torch" not in loaded_by(f"from ddarts.cli import main; main({arguments!r})")
+    assert "torch" not in loaded_by(f"from ddarts.cli.main import main; main({arguments!r})")
 
 
 def test_public_names_are_there_and_an_unknown_one_is_an_error():

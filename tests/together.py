@@ -19,12 +19,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddarts.cli import main
+from ddarts.cli.main import main
 from ddarts.data import Batches
-from ddarts.models.supernet import Supernet
-from ddarts.ranks import Ranks
-from ddarts.runs import RunFolder
+from ddarts.runs.folder import RunFolder
+from ddarts.runtime.distributed import Ranks
 from ddarts.searching.alpha_step import AblationPlan, alpha_gradients
+from ddarts.supernet.supernet import Supernet
 
 #: A whole run of seconds: two epochs of five steps of search, two of training; batch norm as one machine has it.
 RUN = [
@@ -77,8 +77,8 @@ def interrupted_main(arguments: list[str], batch: int | None) -> int:
 
 def float64_alphas(use: str, kind: str, ranks: Ranks) -> list[Tensor]:
     """Gradients of all alphas, losses and contributions on made-up images, in double precision."""
-    from ddarts.architecture.spaces import build_space
-    from ddarts.models.syncnorm import synchronise
+    from ddarts.nn.sync_batch_norm import synchronise
+    from ddarts.space.cell_space import build_space
 
     torch.manual_seed(0)
     space = build_space(cells=3, nodes=2)
@@ -97,7 +97,7 @@ def norm_and_gradients(ranks: Ranks) -> dict[str, Tensor]:
     """What batch norm makes of made-up images, in double precision, with all gradients and running statistics."""
     from torch import nn
 
-    from ddarts.models.syncnorm import synchronise
+    from ddarts.nn.sync_batch_norm import synchronise
 
     torch.manual_seed(0)
     net = nn.Sequential(nn.BatchNorm2d(3)).double()

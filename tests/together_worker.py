@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from ddarts.config import EngineOptions
-from ddarts.engine import join
+from ddarts.config.schema import EngineOptions
+from ddarts.runtime.engine import join
 from tests.together import RUN, float64_alphas, interrupted_main, norm_and_gradients
 
 

@@ -9,35 +9,35 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _HOME = {
-    "run": "ddarts.stages",
-    "search": "ddarts.stages",
-    "derive": "ddarts.stages",
-    "train": "ddarts.stages",
-    "test": "ddarts.stages",
-    "predict": "ddarts.stages",
-    "compare": "ddarts.commands.compare",
-    "export": "ddarts.commands.export",
-    "profile": "ddarts.commands.profile",
-    "show": "ddarts.commands.show",
-    "import_weights": "ddarts.commands.import_weights",
-    "report": "ddarts.commands.report",
-    "watch": "ddarts.commands.watch",
-    "baselines": "ddarts.commands.catalogue",
-    "zoo": "ddarts.commands.catalogue",
-    "distance": "ddarts.commands.distance",
-    "measure_operations": "ddarts.commands.measure",
-    "CellGenotype": "ddarts.architecture.genotype",
-    "Edge": "ddarts.architecture.genotype",
-    "Gates": "ddarts.architecture.gates",
-    "Genotype": "ddarts.architecture.genotype",
-    "SearchSpace": "ddarts.architecture.spaces",
-    "build_space": "ddarts.architecture.spaces",
-    "deepen": "ddarts.architecture.deepen",
-    "derive_genotype": "ddarts.architecture.derive",
-    "Network": "ddarts.models.network",
-    "load_model": "ddarts.models.saved",
+    "run": "ddarts.api.stages",
+    "search": "ddarts.api.stages",
+    "derive": "ddarts.api.stages",
+    "train": "ddarts.api.stages",
+    "test": "ddarts.api.stages",
+    "predict": "ddarts.api.stages",
+    "compare": "ddarts.api.compare",
+    "export": "ddarts.api.export",
+    "profile": "ddarts.api.profile",
+    "show": "ddarts.api.show",
+    "import_weights": "ddarts.api.import_weights",
+    "report": "ddarts.api.report",
+    "watch": "ddarts.api.watch",
+    "baselines": "ddarts.api.catalogue",
+    "zoo": "ddarts.api.catalogue",
+    "distance": "ddarts.api.distance",
+    "measure_operations": "ddarts.api.measure",
+    "CellGenotype": "ddarts.genotype.genotype",
+    "Edge": "ddarts.genotype.genotype",
+    "Gates": "ddarts.genotype.gates",
+    "Genotype": "ddarts.genotype.genotype",
+    "SearchSpace": "ddarts.space.cell_space",
+    "build_space": "ddarts.space.cell_space",
+    "deepen": "ddarts.genotype.deepen",
+    "derive_genotype": "ddarts.genotype.derive",
+    "Network": "ddarts.hub.pretrained",
+    "load_model": "ddarts.hub.pretrained",
     "load_data": "ddarts.data",
-    "RunFolder": "ddarts.runs",
+    "RunFolder": "ddarts.runs.folder",
     "DDartsError": "ddarts.errors",
 }
 
@@ -79,27 +79,26 @@ __version__: str
 """Of the installed package."""
 
 if TYPE_CHECKING:
-    from ddarts.architecture.deepen import deepen
-    from ddarts.architecture.derive import derive_genotype
-    from ddarts.architecture.gates import Gates
-    from ddarts.architecture.genotype import CellGenotype, Edge, Genotype
-    from ddarts.architecture.spaces import SearchSpace, build_space
-    from ddarts.commands.catalogue import baselines, zoo
-    from ddarts.commands.compare import compare
-    from ddarts.commands.distance import distance
-    from ddarts.commands.export import export
-    from ddarts.commands.import_weights import import_weights
-    from ddarts.commands.measure import measure_operations
-    from ddarts.commands.profile import profile
-    from ddarts.commands.report import report
-    from ddarts.commands.show import show
-    from ddarts.commands.watch import watch
+    from ddarts.api.catalogue import baselines, zoo
+    from ddarts.api.compare import compare
+    from ddarts.api.distance import distance
+    from ddarts.api.export import export
+    from ddarts.api.import_weights import import_weights
+    from ddarts.api.measure import measure_operations
+    from ddarts.api.profile import profile
+    from ddarts.api.report import report
+    from ddarts.api.show import show
+    from ddarts.api.stages import derive, predict, run, search, test, train
+    from ddarts.api.watch import watch
     from ddarts.data import load_data
     from ddarts.errors import DDartsError
-    from ddarts.models.network import Network
-    from ddarts.models.saved import load_model
-    from ddarts.runs import RunFolder
-    from ddarts.stages import derive, predict, run, search, test, train
+    from ddarts.genotype.deepen import deepen
+    from ddarts.genotype.derive import derive_genotype
+    from ddarts.genotype.gates import Gates
+    from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
+    from ddarts.hub.pretrained import Network, load_model
+    from ddarts.runs.folder import RunFolder
+    from ddarts.space.cell_space import SearchSpace, build_space
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,7 @@
 
 import sys
 
-from ddarts.cli import main
+from ddarts.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -6,7 +6,7 @@ import torch
 from ddarts.data import Augment, Batches, Images
 from ddarts.data.augment import POLICIES
 from ddarts.errors import DataError, SettingsError
-from ddarts.ranks import Ranks
+from ddarts.runtime.distributed import Ranks
 
 EVERYTHING = Augment(flip=True, crop=2, cutout=4, policy="trivialaugment")
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from ddarts.architecture.genotype import CellGenotype, Edge, Genotype
-from ddarts.models.network import Network
-from ddarts.models.saved import SavedModel, load_model, save_model
+from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
+from ddarts.hub.saved import SavedModel, load_model, save_model
+from ddarts.nn.network import Network
 
 
 def every_operation(stride: int) -> CellGenotype:
     """Return a cell with every operation once, and identities."""
-    from ddarts.architecture.spaces import OPERATIONS
+    from ddarts.space.cell_space import OPERATIONS
 
     edges = [Edge(name, i % 2, 2 + i % 3) for i, name in enumerate(OPERATIONS)]
     return CellGenotype((*edges, Edge("skip_connect", 2, 4)), (2, 3, 4), reduction=stride == 2)

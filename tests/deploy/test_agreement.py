@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from ddarts.deploy.agreement import Agreement, check, compare
-from ddarts.models.preprocessing import ModelError
+from ddarts.nn.preprocessing import ModelError
 
 LINEAR = nn.Linear(3, 2, bias=False).requires_grad_(False)
 X = torch.ones(4, 3)

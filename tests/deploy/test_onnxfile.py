@@ -17,8 +17,8 @@ from ddarts.deploy.agreement import compare
 from ddarts.deploy.onnxfile import METADATA_KEY, load_onnx, onnx_bytes, open_onnx
 from ddarts.deploy.onnxpredict import predict_onnx
 from ddarts.errors import SettingsError
-from ddarts.models.preprocessing import ModelError, Preprocessing
-from ddarts.models.saved import SavedModel
+from ddarts.hub.saved import SavedModel
+from ddarts.nn.preprocessing import ModelError, Preprocessing
 from ddarts.training.evaluate import predict_images
 
 

@@ -9,8 +9,8 @@ import ddarts
 from ddarts.deploy.agreement import compare
 from ddarts.deploy.onnxfile import quiet_export
 from ddarts.deploy.program import load_program, program_bytes
-from ddarts.models.preprocessing import Preprocessing
-from ddarts.models.saved import SavedModel
+from ddarts.hub.saved import SavedModel
+from ddarts.nn.preprocessing import Preprocessing
 
 
 def test_every_operation_gives_the_same_logits_at_any_batch(saved: SavedModel) -> None:

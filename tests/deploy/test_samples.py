@@ -10,7 +10,7 @@ from PIL import Image
 import ddarts
 from ddarts.deploy.samples import data_images, made_images, named_images
 from ddarts.errors import DataError
-from ddarts.models.preprocessing import Preprocessing
+from ddarts.nn.preprocessing import Preprocessing
 
 DIGITS = Preprocessing(1, (8, 8), (0.3,), (0.3,), tuple("0123456789"))
 

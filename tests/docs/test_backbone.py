@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from ddarts.architecture.random_genotype import random_genotype
-from ddarts.architecture.spaces import build_space
-from ddarts.models.network import Network
-from ddarts.models.saved import save_model
+from ddarts.genotype.random import random_genotype
+from ddarts.hub.saved import save_model
+from ddarts.nn.network import Network
+from ddarts.space.cell_space import build_space
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "backbone.md").read_text(encoding="utf-8")

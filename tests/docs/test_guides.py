@@ -28,16 +28,16 @@ import yaml
 from PIL import Image
 
 import ddarts
-from ddarts.architecture.random_genotype import random_genotype
-from ddarts.architecture.spaces import build_space
-from ddarts.architecture.zoo import zoo_entry
-from ddarts.cli import _parse, main
-from ddarts.commandtable import COMMANDS
+from ddarts.cli.main import _parse, main
+from ddarts.cli.options import documented_fields
+from ddarts.cli.table import COMMANDS
+from ddarts.config.loading import load_settings
 from ddarts.errors import SettingsError
-from ddarts.settingdocs import documented_fields
-from ddarts.settings import load_settings
-from tests.data.test_cifar import write10
-from tests.data.test_idx import write as write_idx
+from ddarts.genotype.random import random_genotype
+from ddarts.genotype.zoo.catalogue import zoo_entry
+from ddarts.space.cell_space import build_space
+from tests.data.sources.test_cifar import write10
+from tests.data.sources.test_idx import write as write_idx
 from tests.docs.guide import PAGES, ROOT, Python, blocks, commands, mentioned, mentioned_python, python, steps, text_of
 from tests.reference.plain_network import PlainNetwork
 
@@ -48,11 +48,11 @@ RECORDS = ("docs/results.md", "docs/performance.md", "docs/decisions.md")
 PARSED_ONLY = {
     "ddarts search --devices 8": "needs eight devices; tests/searching/test_distributed.py runs two",
     "tensorboard --logdir run1/events": "a server of another package",
-    "python train.py DATA --device-modules ddarts.timm --model ddarts_darts_v2 --model-kwargs stem=cifar layers=8 "
+    "python train.py DATA --device-modules ddarts.hub.timm --model ddarts_darts_v2 --model-kwargs stem=cifar layers=8 "
     "--drop-path 0.2 --grad-checkpointing": "timm's script, in none of its packages; "
-    "tests/timm/test_training_script.py runs its steps",
+    "tests/hub/timm/test_training_script.py runs its steps",
     "hf upload USER/my-digits my-digits": "needs an account",
-    "ddarts show genotypes.py:PC_DARTS_cifar": "another project's file; tests/architecture/test_formats.py has such",
+    "ddarts show genotypes.py:PC_DARTS_cifar": "another project's file; see tests/genotype/interop/test_formats.py",
 }
 #: Pages whose Python does not run here, and why.
 PYTHON_ELSEWHERE = {

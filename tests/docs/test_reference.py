@@ -22,15 +22,15 @@ def test_sections_of_docstrings_become_lists_and_nothing_is_complained_of(tmp_pa
     *words, exclusion = words  # the builds of the kernels, which Python cannot import
     assert (words[0], words[-2:]) == ("$(BIN)/python", ["site", "$(DOCUMENTED)"])
     modules = [
-        "ddarts.architecture.genotype",
-        "ddarts.architecture.tokens",
+        "ddarts.genotype.genotype",
+        "ddarts.genotype.interop.tokens",
         "ddarts.reporting.shapes",
         "ddarts.kernels",
     ]
     command = [sys.executable, *words[1:-2], str(tmp_path), *modules, exclusion]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    page = (tmp_path / "ddarts" / "architecture" / "genotype.html").read_text(encoding="utf-8")
+    page = (tmp_path / "ddarts" / "genotype" / "genotype.html").read_text(encoding="utf-8")
     assert "<strong>concat:</strong>" in page  # an item of the list of attributes
     assert "Alias for field number" not in page
 

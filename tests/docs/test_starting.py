@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ddarts.cli import main
-from ddarts.runs import RunFolder
+from ddarts.cli.main import main
+from ddarts.runs.folder import RunFolder
 from tests.docs.guide import ROOT, blocks, commands, text_of, words_of
 from tests.docs.test_guides import class_folders, parse, shortened
 

@@ -13,8 +13,8 @@ import yaml
 from PIL import Image
 
 import ddarts
-from ddarts.cli import main
-from ddarts.runs import RunFolder
+from ddarts.cli.main import main
+from ddarts.runs.folder import RunFolder
 from ddarts.training import evaluate
 
 pytestmark = pytest.mark.slow

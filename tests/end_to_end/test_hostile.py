@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from ddarts.cli import main
+from ddarts.cli.main import main
 
 SEARCH = [
     *("search", "--data", "digits", "--limit", "60", "--device", "cpu", "--threads", "1", "--quiet"),

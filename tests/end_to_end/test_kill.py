@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from ddarts.cli import main
-from ddarts.runs import RunFolder
+from ddarts.cli.main import main
+from ddarts.runs.folder import RunFolder
 
 pytestmark = pytest.mark.slow
 
@@ -27,8 +27,8 @@ OPTIONS = [
 #: metrics when they grow.
 ON_A_FULL_DISK = """
 import resource, sys
-from ddarts.cli import main
-from ddarts.runs import RunFolder
+from ddarts.cli.main import main
+from ddarts.runs.folder import RunFolder
 original, saved = RunFolder.save_checkpoint, 0
 def save(run, stage, state):
     global saved

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ddarts.architecture.genotype import CellGenotype, Edge, Genotype
+from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
 
 
 def genotype_from_reference(data: dict[str, Any]) -> Genotype:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from ddarts.architecture.genotype import Genotype
-from ddarts.models.network import Cell, Network
+from ddarts.genotype.genotype import Genotype
+from ddarts.nn.network import Cell, Network
 from tests.reference.plain_network import PlainNetwork
 
 

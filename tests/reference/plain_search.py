@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ddarts.architecture.spaces import SearchSpace
+from ddarts.space.cell_space import SearchSpace
 from tests.reference.plain_supernet import PlainSupernet
 
 

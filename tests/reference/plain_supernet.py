@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ddarts.architecture.spaces import SearchSpace
+from ddarts.space.cell_space import SearchSpace
 
 
 def norm(channels: int) -> nn.BatchNorm2d:

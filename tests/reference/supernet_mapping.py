@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ddarts.architecture.spaces import SearchSpace
-from ddarts.models.supernet import Supernet
+from ddarts.space.cell_space import SearchSpace
+from ddarts.supernet.supernet import Supernet
 from tests.reference.plain_supernet import PlainSupernet
 
 _SEPARABLE = {

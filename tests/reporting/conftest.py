@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from ddarts.architecture.derive import derive_genotype, margins, parameter_free_share
-from ddarts.architecture.gates import Gates
-from ddarts.architecture.spaces import build_space
-from ddarts.config import RunSettings, SearchOptions
+from ddarts.config.schema import RunSettings, SearchOptions
+from ddarts.genotype.derive import derive_genotype, margins, parameter_free_share
+from ddarts.genotype.gates import Gates
 from ddarts.reporting.thumbnails import thumbnail, write_thumbnails
-from ddarts.runs import RunFolder
+from ddarts.runs.folder import RunFolder
+from ddarts.space.cell_space import build_space
 
 CELLS, EPOCHS = 5, 6
 CLASSES = ("cat", "dog <b>", "bird")

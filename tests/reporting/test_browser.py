@@ -12,7 +12,7 @@ import pytest
 
 from ddarts.reporting.comparison import write_comparison
 from ddarts.reporting.page import write_report
-from ddarts.runs import RunFolder
+from ddarts.runs.folder import RunFolder
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install playwright)")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

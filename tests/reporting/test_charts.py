@@ -1,7 +1,7 @@
 import pytest
 
-from ddarts.architecture.genotype import Edge
 from ddarts.errors import RunError
+from ddarts.genotype.genotype import Edge
 from ddarts.reporting.charts import gate_charts, search_charts, training_charts
 
 OPS = ("skip_connect", "sep_conv_3x3")

@@ -1,11 +1,11 @@
 import pytest
 
-from ddarts.architecture.deepen import deepen
-from ddarts.architecture.derive import RULES, derive_genotype, edge_margins
-from ddarts.architecture.gates import Gates
-from ddarts.architecture.genotype import CellGenotype, Edge, Genotype
-from ddarts.architecture.spaces import build_space
+from ddarts.genotype.deepen import deepen
+from ddarts.genotype.derive import RULES, derive_genotype, edge_margins
+from ddarts.genotype.gates import Gates
+from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
 from ddarts.reporting.chosen import evidence
+from ddarts.space.cell_space import build_space
 
 
 def searched(cells: int = 5) -> Gates:

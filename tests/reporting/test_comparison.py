@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from ddarts.architecture.baselines import baseline
-from ddarts.architecture.distance import architecture_distance
-from ddarts.architecture.genotype import Genotype
 from ddarts.errors import RunError
+from ddarts.genotype.distance import architecture_distance
+from ddarts.genotype.genotype import Genotype
+from ddarts.genotype.zoo.baselines import baseline
 from ddarts.reporting.comparison import labels_of, write_comparison
-from ddarts.runs import RunFolder
+from ddarts.runs.folder import RunFolder
 from tests.reporting.test_page import Page
 
 

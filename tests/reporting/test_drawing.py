@@ -4,12 +4,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from ddarts.architecture.genotype import CellGenotype, Edge, Genotype
-from ddarts.architecture.spaces import OPERATIONS, cell_edges
 from ddarts.errors import RunError
+from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
 from ddarts.reporting.chosen import CellEvidence
 from ddarts.reporting.drawing import draw_cell, draw_genotype, write_drawings
 from ddarts.reporting.names import KINDS, operation_kind
+from ddarts.space.cell_space import OPERATIONS, cell_edges
 
 GOLDEN = Path(__file__).parents[1] / "reference" / "golden"
 SVG = "{http://www.w3.org/2000/svg}"

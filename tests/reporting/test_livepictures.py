@@ -2,9 +2,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from ddarts.architecture.spaces import build_space
 from ddarts.reporting import livepictures
 from ddarts.reporting.livepictures import CellPictures
+from ddarts.space.cell_space import build_space
 
 SPACE = build_space("darts", cells=2, nodes=1)
 

@@ -1,8 +1,8 @@
 from xml.etree import ElementTree
 
-from ddarts.architecture.baselines import baseline
-from ddarts.architecture.genotype import CellGenotype, Edge, Genotype
-from ddarts.models.network import Network
+from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
+from ddarts.genotype.zoo.baselines import baseline
+from ddarts.nn.network import Network
 from ddarts.reporting.network_drawing import NetworkNumbers, network_scene, network_stages
 from ddarts.reporting.scene import to_svg
 

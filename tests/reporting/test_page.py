@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from ddarts.architecture.baselines import baseline
-from ddarts.architecture.deepen import deepen
-from ddarts.architecture.distance import architecture_distance
-from ddarts.architecture.genotype import Genotype
-from ddarts.architecture.operation_weights import OperationWeights
-from ddarts.architecture.spaces import OPERATIONS
 from ddarts.errors import RunError
+from ddarts.genotype.deepen import deepen
+from ddarts.genotype.distance import architecture_distance
+from ddarts.genotype.genotype import Genotype
+from ddarts.genotype.operation_weights import OperationWeights
+from ddarts.genotype.zoo.baselines import baseline
 from ddarts.reporting.collect import read_run
 from ddarts.reporting.numbers import count_text, duration, milliseconds, percent
 from ddarts.reporting.page import write_report
 from ddarts.reporting.results import numbers_of
-from ddarts.runs import RunFolder
+from ddarts.runs.folder import RunFolder
+from ddarts.space.cell_space import OPERATIONS
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 

@@ -3,7 +3,7 @@ import io
 import numpy
 from PIL import Image
 
-from ddarts.architecture.baselines import BASELINES, baseline
+from ddarts.genotype.zoo.baselines import BASELINES, baseline
 from ddarts.reporting.drawing import genotype_scene
 from ddarts.reporting.network_drawing import network_scene
 from ddarts.reporting.picture import LARGEST_SIDE, to_pdf, to_png

@@ -1,4 +1,4 @@
-from ddarts.architecture.genotype import CellGenotype, Edge, Genotype
+from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
 from ddarts.reporting.names import StateText
 from ddarts.reporting.text import describe
 

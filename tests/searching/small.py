@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from ddarts.architecture.gates import Gates
-from ddarts.config import SearchSettings
+from ddarts.config.schema import SearchSettings
 from ddarts.data import ImageData, Images
-from ddarts.runs import RunFolder
+from ddarts.genotype.gates import Gates
+from ddarts.runs.folder import RunFolder
 from ddarts.searching.loop import SearchOutcome, search_architecture
 from ddarts.searching.start import StartingPoint
 

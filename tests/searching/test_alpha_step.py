@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ddarts.architecture.spaces import DARTOPTI_OPERATIONS, SearchSpace, build_space
-from ddarts.models.mixed import MixedCell
-from ddarts.models.supernet import Supernet
 from ddarts.searching.alpha_step import AblationPlan, AlphaOutcome, alpha_gradients
 from ddarts.searching.losses import zero_one_loss
+from ddarts.space.cell_space import DARTOPTI_OPERATIONS, SearchSpace, build_space
+from ddarts.supernet.cell import MixedCell
+from ddarts.supernet.supernet import Supernet
 from tests.reference.plain_supernet import PlainSupernet
 from tests.reference.supernet_mapping import load_plain
 

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 import torch
 
-from ddarts.architecture.spaces import build_space
-from ddarts.config import SearchOptions
-from ddarts.models.supernet import Supernet
+from ddarts.config.schema import SearchOptions
 from ddarts.searching.alpha_step import AblationPlan
 from ddarts.searching.contributions import Contributions
+from ddarts.space.cell_space import build_space
+from ddarts.supernet.supernet import Supernet
 
 CPU = torch.device("cpu")
 

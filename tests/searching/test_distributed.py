@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from ddarts.architecture.gates import Gates
-from ddarts.cli import main
-from ddarts.ranks import Ranks
-from ddarts.runs import RunFolder
+from ddarts.cli.main import main
+from ddarts.genotype.gates import Gates
+from ddarts.runs.folder import RunFolder
+from ddarts.runtime.distributed import Ranks
 from tests.together import RUN, codes, float64_alphas, numbers_of, worked_alone, worked_together
 
 pytestmark = pytest.mark.slow

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddarts.architecture.gates import Gates
-from ddarts.architecture.genotype import Genotype
-from ddarts.config import SearchSettings
+from ddarts.config.schema import SearchSettings
 from ddarts.data import Batches, ImageData, Images, load_data, split
-from ddarts.engine import launch
 from ddarts.errors import DataError, GenotypeError, SettingsError
-from ddarts.runs import RunFolder
+from ddarts.genotype.gates import Gates
+from ddarts.genotype.genotype import Genotype
+from ddarts.runs.folder import RunFolder
+from ddarts.runtime.engine import launch
 from ddarts.searching import loop
 from ddarts.searching.loop import _Search
 from tests.searching.small import EPOCHS, STEPS, gates_in, gates_of, made_up, metrics_of, search, settings

@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 import torch
 
-from ddarts.architecture.baselines import BASELINES, baseline
-from ddarts.architecture.derive import derive_genotype
-from ddarts.architecture.gates import Gates
-from ddarts.architecture.genotype import CellGenotype, Edge, Genotype
-from ddarts.architecture.operation_weights import OperationWeights
 from ddarts.data import Batches, ImageData, load_data
 from ddarts.errors import GenotypeError, Stopped
-from ddarts.models.supernet import Supernet
-from ddarts.runs import RunFolder
+from ddarts.genotype.derive import derive_genotype
+from ddarts.genotype.gates import Gates
+from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
+from ddarts.genotype.operation_weights import OperationWeights
+from ddarts.genotype.zoo.baselines import BASELINES, baseline
+from ddarts.runs.folder import RunFolder
 from ddarts.searching import loop
 from ddarts.searching.start import StartingPoint, build_supernet
+from ddarts.supernet.supernet import Supernet
 from tests.searching.small import gates_of, made_up, metrics_of, search, settings
 
 #: A baseline of two cells of unequal size, quick to search.

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from ddarts.architecture.gates import Gates
-from ddarts.architecture.spaces import DARTS_OPERATIONS
 from ddarts.data import Batches, ImageData, load_data
 from ddarts.errors import Stopped
-from ddarts.runs import RunFolder
+from ddarts.genotype.gates import Gates
+from ddarts.runs.folder import RunFolder
 from ddarts.searching import loop
+from ddarts.space.cell_space import DARTS_OPERATIONS
 from tests.searching.small import gates_in, gates_of, search
 
 SEPARABLE, POOL = DARTS_OPERATIONS.index("sep_conv_3x3"), DARTS_OPERATIONS.index("max_pool_3x3")

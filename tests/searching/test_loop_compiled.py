@@ -1,6 +1,6 @@
 """Searches with compiled fans: the same gates, and a compiler that fails is told.
 
-The backend runs what was traced, as in tests/models/test_compiled.py.
+The backend runs what was traced, as in tests/supernet/backends/test_inductor.py.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import torch
 
-from ddarts.architecture.gates import Gates
 from ddarts.errors import SettingsError
-from ddarts.models.compiled import compile_fans
+from ddarts.genotype.gates import Gates
 from ddarts.searching import loop
+from ddarts.supernet.backends.inductor import compile_fans
 from tests.searching.small import made_up, search
 
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")

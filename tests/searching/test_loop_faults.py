@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ddarts.data import Batches, ImageData, load_data
 from ddarts.errors import DivergedError, RunError, Stopped
-from ddarts.runs import RunFolder
+from ddarts.runs.folder import RunFolder
 from ddarts.searching import loop
 from tests.searching.small import EPOCHS, STEPS, gates_of, made_up, metrics_of, search
 

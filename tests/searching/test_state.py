@@ -8,13 +8,13 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from ddarts.architecture.spaces import build_space
-from ddarts.config import SearchSettings
-from ddarts.engine import launch
+from ddarts.config.schema import SearchSettings
 from ddarts.errors import DDartsError, RunError
-from ddarts.models.supernet import Supernet
+from ddarts.runtime.engine import launch
 from ddarts.searching.alpha_step import AblationPlan
 from ddarts.searching.state import SearchState
+from ddarts.space.cell_space import build_space
+from ddarts.supernet.supernet import Supernet
 
 SETTINGS = SearchSettings(cells=2, nodes=1, channels=2, device="cpu", threads=1)
 ABOUT = {"images": 40, "steps_per_epoch": 5, "classes": 3}

@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ddarts.cli import main
-from ddarts.runs import RunFolder
+from ddarts.cli.main import main
+from ddarts.runs.folder import RunFolder
 from tests.together import codes, numbers_of, worked_alone, worked_together
 
 pytestmark = pytest.mark.slow

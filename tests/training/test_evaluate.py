@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ddarts.architecture.random_genotype import random_genotype
-from ddarts.architecture.spaces import build_space
 from ddarts.data import ImageData, Images
 from ddarts.errors import DataError
-from ddarts.models.network import Network
-from ddarts.models.saved import save_model
+from ddarts.genotype.random import random_genotype
+from ddarts.hub.saved import save_model
+from ddarts.nn.network import Network
+from ddarts.space.cell_space import build_space
 from ddarts.training.evaluate import evaluate, predict_images, test_model
 
 

@@ -11,14 +11,14 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ddarts.architecture.genotype import CellGenotype, Edge, Genotype
-from ddarts.architecture.random_genotype import random_genotype
-from ddarts.architecture.spaces import build_space
-from ddarts.config import TrainSettings
+from ddarts.config.schema import TrainSettings
 from ddarts.data import Batches, ImageData, Images, load_data
 from ddarts.errors import DataError, DivergedError, RunError, SettingsError, Stopped
-from ddarts.models.saved import load_model
-from ddarts.runs import RunFolder
+from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
+from ddarts.genotype.random import random_genotype
+from ddarts.hub.saved import load_model
+from ddarts.runs.folder import RunFolder
+from ddarts.space.cell_space import build_space
 from ddarts.training import loop
 from ddarts.training.evaluate import test_model
 from ddarts.training.loop import TrainOutcome, train_network

@@ -6,13 +6,13 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from ddarts.architecture.random_genotype import random_genotype
-from ddarts.architecture.spaces import build_space
-from ddarts.config import EngineOptions
-from ddarts.engine import launch
+from ddarts.config.schema import EngineOptions
 from ddarts.errors import RunError
-from ddarts.models.network import Network
-from ddarts.training.average import WeightAverage
+from ddarts.genotype.random import random_genotype
+from ddarts.nn.network import Network
+from ddarts.runtime.engine import launch
+from ddarts.space.cell_space import build_space
+from ddarts.training.ema import WeightAverage
 from ddarts.training.state import TrainingState
 
 

@@ -3,8 +3,8 @@
 from ddarts.data.augment import POLICIES, Augment
 from ddarts.data.batches import Batches, Normalise, check_share, in_order, workers_each
 from ddarts.data.images import ImageData, Images
-from ddarts.data.parts import Parts, halves, halves_index, search_parts, split, with_classes
-from ddarts.data.sources import load_data
+from ddarts.data.sources.registry import load_data
+from ddarts.data.splits import Parts, halves, halves_index, search_parts, split, with_classes
 
 __all__ = [
     "POLICIES",

@@ -9,15 +9,15 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from ddarts.data.ahead import Ahead, Prepared
 from ddarts.data.augment import Augment, Share, apply_policy, crop_and_flip, cutout
 from ddarts.data.images import Images
+from ddarts.data.prefetch import Ahead, Prepared
 from ddarts.data.streamed import StreamedPixels
 from ddarts.data.transfer import fits, send
 from ddarts.errors import DataError, SettingsError
-from ddarts.processes import local_processes
-from ddarts.ranks import Ranks
-from ddarts.seeds import derive_seed, generator
+from ddarts.runtime.distributed import Ranks
+from ddarts.runtime.processes import local_processes
+from ddarts.runtime.seeds import derive_seed, generator
 
 
 class Batches:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,11 +18,11 @@ from torch import Tensor
 from ddarts.data.decode import Peek, Undecodable, decode, peek, quiet_decoding
 from ddarts.data.images import Images, statistics_of
 from ddarts.data.loaded import Loaded, Request, check_budget, check_classes, memory_share
-from ddarts.data.parts import limited, stratified
-from ddarts.data.streamed import StreamedPixels, shows_colour, to_grey
+from ddarts.data.splits import limited, stratified
+from ddarts.data.streamed import Encoded, StreamedPixels, shows_colour, to_grey
 from ddarts.data.threads import in_threads
 from ddarts.errors import DataError
-from ddarts.progress import Progress
+from ddarts.runtime.progress import Progress
 
 TEST_SHARE = 0.15
 """Share of each class that becomes the test part of a data set that brings none."""
@@ -36,23 +35,6 @@ LOOK = 16384
 channels, mean and deviation, and the broken ones among them are left out."""
 
 _GUESS = 64  # headers from which to guess how much memory the pixels would take
-
-
-class Encoded(Protocol):
-    """Labelled image files, or what stands for them."""
-
-    @property
-    def labels(self) -> Tensor:
-        """int64 [N]."""
-        ...
-
-    def name(self, position: int) -> str:
-        """Return how a message should call an image."""
-        ...
-
-    def read(self, positions: Tensor) -> Iterator[bytes | Path | None]:
-        """Yield the images at `positions` (ascending); None for one that is not there."""
-        ...
 
 
 @dataclass(eq=False)

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from ddarts.data.images import ImageData, Images, channel_statistics
-from ddarts.data.parts import limited
+from ddarts.data.splits import limited
 from ddarts.errors import DataError
-from ddarts.processes import local_processes
+from ddarts.runtime.processes import local_processes
 
 MEMORY_BUDGET = 8 * 2**30
 """Bytes that the decoded images of one data set may take."""

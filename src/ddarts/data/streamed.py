@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -13,10 +14,24 @@ from ddarts.data.decode import Undecodable, decode, quiet_decoding
 from ddarts.data.threads import in_threads
 from ddarts.errors import DataError
 
-if TYPE_CHECKING:
-    from ddarts.data.encoded import Encoded
-
 _CHUNK = 256  # images decoded at a time by a pass over many
+
+
+class Encoded(Protocol):
+    """Labelled image files, or what stands for them."""
+
+    @property
+    def labels(self) -> Tensor:
+        """int64 [N]."""
+        ...
+
+    def name(self, position: int) -> str:
+        """Return how a message should call an image."""
+        ...
+
+    def read(self, positions: Tensor) -> Iterator[bytes | Path | None]:
+        """Yield the images at `positions` (ascending); None for one that is not there."""
+        ...
 
 
 class StreamedPixels:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ddarts.models.preprocessing import ModelError
+from ddarts.nn.preprocessing import ModelError
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ddarts.architecture import checks
 from ddarts.deploy.extras import MissingPackageError, require
 from ddarts.errors import GenotypeError, SettingsError
-from ddarts.models.preprocessing import FILE_NAME, ModelError, Preprocessing
+from ddarts.nn.preprocessing import FILE_NAME, ModelError, Preprocessing
+from ddarts.runtime import json_input as checks
 
 METADATA_KEY = "ddarts.preprocessing"
 INPUT, OUTPUT = "images", "logits"

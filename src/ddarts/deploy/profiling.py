@@ -11,17 +11,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ddarts.architecture.genotype import Genotype
-from ddarts.architecture.lookup import find_genotype
-from ddarts.config import ProfileSettings
-from ddarts.deploy.memory import peak_activation_bytes
+from ddarts.config.schema import ProfileSettings
+from ddarts.cost.counting import count_macs, count_parameters
+from ddarts.deploy.breakdown import PartCost, cost_by_cell, cost_by_operation
+from ddarts.deploy.memory_use import peak_activation_bytes
 from ddarts.deploy.onnxfile import onnx_bytes, open_onnx
-from ddarts.deploy.parts import PartCost, cost_by_cell, cost_by_operation
 from ddarts.deploy.timing import Latency, summary, threads_set, time_passes, waiter
-from ddarts.models.counting import count_macs, count_parameters
-from ddarts.models.network import Network
-from ddarts.models.resolution import check_resolution, choose_stem
-from ddarts.models.saved import load_model
+from ddarts.genotype.genotype import Genotype
+from ddarts.genotype.zoo.lookup import find_genotype
+from ddarts.hub.saved import load_model
+from ddarts.nn.network import Network
+from ddarts.nn.resolution import check_resolution, choose_stem
 
 #: What is built if nothing is said: a network for CIFAR-10, as in the paper (section 4).
 CHANNELS, CLASSES, IN_CHANNELS, RESOLUTION = 36, 10, 3, 32
@@ -53,7 +53,7 @@ class Profile:
         cells: their number.
         parameters: trainable scalars, without an auxiliary head.
         macs: multiply-accumulate operations for one image.
-        memory: (batch, bytes): the most that activations fill, see `ddarts.deploy.memory`.
+        memory: (batch, bytes): the most that activations fill, see `ddarts.deploy.memory_use`.
         latencies: one for each runtime, batch and number of threads.
         parts: of the table that was asked for; measured at the first batch and number of threads, in PyTorch.
     """

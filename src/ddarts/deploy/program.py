@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ddarts.deploy.onnxfile import quiet_export
-from ddarts.models.preprocessing import FILE_NAME, ModelError, Preprocessing
+from ddarts.nn.preprocessing import FILE_NAME, ModelError, Preprocessing
 
 SUFFIX = ".pt2"
 

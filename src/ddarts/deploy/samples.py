@@ -13,7 +13,7 @@ from torch import Tensor
 from ddarts.data import load_data
 from ddarts.data.decode import read_image
 from ddarts.errors import DDartsError
-from ddarts.models.preprocessing import Preprocessing
+from ddarts.nn.preprocessing import Preprocessing
 
 #: So many images are enough to tell a wrong graph from a right one.
 MOST = 64

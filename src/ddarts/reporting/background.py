@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ddarts.architecture.derive import RULES
-from ddarts.architecture.gates import Gates
-from ddarts.architecture.genotype import Genotype
 from ddarts.errors import GenotypeError, RunError
-from ddarts.models.resolution import STEM_HALVINGS
+from ddarts.genotype.derive import RULES
+from ddarts.genotype.gates import Gates
+from ddarts.genotype.genotype import Genotype
+from ddarts.nn.resolution import STEM_HALVINGS
 from ddarts.reporting.chosen import CellEvidence, evidence
 from ddarts.reporting.network_drawing import NetworkNumbers
-from ddarts.runs import RunFolder
+from ddarts.runs.folder import RunFolder
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ddarts.architecture.genotype import Edge
 from ddarts.errors import RunError
+from ddarts.genotype.genotype import Edge
 from ddarts.reporting.curves import LEGEND_ENTRIES, WIDE, Line, line_chart
 from ddarts.reporting.names import StateText, operation_kind, state_name
 from ddarts.reporting.values import cell_gates, checked, listing, number

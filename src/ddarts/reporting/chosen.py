@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ddarts.architecture.derive import choose_edges, edge_margins
-from ddarts.architecture.gates import Gates
-from ddarts.architecture.genotype import CellGenotype, Edge, Genotype
+from ddarts.genotype.derive import choose_edges, edge_margins
+from ddarts.genotype.gates import Gates
+from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
 
 
 @dataclass(frozen=True)

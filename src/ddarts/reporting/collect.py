@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ddarts.architecture.gates import Gates
-from ddarts.architecture.genotype import Genotype
-from ddarts.architecture.operation_weights import FILE_NAME as WEIGHTS_FILE
-from ddarts.architecture.operation_weights import OperationWeights
 from ddarts.errors import GenotypeError, RunError
+from ddarts.genotype.gates import Gates
+from ddarts.genotype.genotype import Genotype
+from ddarts.genotype.operation_weights import FILE_NAME as WEIGHTS_FILE
+from ddarts.genotype.operation_weights import OperationWeights
 from ddarts.reporting.background import read_numbers, rule_of
 from ddarts.reporting.network_drawing import NetworkNumbers
 from ddarts.reporting.thumbnails import read_thumbnail
-from ddarts.runs import RunFolder
+from ddarts.runs.folder import RunFolder
 
 #: Mistakes that a page shows.
 MOST_MISTAKES = 24

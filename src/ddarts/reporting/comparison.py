@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ddarts.architecture.distance import architecture_distance
-from ddarts.files import write_text
+from ddarts.genotype.distance import architecture_distance
 from ddarts.reporting.chosen import CellEvidence
 from ddarts.reporting.collect import RunContents, read_run
 from ddarts.reporting.numbers import NONE, percent
@@ -16,6 +15,7 @@ from ddarts.reporting.page import flat, versions_of
 from ddarts.reporting.results import KNOWN, numbers_of, what_was_run
 from ddarts.reporting.template import render_page
 from ddarts.reporting.views import CellView, cell_view, kinds_used, proofs_of
+from ddarts.runtime.atomic_files import write_text
 
 _DRAWN_BYTES = 2_000_000
 _MOST_CLASSES = 100  # of which the page compares the accuracies

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from ddarts.architecture.genotype import CellGenotype, Edge, Genotype
-from ddarts.architecture.spaces import INPUT_STATES
 from ddarts.errors import RunError
-from ddarts.files import write_text
+from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
 from ddarts.reporting.chosen import CellEvidence
 from ddarts.reporting.layout import lay_out
 from ddarts.reporting.names import KINDS, cell_title, edge_name, operation_kind, state_name
 from ddarts.reporting.scene import Arrowhead, Box, Curve, Group, Item, Scene, Words, to_svg
 from ddarts.reporting.shapes import Layout, Link, Point, Size
+from ddarts.runtime.atomic_files import write_text
+from ddarts.space.cell_space import INPUT_STATES
 
 _LETTER = 6.7  # width of a letter of the labels: 11 px, monospaced, so that the box always fits
 _MARGIN = 16.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ddarts.architecture.genotype import Genotype
+from ddarts.genotype.genotype import Genotype
 from ddarts.reporting.background import Background
 from ddarts.reporting.names import StateText
 from ddarts.reporting.scene import to_svg

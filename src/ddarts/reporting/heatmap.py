@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ddarts.errors import SettingsError, nearest
-from ddarts.files import write_bytes
+from ddarts.runtime.atomic_files import write_bytes
 
 #: Kinds of pictures, by the ending of the file's name.
 PICTURES = ("svg", "png", "pdf")

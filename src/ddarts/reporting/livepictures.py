@@ -6,13 +6,13 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ddarts.architecture.derive import choose_edges, edge_margins
-from ddarts.architecture.genotype import CellGenotype
-from ddarts.architecture.spaces import SearchSpace
 from ddarts.errors import GenotypeError
+from ddarts.genotype.derive import choose_edges, edge_margins
+from ddarts.genotype.genotype import CellGenotype
 from ddarts.reporting.drawing import cell_scene
 from ddarts.reporting.picture import to_png
 from ddarts.reporting.values import cell_gates
+from ddarts.space.cell_space import SearchSpace
 
 _SHARE = 0.01  # of the time of a search that may go into pictures
 _FIRST_GUESS_S = 0.3  # for a cell, before one was drawn

@@ -6,8 +6,8 @@ import re
 from html import escape
 from typing import NamedTuple
 
-from ddarts.architecture.genotype import CellGenotype, Edge
-from ddarts.architecture.spaces import INPUT_STATES
+from ddarts.genotype.genotype import CellGenotype, Edge
+from ddarts.space.cell_space import INPUT_STATES
 
 
 class Kind(NamedTuple):

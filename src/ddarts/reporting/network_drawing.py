@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ddarts.architecture.genotype import CellGenotype, Genotype
-from ddarts.architecture.spaces import INPUT_STATES, PARAMETER_FREE
-from ddarts.models.liveness import live_cells, live_inputs
-from ddarts.models.resolution import STEM_HALVINGS
+from ddarts.genotype.genotype import CellGenotype, Genotype
+from ddarts.nn.pruning import live_cells, live_inputs
+from ddarts.nn.resolution import STEM_HALVINGS
 from ddarts.reporting.names import cell_title, state_name
 from ddarts.reporting.scene import Arrowhead, Box, Curve, Group, Item, Scene, Words
+from ddarts.space.cell_space import INPUT_STATES, PARAMETER_FREE
 
 _WIDTH = 320.0  # of a box
 _HEIGHT = 46.0

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ddarts.files import write_text
 from ddarts.reporting.background import Background
 from ddarts.reporting.charts import pretraining_charts, search_charts, training_charts
 from ddarts.reporting.collect import RunContents, read_run
@@ -23,6 +22,7 @@ from ddarts.reporting.views import (
     network_view,
     proofs_of,
 )
+from ddarts.runtime.atomic_files import write_text
 
 
 def write_report(run_path: Path, target: Path | None = None) -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ddarts.architecture.distance import architecture_distance, cell_distances
+from ddarts.genotype.distance import architecture_distance, cell_distances
 from ddarts.reporting.collect import RunContents
 from ddarts.reporting.numbers import count_text, distance, duration, milliseconds, percent
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ddarts.architecture.genotype import CellGenotype, Genotype
-from ddarts.architecture.spaces import INPUT_STATES
+from ddarts.genotype.genotype import CellGenotype, Genotype
 from ddarts.reporting.names import cell_title, state_name
+from ddarts.space.cell_space import INPUT_STATES
 
 
 def describe(genotype: Genotype) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ddarts.errors import RunError
-from ddarts.files import write_bytes
+from ddarts.runtime.atomic_files import write_bytes
 
 #: Folder of a run that holds the pictures; the one of mistake i is ``{i:02d}.png``.
 FOLDER = "mistakes"

@@ -6,8 +6,8 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ddarts.architecture.gates import Gates
-from ddarts.architecture.genotype import CellGenotype, Edge, Genotype
+from ddarts.genotype.gates import Gates
+from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
 from ddarts.reporting.background import Background
 from ddarts.reporting.charts import Chart, gate_charts
 from ddarts.reporting.chosen import CellEvidence, evidence

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from ddarts.config import PRETRAIN_EPOCHS
+from ddarts.config.schema import PRETRAIN_EPOCHS
 from ddarts.errors import RunError
-from ddarts.runmetrics import parse_records
+from ddarts.runs.metrics import parse_records
 
 #: Stages in their order, with the section of the settings that tells their epochs.
 STAGES = {"pretrain": "search", "search": "search", "train": "train"}

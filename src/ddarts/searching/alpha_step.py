@@ -21,9 +21,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ddarts.models.supernet import Supernet, Trunk
-from ddarts.ranks import Ranks
+from ddarts.runtime.distributed import Ranks
 from ddarts.searching.losses import ablation_scale, cross_entropy, marginal_contribution, zero_one_loss
+from ddarts.supernet.supernet import Supernet, Trunk
 
 Context = Callable[[], AbstractContextManager[object]]
 

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddarts.config import SearchOptions
+from ddarts.config.schema import SearchOptions
 from ddarts.data.transfer import send
-from ddarts.models.supernet import Supernet
+from ddarts.runtime.seeds import generator
 from ddarts.searching.alpha_step import AblationPlan
 from ddarts.searching.losses import ablation_losses
-from ddarts.seeds import generator
+from ddarts.supernet.supernet import Supernet
 
 #: Share of the old value in the running mean of a cell's contribution.
 _DECAY = 0.9

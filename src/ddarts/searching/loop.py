@@ -17,26 +17,26 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from ddarts import checkpoints
-from ddarts.architecture.derive import derive_genotype
-from ddarts.architecture.gates import Gates
-from ddarts.architecture.genotype import Genotype, printable_name
-from ddarts.config import SearchSettings
+from ddarts.config.schema import SearchSettings
 from ddarts.data import Augment, Batches, ImageData, search_parts, split, with_classes, workers_each
-from ddarts.engine import launch
 from ddarts.errors import RunError, Stopped
-from ddarts.interrupt import StopRequest
-from ddarts.models.compiled import compile_fans, compiler_errors_explained
-from ddarts.models.syncnorm import synchronise
-from ddarts.progress import Progress
-from ddarts.ranks import current
-from ddarts.runs import RunFolder
+from ddarts.genotype.derive import derive_genotype
+from ddarts.genotype.gates import Gates
+from ddarts.genotype.genotype import Genotype, printable_name
+from ddarts.nn.sync_batch_norm import synchronise
+from ddarts.runs import checkpoints
+from ddarts.runs.folder import RunFolder
+from ddarts.runtime.distributed import current
+from ddarts.runtime.engine import launch
+from ddarts.runtime.progress import Progress
+from ddarts.runtime.signals import StopRequest
 from ddarts.searching.alpha_step import alpha_gradients
+from ddarts.searching.collapse import check_health
 from ddarts.searching.losses import cross_entropy, zero_one_weight
 from ddarts.searching.start import StartingPoint, build_supernet, pretrain_epochs
 from ddarts.searching.state import SearchState
-from ddarts.searching.steady import DistanceWatch
-from ddarts.searching.watch import check_health
+from ddarts.searching.stopping import DistanceWatch
+from ddarts.supernet.backends.inductor import compile_fans, compiler_errors_explained
 from ddarts.training.divergence import divergence
 from ddarts.training.schedule import cosine
 
@@ -79,7 +79,7 @@ def search_architecture(
     From a starting point the alphas start at its baseline, the weights are trained alone first, and the distance to the
     baseline is watched; the search itself is the same (DARTOpti; paper, section 5).
 
-    Of several processes that search together (`ddarts.engine.join`) one writes; all get the same outcome.
+    Of several processes that search together (`ddarts.runtime.engine.join`) one writes; all get the same outcome.
 
     Writes gates.json, genotype.json, metrics and checkpoints into the run. A resumed search ends with the very gates of
     an uninterrupted one (same machine, same settings). Test images are not looked at.

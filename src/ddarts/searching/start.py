@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ddarts.architecture.distance import architecture_distance
-from ddarts.architecture.genotype import Genotype
-from ddarts.architecture.lookup import find_genotype
-from ddarts.architecture.operation_weights import FILE_NAME as WEIGHTS_FILE
-from ddarts.architecture.operation_weights import OperationWeights
-from ddarts.architecture.spaces import SearchSpace
-from ddarts.architecture.starting import search_space, starting_alphas
-from ddarts.config import PRETRAIN_EPOCHS, SearchOptions, SearchSettings
+from ddarts.config.schema import PRETRAIN_EPOCHS, SearchOptions, SearchSettings
 from ddarts.data import ImageData
-from ddarts.models.resolution import check_resolution, choose_stem
-from ddarts.models.supernet import Supernet
-from ddarts.runs import RunFolder
-from ddarts.seeds import seed_everything
+from ddarts.genotype.distance import architecture_distance
+from ddarts.genotype.genotype import Genotype
+from ddarts.genotype.operation_weights import FILE_NAME as WEIGHTS_FILE
+from ddarts.genotype.operation_weights import OperationWeights
+from ddarts.genotype.starting import search_space, starting_alphas
+from ddarts.genotype.zoo.lookup import find_genotype
+from ddarts.nn.resolution import check_resolution, choose_stem
+from ddarts.runs.folder import RunFolder
+from ddarts.runtime.seeds import seed_everything
+from ddarts.space.cell_space import SearchSpace
+from ddarts.supernet.supernet import Supernet
 
 _BASELINE_FILE = "baseline.json"
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ddarts.architecture.gates import Gates
-from ddarts.config import SearchSettings
+from ddarts.config.schema import SearchSettings
 from ddarts.errors import RunError
-from ddarts.models.supernet import Supernet
+from ddarts.genotype.gates import Gates
 from ddarts.searching.contributions import Contributions
+from ddarts.supernet.supernet import Supernet
 from ddarts.training.meter import Meter
 from ddarts.training.restore import load_optimizer
 

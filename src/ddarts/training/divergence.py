@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ddarts.config import SearchSettings, TrainSettings
+from ddarts.config.schema import SearchSettings, TrainSettings
 from ddarts.errors import DivergedError, RunError
-from ddarts.runs import RunFolder
+from ddarts.runs.folder import RunFolder
 
 
 def divergence(

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from ddarts.data import ImageData, Normalise, in_order
 from ddarts.data.decode import read_image
-from ddarts.engine import resolve_device
 from ddarts.errors import DataError
-from ddarts.models.preprocessing import Preprocessing
-from ddarts.models.saved import SavedModel, load_model
-from ddarts.ranks import Ranks
+from ddarts.hub.saved import SavedModel, load_model
+from ddarts.nn.preprocessing import Preprocessing
+from ddarts.runtime.distributed import Ranks
+from ddarts.runtime.engine import resolve_device
 from ddarts.training.mistakes import Mistake, WorstMistakes
 
 

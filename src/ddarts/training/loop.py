@@ -17,24 +17,24 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from ddarts import checkpoints
-from ddarts.architecture.genotype import Genotype
-from ddarts.config import TrainSettings
+from ddarts.config.schema import TrainSettings
+from ddarts.cost.counting import count_macs, count_parameters
 from ddarts.data import Augment, Batches, ImageData, split
-from ddarts.engine import launch
 from ddarts.errors import RunError, Stopped
-from ddarts.interrupt import StopRequest
-from ddarts.models.counting import count_macs, count_parameters
-from ddarts.models.network import Network
-from ddarts.models.resolution import check_resolution, choose_stem
-from ddarts.models.saved import save_model
-from ddarts.models.syncnorm import synchronise
-from ddarts.progress import Progress
-from ddarts.ranks import current
-from ddarts.runs import RunFolder
-from ddarts.seeds import seed_everything
-from ddarts.training.average import WeightAverage
+from ddarts.genotype.genotype import Genotype
+from ddarts.hub.saved import save_model
+from ddarts.nn.network import Network
+from ddarts.nn.resolution import check_resolution, choose_stem
+from ddarts.nn.sync_batch_norm import synchronise
+from ddarts.runs import checkpoints
+from ddarts.runs.folder import RunFolder
+from ddarts.runtime.distributed import current
+from ddarts.runtime.engine import launch
+from ddarts.runtime.progress import Progress
+from ddarts.runtime.seeds import seed_everything
+from ddarts.runtime.signals import StopRequest
 from ddarts.training.divergence import divergence
+from ddarts.training.ema import WeightAverage
 from ddarts.training.evaluate import evaluate
 from ddarts.training.schedule import cosine, drop_path_at, is_evaluated
 from ddarts.training.state import TrainingState
@@ -66,7 +66,7 @@ def train_network(
 ) -> TrainOutcome:
     """Train the network of a genotype from new weights, or go on from the run's checkpoint if it has one.
 
-    Of several processes that train together (`ddarts.engine.join`) one writes; all get the same outcome.
+    Of several processes that train together (`ddarts.runtime.engine.join`) one writes; all get the same outcome.
 
     Writes model/, metrics and checkpoints into the run. A resumed training ends with the very weights of an
     uninterrupted one (same machine, same settings).

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ddarts.ranks import Ranks
+from ddarts.runtime.distributed import Ranks
 
 
 class Meter:

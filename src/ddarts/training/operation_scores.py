@@ -15,16 +15,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from ddarts.architecture.genotype import Genotype
-from ddarts.architecture.reference_network import reference_network, with_operation
-from ddarts.architecture.spaces import OPERATIONS
-from ddarts.config import MeasureSettings, TrainSettings
+from ddarts.config.schema import MeasureSettings, TrainSettings
 from ddarts.data import ImageData, split
 from ddarts.errors import DivergedError, RunError, SettingsError, Stopped
-from ddarts.interrupt import StopRequest
-from ddarts.progress import Progress
-from ddarts.runs import RunFolder
-from ddarts.seeds import derive_seed
+from ddarts.genotype.genotype import Genotype
+from ddarts.genotype.reference_network import reference_network, with_operation
+from ddarts.runs.folder import RunFolder
+from ddarts.runtime.progress import Progress
+from ddarts.runtime.seeds import derive_seed
+from ddarts.runtime.signals import StopRequest
+from ddarts.space.cell_space import OPERATIONS
 from ddarts.training.loop import train_network
 
 STAGE = "measure-operations"

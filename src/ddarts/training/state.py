@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ddarts.errors import RunError
-from ddarts.models.network import Network
-from ddarts.training.average import WeightAverage
+from ddarts.nn.network import Network
+from ddarts.training.ema import WeightAverage
 from ddarts.training.meter import Meter
 from ddarts.training.restore import load_optimizer
 

@@ -1,0 +1,247 @@
+"""`ddarts export`: a trained model as a file for other runtimes, checked against PyTorch before it is written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ddarts.errors import RunError, SettingsError, nearest
+from ddarts.results import Outcome
+from ddarts.runs import paths as places
+from ddarts.runtime.atomic_files import write_bytes, write_text
+from ddarts.runtime.progress import Progress
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ddarts.deploy.agreement import Agreement
+    from ddarts.deploy.samples import Samples
+    from ddarts.hub.saved import SavedModel
+    from ddarts.runs.folder import RunFolder
+
+PathLike = str | os.PathLike[str]
+
+#: Each format, and how its file ends; None for a folder.
+FORMATS: dict[str, str | None] = {"onnx": ".onnx", "torch-export": ".pt2", "safetensors": None}
+
+
+@dataclass(frozen=True)
+class ExportResult(Outcome):
+    """What `ddarts.export` wrote, and how far it lies from PyTorch.
+
+    Attributes:
+        path: the file; the folder for safetensors.
+        format: onnx, torch-export or safetensors.
+        files: all that was written.
+        images: what it was checked on, in words.
+        agreement: the differences found.
+    """
+
+    path: Path
+    format: str
+    files: tuple[Path, ...]
+    images: str
+    agreement: Agreement
+
+    title = "export"
+
+    def rows(self) -> Iterable[tuple[str, str]]:
+        """Return what the table shows."""
+        yield "format", self.format
+        for file in self.files:
+            yield "file", f"{file} ({file.stat().st_size:,} bytes)"
+        yield "checked on", self.images
+        yield "largest difference of a logit", f"{self.agreement.logits:.2g} (logits up to {_size(self.agreement)})"
+        yield "largest difference of a probability", f"{self.agreement.probabilities:.2g}"
+        if self.format != "torch-export":
+            yield "use", f"ddarts predict --model {self.path} IMAGE"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready data."""
+        return {
+            "path": str(self.path),
+            "format": self.format,
+            "files": [str(file) for file in self.files],
+            "images": self.images,
+            "count": self.agreement.count,
+            "logit_difference": self.agreement.logits,
+            "probability_difference": self.agreement.probabilities,
+            "largest_logit": self.agreement.largest_logit,
+        }
+
+
+def export(
+    model: PathLike,
+    *,
+    format: str = "onnx",
+    out: PathLike | None = None,
+    images: Sequence[PathLike] | PathLike = (),
+    tolerance: float = 1e-4,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> ExportResult:
+    """Write a trained model as a file for other runtimes, with preprocessing.json beside it.
+
+    The file is run on images before it is written, and its logits are compared with PyTorch's.
+
+    Args:
+        model: a run, or the folder of a model.
+        format: "onnx" (a file that holds all, for onnxruntime and others; needs ``ddarts[export]``), "torch-export" (a
+            program of torch.export, .pt2) or "safetensors" (a folder in the layout of the Hugging Face hub, with a
+            model card).
+        out: the file, or a folder for it; the folder ``export`` in the run (or the model's folder) if not given.
+        images: files to check it on; if none are given, images of the run's data, or made ones where that is gone.
+        tolerance: largest difference of a logit (of the largest logit, if that is above 1) that is not an error.
+        overwrite: replace files that are there.
+        quiet: show no progress.
+
+    Raises:
+        SettingsError: an unknown format, or a value that does not fit it.
+        ModelError: the model cannot be loaded or exported, or what comes out differs from PyTorch.
+        RunError: a file is there already, or cannot be written.
+        MissingPackageError: an optional package is needed.
+    """
+    if format not in FORMATS:
+        raise SettingsError(f"unknown format {format!r}{nearest(str(format), FORMATS)}")
+    limit = _positive("tolerance", tolerance)
+    paths = [Path(images)] if isinstance(images, str | os.PathLike) else [Path(image) for image in images]
+    folder, owner = places.model_of(model)
+    target = _target(format, (owner.path if owner is not None else folder) / "export" if out is None else Path(out))
+    products = _products(format, target)
+    if not overwrite:
+        _refuse([product for product in products if product.name != _BESIDE and product.exists()])
+    with Progress("export", 3, quiet=quiet) as progress:
+        saved = _load(folder, format)
+        beside = products[-1]
+        if not overwrite and beside.exists() and not _holds(beside, saved.config.preprocessing.to_json()):
+            _refuse([beside])
+        samples = _samples(saved, owner, paths)
+        progress.update(1, step="model and images loaded")
+        agreement = _write(format, target, saved, samples, limit, progress)
+        progress.update(3, step="written")
+    return ExportResult(target, format, products, samples.source, agreement)
+
+
+def _load(folder: Path, format: str) -> SavedModel:
+    from ddarts.hub.saved import load_model
+
+    if format == "onnx":
+        from ddarts.deploy.onnxfile import require_exporter
+
+        require_exporter()
+    return load_model(folder)
+
+
+def _samples(saved: SavedModel, owner: RunFolder | None, paths: Sequence[Path]) -> Samples:
+    from ddarts.deploy.samples import data_images, made_images, named_images
+
+    prepared = saved.config.preprocessing
+    if paths:
+        return named_images(paths, prepared)
+    reason = "the model is in no run"
+    if owner is not None:
+        stage = "train" if "train" in owner.stages else "run"
+        found = data_images(owner.read_settings(stage), prepared)
+        if not isinstance(found, str):
+            return found
+        reason = found
+    made = made_images(prepared)
+    return replace(made, source=f"{made.source}: {reason}; --images names real ones")
+
+
+def _write(
+    format: str, target: Path, saved: SavedModel, samples: Samples, tolerance: float, progress: Progress
+) -> Agreement:
+    """Make the file, check it, write it."""
+    from ddarts.data import Normalise
+    from ddarts.deploy.agreement import check, compare
+
+    network, prepared = saved.network, saved.config.preprocessing
+    x = Normalise(prepared.mean, prepared.std)(samples.pixels).contiguous()
+    shape = (prepared.in_channels, *prepared.resolution)
+    if format == "safetensors":
+        return _write_folder(target, saved, x, tolerance)
+    if format == "onnx":
+        from ddarts.deploy.onnxfile import onnx_bytes, open_onnx
+
+        data = onnx_bytes(network, shape, prepared)
+        progress.update(2, step="traced")
+        other = open_onnx(data, str(target)).logits
+    else:
+        from ddarts.deploy.program import load_program, program_bytes
+
+        data = program_bytes(network, shape, prepared)
+        progress.update(2, step="traced")
+        other = load_program(data)
+    agreement = compare(network, other, x)
+    check(agreement, tolerance, str(target))
+    write_bytes(target, data)
+    write_text(target.with_name(_BESIDE), prepared.to_json())
+    return agreement
+
+
+def _write_folder(target: Path, saved: SavedModel, x: Tensor, tolerance: float) -> Agreement:
+    """Write the folder for the hub, and check what can be read from it."""
+    from ddarts.deploy.agreement import check, compare
+    from ddarts.hub.pretrained import load_model
+
+    saved.network.save_pretrained(target)
+    write_text(target / _BESIDE, saved.config.preprocessing.to_json())
+    agreement = compare(saved.network, load_model(target).network.requires_grad_(False), x)
+    check(agreement, tolerance, str(target))
+    return agreement
+
+
+_BESIDE = "preprocessing.json"
+
+
+def _target(format: str, out: Path) -> Path:
+    """Return the file that is to be written; the folder for safetensors."""
+    suffix, given = FORMATS[format], out.suffix.lower()
+    for other, ending in FORMATS.items():
+        if ending is not None and given == ending and other != format:
+            raise SettingsError(f"out = {str(out)!r} names a file of the format {other}; the format is {format}")
+    if suffix is None:
+        if out.is_file():
+            raise RunError(f"{out} is a file; safetensors wants a folder, name one with --out")
+        return out
+    if given == suffix and not out.is_dir():
+        return out
+    if out.is_file():
+        raise RunError(f"{out} is a file that does not end in {suffix}; name a folder or a {suffix} file with --out")
+    return out / f"model{suffix}"
+
+
+def _products(format: str, target: Path) -> tuple[Path, ...]:
+    if format == "safetensors":
+        return tuple(target / name for name in ("config.json", "model.safetensors", "README.md", _BESIDE))
+    return target, target.with_name(_BESIDE)
+
+
+def _refuse(files: Sequence[Path]) -> None:
+    if files:
+        raise RunError(f"{files[0]} is there already; name another place with --out, or replace it with --overwrite")
+
+
+def _holds(file: Path, text: str) -> bool:
+    try:
+        return file.read_bytes() == text.encode()
+    except OSError:
+        return False
+
+
+def _positive(name: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise SettingsError(f"{name} = {value!r} must be a number") from None
+    if not 0 < number < float("inf"):
+        raise SettingsError(f"{name} = {value} must be above 0")
+    return number
+
+
+def _size(agreement: Agreement) -> str:
+    return f"{agreement.largest_logit:.3g}"

@@ -1,0 +1,333 @@
+"""The public functions, one for each command: settings in, files in a folder and a small record out.
+
+Every function takes the settings of its stage as keyword arguments under the names in `ddarts.config.schema`, for
+example ``ddarts.search(data="digits", epochs=3)``; `run` takes shared settings by name and those of a stage in its
+group, ``ddarts.run(data="digits", search={"epochs": 3})``. All of them raise subclasses of `ddarts.errors.DDartsError`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ddarts.config.loading import load_settings
+from ddarts.config.schema import DataOptions, RunSettings, SearchSettings, TrainSettings
+from ddarts.errors import RunError, SettingsError
+from ddarts.genotype.deepen import deepen
+from ddarts.genotype.derive import derive_genotype
+from ddarts.genotype.gates import Gates
+from ddarts.genotype.genotype import Genotype, printable_name
+from ddarts.genotype.zoo.lookup import find_genotype
+from ddarts.pipeline import (
+    Opening,
+    draw_cells,
+    evaluate_model,
+    keep_test,
+    load_images,
+    resumable_by,
+    search_stage,
+    test_stage,
+    train_stage,
+    write_report_of,
+)
+from ddarts.results import (
+    DeriveResult,
+    PredictResult,
+    RunResult,
+    SearchResult,
+    TestResult,
+    TrainResult,
+)
+from ddarts.runs import paths as places
+from ddarts.runs.folder import RunFolder
+from ddarts.runtime.atomic_files import write_text
+
+PathLike = str | os.PathLike[str]
+Config = PathLike | Mapping[str, Any]
+
+
+def run(
+    *,
+    out: PathLike | None = None,
+    preset: str | None = None,
+    config: Config | None = None,
+    resume: PathLike | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+    **settings: Any,
+) -> RunResult:
+    """Do the whole job: search, derive, train, test and report.
+
+    Args:
+        out: folder of the run; ``runs/NAME-TIME`` if not given.
+        preset: "demo", "small" or "paper"; "demo" for the digits and "small" for other data if not given.
+        config: a YAML file, or a mapping, with settings.
+        resume: a run to go on with, wherever it was.
+        overwrite: replace the run that is in `out`.
+        quiet: show no progress.
+        **settings: fields of `ddarts.config.schema.RunSettings`.
+    """
+    from ddarts.preflight import (
+        check_baseline_options,
+        check_engine_settings,
+        check_search_data,
+        check_search_settings,
+        check_train_data,
+    )
+    from ddarts.runtime.engine import join
+    from ddarts.searching.start import StartingPoint
+
+    opening = Opening.of("run", out, preset, config, resume, overwrite, settings)
+    wanted: RunSettings = opening.settings
+    check_engine_settings(wanted, search=wanted.search.batch, train=wanted.train.batch)
+    check_baseline_options("run", wanted.search, settings)
+    start = StartingPoint.of(wanted.search, opening.resumed)
+    space = check_search_settings(wanted.search, wanted.derive.layers, start and start.baseline)
+    quiet = not join(wanted).leads or quiet
+    images = load_images(wanted, quiet)
+    check_search_data(wanted.search, space, images, wanted.validation, wanted.seed)
+    check_train_data(wanted.train, images, wanted.validation, wanted.seed, len(space.reductions))
+    shared = {
+        name: getattr(wanted, name) for name in RunSettings.model_fields if name not in ("search", "derive", "train")
+    }
+    with opening.begin(images) as folder, resumable_by("run"):
+        search_settings = SearchSettings(**shared, **dict(wanted.search), **dict(wanted.derive))
+        searched = search_stage(search_settings, images, folder, start, quiet)
+        trained = train_stage(searched.genotype, TrainSettings(**shared, **dict(wanted.train)), images, folder, quiet)
+        tested = None
+        if folder.writes:
+            tested = test_stage(folder, images, wanted)
+            write_report_of(folder)
+        return RunResult(
+            path=folder.path,
+            test_top1=tested,
+            val_top1=trained.val_top1,
+            parameters=trained.parameters,
+            macs=trained.macs,
+            search_s=searched.search_s,
+            train_s=trained.train_s,
+            stopped=searched.stopped,
+            files=tuple(name for name in _PRODUCTS if (folder.path / name).exists()),
+        )
+
+
+def search(
+    *,
+    out: PathLike | None = None,
+    preset: str | None = None,
+    config: Config | None = None,
+    resume: PathLike | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+    **settings: Any,
+) -> SearchResult:
+    """Search an architecture (paper, sections 3 and 4) and derive its genotype.
+
+    Args:
+        out: folder of the run; ``runs/NAME-TIME`` if not given.
+        preset: as for `run`.
+        config: a YAML file, or a mapping, with settings.
+        resume: a run whose search is to go on.
+        overwrite: replace the run that is in `out`.
+        quiet: show no progress.
+        **settings: fields of `ddarts.config.schema.SearchSettings`.
+    """
+    from ddarts.preflight import (
+        check_baseline_options,
+        check_engine_settings,
+        check_search_data,
+        check_search_settings,
+    )
+    from ddarts.runtime.engine import join
+    from ddarts.searching.start import StartingPoint
+
+    opening = Opening.of("search", out, preset, config, resume, overwrite, settings)
+    wanted: SearchSettings = opening.settings
+    check_engine_settings(wanted, search=wanted.batch)
+    check_baseline_options("search", wanted, settings)
+    start = StartingPoint.of(wanted, opening.resumed)
+    space = check_search_settings(wanted, wanted.layers, start and start.baseline)
+    quiet = not join(wanted).leads or quiet
+    images = load_images(wanted, quiet)
+    check_search_data(wanted, space, images, wanted.validation, wanted.seed)
+    with opening.begin(images) as folder:
+        return search_stage(wanted, images, folder, start, quiet)
+
+
+def derive(
+    source: PathLike,
+    *,
+    out: PathLike | None = None,
+    config: Config | None = None,
+    overwrite: bool = False,
+    **settings: Any,
+) -> DeriveResult:
+    """Turn the gates of a search into a genotype (paper, section 3.4), laid out over more cells if asked for.
+
+    Args:
+        source: a run, or a gates file.
+        out: file for the genotype; ``genotype.json`` beside the gates if not given.
+        config: a YAML file, or a mapping, with settings.
+        overwrite: replace a file that holds another genotype.
+        **settings: fields of `ddarts.config.schema.DeriveOptions`; those of a run are its own unless given.
+    """
+    source = Path(source)
+    base: dict[str, Any] = {}
+    folder: RunFolder | None = None
+    if (source / "settings.yaml").is_file():
+        folder = RunFolder.open(source)
+        if "search" in folder.stages:
+            stored = folder.read_settings("search")
+            base = {name: stored[name] for name in ("method", "threshold", "layers") if name in stored}
+    wanted = load_settings("derive", config=config, overrides=settings, base=base)
+    gates_file = source / "gates.json" if source.is_dir() else source
+    gates = Gates.load(gates_file)
+    genotype = derive_genotype(gates, wanted.method, wanted.threshold, name=_name_of(source, wanted.method))
+    if wanted.layers is not None:
+        genotype = deepen(genotype, wanted.layers)
+    target = gates_file.with_name("genotype.json") if out is None else Path(out)
+    if target.is_dir():
+        raise RunError(f"{target} is a folder; name a file for the genotype with --out")
+    text = genotype.to_json()
+    if target.exists() and not overwrite and target.read_bytes() != text.encode():
+        raise RunError(f"{target} holds another genotype; name another file with --out, or replace it with --overwrite")
+    write_text(target, text)
+    if folder is not None and out is None:
+        draw_cells(folder, genotype, gates, wanted)
+    return DeriveResult(genotype, target, wanted.method, wanted.threshold)
+
+
+def train(
+    *,
+    genotype: Genotype | PathLike | None = None,
+    out: PathLike | None = None,
+    preset: str | None = None,
+    config: Config | None = None,
+    resume: PathLike | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+    **settings: Any,
+) -> TrainResult:
+    """Train the network of a genotype from new weights (paper, section 4).
+
+    Args:
+        genotype: a `Genotype`, its file, or a run that has one.
+        out: folder of the run; ``runs/NAME-TIME`` if not given.
+        preset: as for `run`.
+        config: a YAML file, or a mapping, with settings.
+        resume: a run whose training is to go on.
+        overwrite: replace the run that is in `out`.
+        quiet: show no progress.
+        **settings: fields of `ddarts.config.schema.TrainSettings`.
+    """
+    from ddarts.preflight import check_engine_settings, check_train_data
+    from ddarts.runtime.engine import join
+
+    opening = Opening.of("train", out, preset, config, resume, overwrite, settings)
+    wanted: TrainSettings = opening.settings
+    if resume is not None:
+        if genotype is not None:
+            raise SettingsError(f"{resume} has its genotype; leave out --genotype to go on with it")
+        genotype = opening.path
+    if genotype is None:
+        raise SettingsError("no genotype to train; name its file, or a run that has one, with --genotype")
+    architecture = find_genotype(genotype)
+    check_engine_settings(wanted, train=wanted.batch)
+    quiet = not join(wanted).leads or quiet
+    images = load_images(wanted, quiet)
+    check_train_data(wanted, images, wanted.validation, wanted.seed, len(architecture.reductions))
+    with opening.begin(images) as folder:
+        return train_stage(architecture, wanted, images, folder, quiet)
+
+
+def test(
+    model: PathLike,
+    *,
+    config: Config | None = None,  # noqa: PT028 (not a test of pytest)
+    quiet: bool = False,  # noqa: PT028
+    **settings: Any,
+) -> TestResult:
+    """Evaluate a trained model on the test images of a data set.
+
+    Args:
+        model: a run, or the folder of a model.
+        config: a YAML file, or a mapping, with settings.
+        quiet: show no progress.
+        **settings: fields of `ddarts.config.schema.EvaluateSettings`; data and resolution are the run's unless given.
+    """
+    folder, owner = places.model_of(model)
+    base: dict[str, Any] = {}
+    if owner is not None:
+        stage = "train" if "train" in owner.stages else "run"
+        base = {k: v for k, v in owner.read_settings(stage).items() if k in DataOptions.model_fields or k == "seed"}
+    wanted = load_settings("test", config=config, overrides=settings, base=base)
+    if owner is None and "data" not in wanted.model_fields_set:
+        raise SettingsError(f"{model} does not say what data it is for; name them with --data")
+    result = evaluate_model(folder, wanted, quiet)
+    if owner is not None and wanted.data == base.get("data"):
+        with owner:
+            keep_test(owner, result)
+    return result
+
+
+def predict(
+    images: Sequence[PathLike] | PathLike,
+    *,
+    model: PathLike | None = None,
+    top: int = 5,
+    strict: bool = False,
+    device: str = "auto",
+) -> PredictResult:
+    """Tell what a trained model sees in image files.
+
+    Args:
+        images: files; one or many.
+        model: a run, the folder of a model, or an ONNX file of ``ddarts export``; the newest trained run in ``runs``
+            if not given.
+        top: classes to name for each image, the likeliest first.
+        strict: stop at the first image that cannot be decoded, instead of skipping it.
+        device: auto, cpu, cuda, cuda:N or mps.
+    """
+    from ddarts.training.evaluate import predict_images
+
+    top = _whole_number("top", top)
+    if top < 1:
+        raise SettingsError(f"top = {top} must be at least 1")
+    paths = [Path(images)] if isinstance(images, str | os.PathLike) else [Path(p) for p in images]
+    if not paths:
+        raise SettingsError("no image is named; give at least one file")
+    onnx = None if model is None else places.onnx_of(model)
+    if onnx is not None:
+        from ddarts.deploy.onnxpredict import predict_onnx
+
+        found = predict_onnx(onnx, paths, top=top, strict=strict, device=device)
+        return PredictResult(onnx, tuple(found), found.skipped)
+    folder = places.newest_model() if model is None else places.model_of(model)[0]
+    found = predict_images(folder, paths, top=top, strict=strict, device=device)
+    return PredictResult(folder, tuple(found), found.skipped)
+
+
+_PRODUCTS = (
+    "report.html",
+    "genotype.json",
+    "cells",
+    "model",
+    "settings.yaml",
+    "summary.json",
+    "metrics.jsonl",
+    "events",
+)
+
+
+def _name_of(source: Path, method: str) -> str:
+    """The name that the search gives to what it derives, so that deriving once more gives the same file."""
+    return printable_name(f"{source.name}-{method}" if source.is_dir() else source.stem)
+
+
+def _whole_number(name: str, value: Any) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        raise SettingsError(f"{name} = {value!r} must be a whole number") from None

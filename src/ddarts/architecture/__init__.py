@@ -1,1 +1,0 @@
-"""What an architecture is. Nothing in here imports torch."""

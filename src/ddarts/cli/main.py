@@ -1,0 +1,209 @@
+"""The command line: arguments in, a call of the public function of the same name, a table or JSON out.
+
+A command is one entry of `commandtable.COMMANDS`; its options are made from the fields of the settings classes. Values
+stay text here: the public functions check them, so that every message is the same through both doors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from ddarts.cli.table import COMMANDS, Command
+from ddarts.errors import DDartsError, SettingsError, Stopped, nearest
+from ddarts.runtime.allocator import keep_memory
+from ddarts.runtime.distributed import says_it
+from ddarts.runtime.processes import find_place, speaks
+
+#: Commands that several processes can do together.
+_TOGETHER = ("run", "search", "train")
+#: Commands that compute for long.
+_HEAVY = (*_TOGETHER, "compare", "measure-operations")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status.
+
+    0: done. 1: a defect in ddarts. 2: something that the user can mend. 130: stopped by Ctrl-C.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    try:
+        return _dispatch(arguments, alone=argv is None)
+    except Stopped as error:
+        # of several processes that stop together, rank 0 says so; to the launcher above, the others have not failed
+        return _complain(str(error), 130, debug) if speaks() else 0
+    except DDartsError as error:
+        return _complain(str(error), 2, debug)
+    except KeyboardInterrupt:
+        return _complain("interrupted", 130, debug)
+    except BrokenPipeError:  # whoever read our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        first = next(iter(str(error).strip().splitlines()), "")
+        if isinstance(error, MemoryError) or "out of memory" in first.lower():
+            return _complain(f"out of memory: {first}; choose a smaller batch or fewer channels", 2, debug)
+        return _complain(
+            f"unexpected {type(error).__name__}: {first}; this is a defect of ddarts, --debug shows where", 1, debug
+        )
+
+
+def _complain(message: str, status: int, debug: bool) -> int:
+    if debug:
+        import traceback
+
+        traceback.print_exc()
+    if not says_it():
+        return status
+    word = "" if status == 130 else "error: "
+    print(f"ddarts: {word}{' '.join(message.split())}", file=sys.stderr)
+    return status
+
+
+def _dispatch(arguments: list[str], *, alone: bool) -> int:
+    """Run a command; `alone` in a process that does nothing else."""
+    names = [a for a in arguments if a != "--debug"]
+    if not names or names[0] in ("-h", "--help", "help"):
+        _overview()
+        return 0 if names else 2
+    if names[0] in ("-V", "--version"):
+        import ddarts
+
+        print(f"ddarts {ddarts.__version__}")
+        return 0
+    name, *rest = names
+    if name not in COMMANDS:
+        what = "option" if name.startswith("-") else "command"
+        raise SettingsError(f"unknown {what} {name!r}{nearest(name, COMMANDS)}")
+    command = COMMANDS[name]
+    given = _parse(name, command, rest)
+    if given is None:
+        return 0
+    as_json = given.pop("json")
+    place = [given.pop(command.positional)] if command.positional in given else []
+
+    function = getattr(importlib.import_module(command.home), name.replace("-", "_"))
+    if name not in _TOGETHER and find_place().size > 1:
+        raise SettingsError(f"ddarts {name} is the work of one process; start it without torchrun")
+    if alone and name in _HEAVY:
+        keep_memory()
+    result = function(*place, **given)
+    if not speaks():
+        return 0
+    if as_json:
+        import json
+
+        print(json.dumps(result.to_dict(), indent=2))
+    else:
+        _print_table(result.table())
+    sys.stdout.flush()
+    return 0
+
+
+def _print_table(table: Any) -> None:
+    from rich.console import Console
+
+    if sys.stdout.isatty():
+        Console(highlight=False).print(table)
+        return
+    console = Console(highlight=False, width=120, no_color=True)
+    with console.capture() as captured:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()).strip())
+
+
+def _overview() -> None:
+    width = max(map(len, COMMANDS))
+    print("usage: ddarts COMMAND ...\n\nNeural architecture search: images in, a network designed for them out.\n")
+    print("commands:")
+    for name, command in COMMANDS.items():
+        print(f"  {name:<{width}}  {command.help}")
+    print(
+        "\nddarts COMMAND --help tells what a command takes; every command takes --json and --debug.\n"
+        "First steps: ddarts run --data digits"
+    )
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise SettingsError(f"{message}; see {self.prog} --help")
+
+
+def _parse(name: str, command: Command, rest: list[str]) -> dict[str, Any] | None:
+    """Return the keywords that were given; None after help was printed."""
+    parser = _Parser(
+        prog=f"ddarts {name}",
+        usage=f"ddarts {name} {_positional(command)}[OPTION ...]",
+        description=command.help,
+        epilog="Settings come from the command line, else from --config, else from the preset, else as shown."
+        if command.stage in ("run", "search", "train", "compare")
+        else None,
+        allow_abbrev=False,
+        add_help=False,
+        argument_default=argparse.SUPPRESS,
+    )
+    parser.add_argument("-h", "--help", action="store_true", help="show this help")
+    for flags, options in command.options:
+        parser.add_argument(*flags, **options)
+    parser.add_argument("--json", action="store_true", default=False, help="print the result as JSON")
+    parser.add_argument("--debug", action="store_true", help="show a traceback with errors")
+    if command.stage:
+        _add_settings(parser, command.stage)
+    if any(token in ("-h", "--help") for token in rest):
+        parser.print_help()
+        return None
+    given, unknown = parser.parse_known_args([_with_dashes(token) for token in rest])
+    options = [token.partition("=")[0] for token in unknown if token.startswith("-")]
+    if options:
+        known = [flag for action in parser._actions for flag in action.option_strings]
+        raise SettingsError(f"unknown option {options[0]!r} of ddarts {name}{_nearest_option(options[0], known)}")
+    if unknown:
+        raise SettingsError(f"unexpected argument {unknown[0]!r}; see ddarts {name} --help")
+    return vars(given)
+
+
+def _positional(command: Command) -> str:
+    for flags, options in command.options:
+        if flags == (command.positional,):
+            nargs, word = options.get("nargs"), options["metavar"]
+            return f"[{word}] " if nargs == "?" else f"{word} [...] " if nargs else f"{word} "
+    return ""
+
+
+def _nearest_option(option: str, known: list[str]) -> str:
+    """Name the nearest option; of many hundred, a list would help nobody."""
+    grouped = [flag for flag in known if flag.endswith(f".{option.lstrip('-')}")]
+    if grouped:
+        return f"; did you mean {' or '.join(repr(flag) for flag in grouped)}?"
+    suggestion = nearest(option, known)
+    return suggestion if "did you mean" in suggestion else "; --help lists all options"
+
+
+def _with_dashes(token: str) -> str:
+    """Accept ``--alpha_lr`` for ``--alpha-lr``."""
+    name, equals, value = token.partition("=")
+    return name.replace("_", "-") + equals + value if name.startswith("--") else token
+
+
+def _add_settings(parser: argparse.ArgumentParser, stage: str) -> None:
+    from ddarts.cli.options import documented_fields
+
+    groups: dict[str, Any] = {}
+    for option in documented_fields(stage):
+        if option.group not in groups:
+            groups[option.group] = parser.add_argument_group(option.group)
+        group, flag = groups[option.group], option.name.replace("_", "-")
+        text = option.help.replace("%", "%%")
+        if option.is_switch:
+            head, dot, tail = flag.rpartition(".")
+            group.add_argument(f"--{flag}", dest=option.name, action="store_const", const=True, help=text)
+            group.add_argument(
+                f"--{head}{dot}no-{tail}", dest=option.name, action="store_const", const=False, help="the opposite"
+            )
+        else:
+            group.add_argument(f"--{flag}", dest=option.name, metavar=option.metavar, help=text)

@@ -1,0 +1,1 @@
+"""Settings: schema, layers, YAML files and presets."""

@@ -1,0 +1,110 @@
+"""From a flat layer of values to a checked settings object, and from pydantic's complaints to one line."""
+
+from __future__ import annotations
+
+import os
+import re
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from ddarts.config.layers import GROUPS, STAGES, Given, Key
+from ddarts.errors import SettingsError, nearest
+
+
+def build(stage: str, layer: dict[Key, Given]) -> Any:
+    """Return the settings object of a stage from a flat layer.
+
+    Raises:
+        SettingsError: a value is of the wrong type or out of range.
+    """
+    nested = stage == "run"
+    values: dict[str, Any] = {}
+    for key, given in layer.items():
+        field = _field(key, stage)
+        if field is None:
+            continue  # a shared setting that this stage has no use for
+        value = _prepare(given.value, field)
+        if nested and len(key) == 2:
+            values.setdefault(key[0], {})[key[1]] = value
+        else:
+            values[key[-1]] = value
+    try:
+        return STAGES[stage].model.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError(one_line(error, {_loc(k, nested): g for k, g in layer.items()})) from None
+
+
+def _loc(key: Key, nested: bool) -> Key:
+    return key if nested else key[-1:]
+
+
+def _field(key: Key, stage: str) -> FieldInfo | None:
+    if len(key) == 2:
+        return GROUPS[key[0]].model_fields[key[1]]
+    return STAGES[stage].model.model_fields.get(key[0])
+
+
+def _prepare(value: Any, field: FieldInfo) -> Any:
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, str) and value.lower() in ("none", "null") and type(None) in _members(field):
+        return None
+    return value
+
+
+def _members(field: FieldInfo) -> tuple[Any, ...]:
+    if typing.get_origin(field.annotation) in (typing.Union, types.UnionType):
+        return typing.get_args(field.annotation)
+    return (field.annotation,)
+
+
+_REASONS = {
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+    "string_type": "must be text",
+    "tuple_type": "must be a list of whole numbers, such as 2,5",
+    "greater_than": "must be above {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be below {lt}",
+    "less_than_equal": "must be at most {le}",
+}
+
+
+def one_line(error: ValidationError, layer: Mapping[Key, Given]) -> str:
+    """Turn the first complaint of pydantic into one line: where, which setting, the value, the reason."""
+    first = error.errors(include_url=False)[0]
+    loc = tuple(str(part) for part in first["loc"] if not isinstance(part, int))
+    given = layer.get(loc)
+    name, where, value = (given.name, given.where, given.value) if given else (".".join(loc), "", first["input"])
+    if first["type"] == "literal_error":
+        known = re.findall(r"'([^']*)'", first.get("ctx", {}).get("expected", ""))
+        return f"{where}unknown {name} {value!r}{nearest(str(value), known)}"
+    kind = first["type"]
+    if len(loc) < len(first["loc"]) and not kind.startswith(("greater", "less")):
+        kind = "tuple_type"  # an item of a list is no whole number
+    reason = _REASONS.get(kind)
+    reason = reason.format(**first.get("ctx", {})) if reason else first["msg"][:1].lower() + first["msg"][1:]
+    return f"{where}{name} = {_shown(value)} {reason}"
+
+
+def _shown(value: Any) -> str:
+    """Show a value as the user wrote it: numbers bare (the command line gives them as text), other text quoted."""
+    text = repr(value)
+    if isinstance(value, str):
+        try:
+            float(value)
+            text = value
+        except ValueError:
+            pass
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,175 @@
+"""Layers of settings: documents brought into one flat form, every name checked.
+
+A document has shared keys on top and the groups ``search``, ``derive``, ``train`` and ``measure``; for a single stage
+the keys of its groups may stand on top as well.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from ddarts.config.schema import (
+    CompareSettings,
+    DataOptions,
+    DeriveOptions,
+    EngineOptions,
+    EvaluateSettings,
+    MeasureOptions,
+    MeasureSettings,
+    ProfileSettings,
+    RunSettings,
+    SearchOptions,
+    SearchSettings,
+    TrainOptions,
+    TrainSettings,
+)
+from ddarts.config.yaml_file import YamlFile, parse_yaml, read_yaml
+from ddarts.errors import SettingsError, nearest
+
+#: A setting's place in a document: ("seed",) or ("search", "epochs").
+Key = tuple[str, ...]
+
+GROUPS: dict[str, type[BaseModel]] = {
+    "search": SearchOptions,
+    "derive": DeriveOptions,
+    "train": TrainOptions,
+    "measure": MeasureOptions,
+}
+#: Groups that the settings of `run` have; the others belong to a stage of their own.
+RUN_GROUPS = tuple(group for group in GROUPS if group in RunSettings.model_fields)
+SHARED: dict[str, FieldInfo] = {**DataOptions.model_fields, **EngineOptions.model_fields}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a stage may be told: its class of settings, and the groups whose keys are its own."""
+
+    model: type[BaseModel]
+    groups: tuple[str, ...]
+
+
+STAGES = {
+    "run": Stage(RunSettings, ()),
+    "search": Stage(SearchSettings, ("search", "derive")),
+    "derive": Stage(DeriveOptions, ("derive",)),
+    "train": Stage(TrainSettings, ("train",)),
+    "compare": Stage(CompareSettings, ("train",)),
+    "measure-operations": Stage(MeasureSettings, ("measure",)),
+    "test": Stage(EvaluateSettings, ()),
+    "profile": Stage(ProfileSettings, ()),
+}
+
+
+@dataclass(frozen=True)
+class Given:
+    """A value, the name under which it was given, and where, such as ``my.yaml: line 3: ``."""
+
+    value: Any
+    name: str
+    where: str
+
+
+def presets() -> tuple[str, ...]:
+    """Return the names of the presets."""
+    folder = resources.files("ddarts.config") / "presets"
+    return tuple(sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml")))
+
+
+# -- reading a layer ---------------------------------------------------------------------------------------------------
+
+
+def read_config(config: str | os.PathLike[str] | Mapping[str, Any] | None) -> YamlFile:
+    """Return the document that `config` is or names; an empty one for None."""
+    if config is None:
+        return YamlFile({})
+    if isinstance(config, Mapping):
+        return YamlFile(dict(config))
+    return read_yaml(Path(config))
+
+
+def place_of(config: Any) -> str:
+    """Return how messages about `config` begin: with the name of its file, if it is one."""
+    return f"{os.fspath(config)}: " if isinstance(config, str | os.PathLike) else ""
+
+
+def preset_layer(name: str, stage: str) -> dict[Key, Given]:
+    """Return the layer of a preset; an unknown name raises `SettingsError` with the nearest one."""
+    if name not in presets():
+        raise SettingsError(f"unknown preset {name!r}{nearest(name, presets())}")
+    text = (resources.files("ddarts.config") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
+    document = parse_yaml(text, f"preset {name}")
+    return flatten(document.values, stage, f"preset {name}: ", document.lines)
+
+
+def flatten(values: Mapping[str, Any], stage: str, where: str, lines: Mapping[Key, int]) -> dict[Key, Given]:
+    """Bring a document into the form {place: value}; groups of other stages are left out, but their names checked.
+
+    Raises:
+        SettingsError: a name is unknown, stands twice, or belongs to another place.
+    """
+    flat: dict[Key, Given] = {}
+    own = RUN_GROUPS if stage == "run" else STAGES[stage].groups
+
+    def put(key: Key, value: Any, path: Key) -> None:
+        place = _at(where, lines, path)
+        if key in flat:
+            raise SettingsError(f"{place}{'.'.join(key)} is given twice, on top and in its group; keep one")
+        if len(key) == 1 or key[0] in own:
+            flat[key] = Given(value, ".".join(path), place)
+
+    for name, value in ((str(k), v) for k, v in values.items()):
+        group, dot, inner = name.partition(".")
+        if group in GROUPS and dot:
+            _known(inner, GROUPS[group].model_fields, _at(where, lines, (name,)), f"{group}.")
+            put((group, inner), value, (name,))
+        elif name in GROUPS:
+            if isinstance(value, BaseModel):
+                value = value.model_dump(exclude_unset=True)
+            if value is None:
+                continue  # a group whose lines are all commented out
+            if not isinstance(value, Mapping):
+                raise SettingsError(f"{_at(where, lines, (name,))}{name} must be a group of keys and values")
+            for inner, item in value.items():
+                _known(inner, GROUPS[name].model_fields, _at(where, lines, (name, inner)), f"{name}.")
+                put((name, inner), item, (name, inner))
+        else:
+            put(_own_key(name, stage, _at(where, lines, (name,))), value, (name,))
+    return flat
+
+
+def _own_key(name: str, stage: str, where: str) -> Key:
+    """Return the place of a name that stands on top: shared, or of one of the stage's own groups."""
+    model = STAGES[stage].model
+    for group in STAGES[stage].groups:
+        if name in GROUPS[group].model_fields:
+            return group, name
+    if name in model.model_fields or name in SHARED:
+        return (name,)
+    grouped = [f"{group}.{name}" for group in RUN_GROUPS if name in GROUPS[group].model_fields]
+    if grouped:
+        raise SettingsError(f"{where}setting {name!r} belongs to a group; write {' or '.join(grouped)}")
+    known = {*GROUPS, *SHARED, *model.model_fields, *(n for g in STAGES[stage].groups for n in GROUPS[g].model_fields)}
+    raise SettingsError(f"{where}unknown setting {name!r}{nearest(name, known)}")
+
+
+def _known(name: str, known: Iterable[str], where: str, prefix: str) -> None:
+    names = [prefix + n for n in known]
+    if f"{prefix}{name}" not in names:
+        raise SettingsError(f"{where}unknown setting {f'{prefix}{name}'!r}{nearest(f'{prefix}{name}', names)}")
+
+
+def _at(where: str, lines: Mapping[Key, int], path: Key) -> str:
+    return f"{where}line {lines[path]}: " if path in lines else where
+
+
+def drop_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `values` without those that are None ("not given"), in groups too."""
+    return {k: drop_none(v) if isinstance(v, Mapping) else v for k, v in values.items() if v is not None}

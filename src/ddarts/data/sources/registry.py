@@ -1,0 +1,93 @@
+"""From what stands after ``--data`` to images: known names, or a folder that is looked at."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from ddarts.data.images import ImageData
+from ddarts.data.loaded import Loaded, Request, finish
+from ddarts.data.sources.cifar import CIFAR10, CIFAR100, find_batches, load_cifar10, load_cifar100
+from ddarts.data.sources.digits import load_digits
+from ddarts.data.sources.folders import load_folder
+from ddarts.data.sources.idx import find_idx, load_fashion_mnist, load_idx, load_mnist
+from ddarts.data.sources.parquet import find_parquet, load_parquet
+from ddarts.errors import DataError, nearest
+
+SOURCES: dict[str, Callable[[str | None, Request], Loaded]] = {
+    "digits": load_digits,
+    "fashion-mnist": load_fashion_mnist,
+    "mnist": load_mnist,
+    "cifar10": load_cifar10,
+    "cifar100": load_cifar100,
+}
+"""Name -> loader(directory after the colon or None, request)."""
+
+
+def load_data(
+    spec: str,
+    *,
+    resolution: int | None = None,
+    strict: bool = False,
+    limit: int | None = None,
+    flip: bool | None = None,
+    quiet: bool = False,
+    stream: Literal["auto", "yes", "no"] = "no",
+) -> ImageData:
+    """Read a data set, as 8-bit images of one size; classes, channels, size and statistics are found.
+
+    Args:
+        spec: ``digits``, ``fashion-mnist[:DIR]``, ``mnist[:DIR]``, ``cifar10[:DIR]``, ``cifar100[:DIR]``, or a folder
+            of class folders or of Parquet files (``./digits`` is a folder even if ``digits`` is a name).
+        resolution: pixels a side; the short side is scaled to it and the central square kept.
+        strict: stop at the first image that cannot be decoded instead of skipping it.
+        limit: keep at most so many training images, the same share of each class, the same ones every time.
+        flip: whether training may mirror images; found from the data if None.
+        quiet: show no progress.
+        stream: "yes" leaves images in their files and decodes them batch by batch, "no" holds all pixels in memory,
+            "auto" streams what would take more than a quarter of it (`ddarts.data.loaded.memory_share`).
+
+    Raises:
+        DataError: the data is not there, broken, or not fit to learn from.
+    """
+    for name, value in (("resolution", resolution), ("limit", limit)):
+        if value is not None and value < 1:
+            raise DataError(f"{name} {value}: must be 1 or more")
+    request = Request(resolution=resolution, strict=strict, limit=limit, quiet=quiet, stream=stream)
+    name, colon, directory = spec.partition(":")
+    if name in SOURCES:
+        if colon and not directory:
+            raise DataError(f"data {spec!r}: no folder after the colon; say {name}:DIR or {name}")
+        loaded = SOURCES[name](directory if colon else None, request)
+    else:
+        loaded = _load_path(spec, request)
+    return finish(loaded, request, flip)
+
+
+def _load_path(spec: str, request: Request) -> Loaded:
+    folder = Path(os.path.expanduser(spec))
+    try:
+        if not spec:
+            raise FileNotFoundError  # Path("") would be the current folder
+        is_folder = stat.S_ISDIR(os.stat(folder).st_mode)
+    except FileNotFoundError as error:
+        name = spec.partition(":")[0]
+        looks_like_path = os.sep in name or name.startswith((".", "~"))
+        hint = "; check the path" if looks_like_path else nearest(name, SOURCES)
+        raise DataError(f"data {spec!r}: no such data set or folder{hint}") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"data {spec!r}: cannot be read: {reason}; check the path and its permissions") from error
+    if not is_folder:
+        raise DataError(f"data {spec!r}: a file; give the folder that holds it")
+    if find_idx(folder, "train-images", 3):
+        return load_idx(folder, request, name=folder.resolve().name)
+    for layout, load in ((CIFAR10, load_cifar10), (CIFAR100, load_cifar100)):
+        if find_batches(layout, [folder]):
+            return load(str(folder), request)
+    if files := find_parquet(folder):
+        return load_parquet(folder, files, request)
+    return load_folder(folder, request)

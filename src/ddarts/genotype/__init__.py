@@ -1,0 +1,1 @@
+"""Architectures as data: genotypes, gates, the rules between them, and distances."""

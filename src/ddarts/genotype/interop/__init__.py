@@ -1,0 +1,1 @@
+"""The text formats of published code, read and written without evaluation."""

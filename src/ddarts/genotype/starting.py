@@ -1,0 +1,81 @@
+"""Where a search starts: from nothing, or from a hand-made network (DARTOpti; paper, section 5; specification, 7)."""
+
+from __future__ import annotations
+
+from ddarts.errors import SettingsError
+from ddarts.genotype.genotype import Genotype
+from ddarts.genotype.zoo.baselines import shared_sequence
+from ddarts.space.cell_space import SearchSpace, build_space
+
+#: Initial alphas, [searched cell][edge][operation].
+Alphas = tuple[tuple[tuple[float, ...], ...], ...]
+
+
+def search_space(
+    name: str,
+    *,
+    cells: int = 8,
+    nodes: int = 4,
+    reductions: tuple[int, ...] | None = None,
+    baseline: Genotype | None = None,
+    share_gates: bool = True,
+) -> SearchSpace:
+    """Return the space of a search.
+
+    Args:
+        name: "darts", "dartopti", or "auto": dartopti with a baseline, else darts.
+        cells, nodes, reductions: size of the space without a baseline, see `build_space`.
+        baseline: the network to start from. Its cells, reductions and concatenated states are the space's, and every
+            cell gets as many nodes as the largest cell has.
+        share_gates: let cells that are equal in the baseline share gates (not weights), as published.
+
+    Raises:
+        SettingsError: a size is out of range, or the baseline has an operation that the space has not.
+    """
+    if name == "auto":
+        name = "darts" if baseline is None else "dartopti"
+    if baseline is None:
+        return build_space(name, cells=cells, nodes=nodes, reductions=reductions)
+    most = max(cell.nodes for cell in baseline.cells)
+    operations = build_space(name, cells=len(baseline), nodes=min(most, 8)).operations
+    for i, cell in enumerate(baseline.cells):
+        for edge in cell.edges:
+            if edge.operation not in operations:  # dartopti has them all
+                raise SettingsError(
+                    f"baseline {baseline.name!r}, cell {i}: {edge.operation} is not an operation of the space {name}; "
+                    "choose space dartopti"
+                )
+    sequence = shared_sequence(baseline) if share_gates else tuple(range(len(baseline)))
+    concats = tuple(baseline.cells[sequence.index(i)].concat for i in range(max(sequence) + 1))
+    return SearchSpace(
+        operations=operations,
+        nodes=most,
+        concat=concats[0] if len(set(concats)) == 1 else concats,
+        sequence=sequence,
+        reductions=baseline.reductions,
+    )
+
+
+def starting_alphas(space: SearchSpace, baseline: Genotype, *, used: float = 10.0, unused: float = 0.0) -> Alphas:
+    """Return alphas at which the gates say the baseline: `used` where it has an operation, `unused` elsewhere.
+
+    With `used` above and `unused` below the threshold, the rule `threshold_edge` gives the baseline back (at most two
+    operations an edge, which is all that the published baselines have).
+
+    Args:
+        space: what `search_space` returned for this baseline.
+        baseline: the network to start from.
+        used: alpha of an operation that the baseline has; 10 in the paper, a gate of 0.99995.
+        unused: alpha of any other; 0 in the paper, a gate of 1/2.
+    """
+    rows = []
+    for searched in range(space.searched_cells):
+        cell = baseline.cells[space.sequence.index(searched)]
+        present = set(cell.edges)
+        rows.append(
+            tuple(
+                tuple(used if (operation, *edge) in present else unused for operation in space.operations)
+                for edge in space.edges
+            )
+        )
+    return tuple(rows)

@@ -1,0 +1,1 @@
+"""Published architectures and hand-made networks, by name."""

@@ -1,0 +1,1 @@
+"""Networks as files: model folders, the Hugging Face hub, timm, and checkpoints of the authors' code."""

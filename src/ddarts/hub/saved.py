@@ -1,0 +1,234 @@
+"""A trained network as a folder of plain data: model.safetensors and config.json. Loading runs no code from it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ddarts.errors import GenotypeError, nearest
+from ddarts.genotype.genotype import Genotype
+from ddarts.nn.network import Network
+from ddarts.nn.preprocessing import MAX_CHANNELS, ModelError, Preprocessing
+from ddarts.nn.resolution import STEM_HALVINGS
+from ddarts.runtime import json_input as checks
+from ddarts.runtime.atomic_files import write_bytes, write_text
+
+CONFIG_NAME = "config.json"
+WEIGHTS_NAME = "model.safetensors"
+
+FORMAT = "ddarts-model"
+VERSION = 1
+
+__all__ = ["ModelConfig", "ModelError", "SavedModel", "load_model", "save_model"]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What a network is and how its images are prepared: all that config.json tells besides the genotype.
+
+    Attributes:
+        channels: C of the first cell.
+        in_channels: channels of the images, 1 (grey), 3 (RGB) or others.
+        classes: names of the classes, in the order of the logits.
+        stem: "cifar" or "imagenet".
+        auxiliary: whether the weights hold the auxiliary head.
+        resolution: (height, width) of the images in pixels.
+        mean, std: of each channel, of images scaled to 0..1; the network wants (image - mean) / std.
+    """
+
+    channels: int
+    in_channels: int
+    classes: tuple[str, ...]
+    stem: str
+    auxiliary: bool
+    resolution: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """The part of the description that images and logits need, and weights do not."""
+        return Preprocessing(self.in_channels, self.resolution, self.mean, self.std, self.classes)
+
+
+AnyNetwork = TypeVar("AnyNetwork", bound=Network)
+
+
+@dataclass(frozen=True, eq=False)
+class SavedModel(Generic[AnyNetwork]):
+    """A network in evaluation mode, its description, and the model folder that holds both."""
+
+    network: AnyNetwork
+    config: ModelConfig
+    folder: Path
+
+
+def save_model(
+    folder: str | os.PathLike[str],
+    network: Network,
+    *,
+    classes: Sequence[str],
+    resolution: tuple[int, int],
+    mean: Sequence[float],
+    std: Sequence[float],
+    auxiliary: bool = False,
+) -> None:
+    """Write a network into `folder`, which is made if need be; each file appears whole or not at all.
+
+    Args:
+        folder: where to write.
+        network: any device, any memory format.
+        classes: names of the classes, in the order of the logits.
+        resolution: (height, width) of the images in pixels.
+        mean, std: of each channel, of images scaled to 0..1.
+        auxiliary: keep the auxiliary head, which only training uses and which may be larger than the rest.
+
+    Raises:
+        ModelError: the description does not fit the network.
+        RunError: a file cannot be written.
+    """
+    folder = Path(folder)
+    config = ModelConfig(
+        channels=network.channels,
+        in_channels=network.in_channels,
+        classes=tuple(classes),
+        stem=network.stem_name,
+        auxiliary=auxiliary and network.auxiliary is not None,
+        resolution=(int(resolution[0]), int(resolution[1])),
+        mean=tuple(float(m) for m in mean),
+        std=tuple(float(s) for s in std),
+    )
+    _check(config, str(folder))
+    if len(config.classes) != network.classes:
+        raise ModelError(f"{folder}: {len(config.classes)} names for a network of {network.classes} classes")
+    data = {"format": FORMAT, "version": VERSION, **asdict(config), "genotype": network.genotype.to_dict()}
+    state = {
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in network.state_dict().items()
+        if config.auxiliary or not name.startswith("auxiliary.")
+    }
+    write_bytes(folder / WEIGHTS_NAME, save(state, metadata={"format": "pt"}))
+    write_text(folder / CONFIG_NAME, json.dumps(data, indent=2) + "\n")
+
+
+def load_model(folder: str | os.PathLike[str], *, device: torch.device | str = "cpu") -> SavedModel[Network]:
+    """Read a network that `save_model` wrote; see `load_model_as`."""
+    return load_model_as(Network, folder, device=device)
+
+
+def load_model_as(
+    kind: type[AnyNetwork], folder: str | os.PathLike[str], *, device: torch.device | str = "cpu"
+) -> SavedModel[AnyNetwork]:
+    """Read a network that `save_model` wrote, from its folder or from the folder of the run that trained it.
+
+    Nothing in the folder is trusted: sizes are compared with the weights that are there before memory is claimed.
+
+    Raises:
+        ModelError: a file is missing or broken, or the weights do not fit config.json (the first tensor is named).
+    """
+    folder = Path(folder)
+    if not (folder / CONFIG_NAME).exists() and (folder / "model").is_dir():
+        folder = folder / "model"
+    try:
+        config, genotype = _read_config(folder)
+    except GenotypeError as error:
+        raise ModelError(str(error)) from None
+    try:
+        with torch.device("meta"):
+            network = kind(
+                genotype,
+                channels=config.channels,
+                in_channels=config.in_channels,
+                classes=len(config.classes),
+                stem=config.stem,
+                auxiliary=config.auxiliary,
+            )
+    except (RuntimeError, OverflowError, TypeError, ValueError):
+        raise ModelError(
+            f"{folder / CONFIG_NAME}: channels = {config.channels}, doubled {len(genotype.reductions)} times, are more "
+            "than any network can have; is the file broken?"
+        ) from None
+    state = _read_weights(folder / WEIGHTS_NAME, network.state_dict(), torch.device(device))
+    network.load_state_dict(state, assign=True)
+    for parameter in network.parameters():
+        parameter.requires_grad_(True)
+    return SavedModel(network.eval(), config, folder)
+
+
+def _read_config(folder: Path) -> tuple[ModelConfig, Genotype]:
+    """Read and check config.json."""
+    if not folder.is_dir():
+        raise ModelError(f"{folder}: no such model folder; check the path or run `ddarts train`")
+    text, where = checks.read_text(folder / CONFIG_NAME, what="model", inside=CONFIG_NAME, way_out="ddarts train")
+    data = checks.parse(text, where, "model description")
+    checks.header(data, where, what="model", form=FORMAT, version=VERSION)
+    fields = tuple(ModelConfig.__dataclass_fields__)
+    checks.mapping(data, where, required=("format", "version", "genotype", *fields))
+    prepared = Preprocessing.from_fields(data, where)
+    config = ModelConfig(
+        channels=checks.integer(data["channels"], f"{where}: channels"),
+        stem=checks.text(data["stem"], f"{where}: stem"),
+        auxiliary=_boolean(data["auxiliary"], f"{where}: auxiliary"),
+        **{name: getattr(prepared, name) for name in Preprocessing.__dataclass_fields__},
+    )
+    _check(config, where)
+    return config, Genotype.from_dict(data["genotype"], f"{where}: genotype")
+
+
+def _check(config: ModelConfig, where: str) -> None:
+    """Raise `ModelError` unless every field is in its range and the lengths agree."""
+    if not 1 <= config.channels <= MAX_CHANNELS:
+        raise ModelError(
+            f"{where}: channels = {checks.shown(config.channels)} is out of range, expected 1 to {MAX_CHANNELS}"
+        )
+    if config.stem not in STEM_HALVINGS:
+        raise ModelError(f"{where}: unknown stem {checks.shown(config.stem)}{nearest(config.stem[:60], STEM_HALVINGS)}")
+    config.preprocessing.check(where)
+
+
+def _read_weights(path: Path, expected: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """Read the tensors whose names and shapes are those of `expected` (on the meta device)."""
+    try:
+        with safe_open(str(path), framework="pt", device=str(device)) as weights:
+            found = set(weights.keys())
+            _name_difference(path, "lacks", sorted(expected.keys() - found))
+            _name_difference(path, "holds, and config.json does not know of,", sorted(found - expected.keys()))
+            for name, tensor in expected.items():
+                shape = weights.get_slice(name).get_shape()
+                if list(shape) != list(tensor.shape):
+                    raise ModelError(
+                        f"{path}: {name} has the shape {shape}, expected {list(tensor.shape)} by config.json; "
+                        "the two files are not of one model"
+                    )
+            state = {name: weights.get_tensor(name) for name in expected}
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such weights file; copy it from where the model was trained") from None
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path}: not a readable safetensors file: {' '.join(str(error).split())[:200]}") from None
+    for name, tensor in state.items():
+        if tensor.dtype != expected[name].dtype:
+            raise ModelError(f"{path}: {name} is {tensor.dtype}, expected {expected[name].dtype}")
+        if not tensor.isfinite().all():
+            raise ModelError(f"{path}: {name} holds values that are not finite; train the network again")
+    return state
+
+
+def _name_difference(path: Path, verb: str, names: list[str]) -> None:
+    if names:
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        raise ModelError(f"{path} {verb} the tensor {names[0][:200]}{more}; the two files are not of one model")
+
+
+def _boolean(value: Any, where: str) -> bool:
+    if not isinstance(value, bool):
+        raise ModelError(f"{where}: {checks.shown(value)} must be true or false")
+    return value

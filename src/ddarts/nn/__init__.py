@@ -1,0 +1,1 @@
+"""The network of a genotype, and the modules that it is made of."""

@@ -1,0 +1,53 @@
+"""1x1 convolutions with a stride, kept away from a CPU kernel that writes beyond its memory."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ddarts.nn.dispatch import on_cpu
+
+#: Side of the images that pointwise convolutions are given on the CPU.
+_TILE = 8
+
+
+def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """Return ``conv(x)`` for a convolution without bias.
+
+    Without gradients it is just that, so that an exported graph holds a plain convolution. With gradients, a 1x1
+    convolution with a stride reads every second pixel only: those are picked first, and the convolution itself has
+    stride 1. The result is the same. With a stride of its own, oneDNN's weight gradient for channels-last images of few
+    channels (below 16 with AVX-512, below 8 with AVX2) writes past the end of its workspace: wrong gradients, a hang or
+    a crash (oneDNN issue 6035, in PyTorch 2.14).
+    """
+    if conv.kernel_size != (1, 1) or conv.stride == (1, 1) or not torch.is_grad_enabled():
+        return conv(x)
+    down, right = conv.stride
+    return F.conv2d(x[:, :, ::down, ::right], conv.weight, None, 1, 0, 1, conv.groups)
+
+
+def pointwise(x: Tensor, weight: Tensor, groups: int) -> Tensor:
+    """1x1 convolution in groups, in the dtype of `x`: [B, G * I, H, W] by [G * O, I, 1, 1] to [B, G * O, H, W]."""
+    weight = weight.to(x.dtype)
+    batch, channels, height, width = x.shape
+    if on_cpu(x) and height * width > _TILE**2 and batch * height * width % _TILE**2 == 0:
+        # pixels do not see each other, so any shape will do; on this one oneDNN is faster with few channels
+        tiles = x.permute(0, 2, 3, 1).reshape(-1, _TILE, _TILE, channels).permute(0, 3, 1, 2)
+        out = F.conv2d(tiles, weight, None, 1, 0, 1, groups)
+        return out.permute(0, 2, 3, 1).reshape(batch, height, width, -1).permute(0, 3, 1, 2)
+    return F.conv2d(x, weight, None, 1, 0, 1, groups)
+
+
+def pointwise_input_gradient(grad: Tensor, weight: Tensor, groups: int) -> Tensor:
+    """The gradient at the input of `pointwise`: again a 1x1 convolution, by each group's weight transposed."""
+    transposed = weight.view(groups, -1, weight.shape[1]).transpose(1, 2).reshape(-1, weight.shape[0] // groups, 1, 1)
+    return pointwise(grad, transposed, groups)
+
+
+def pointwise_weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, groups: int) -> Tensor:
+    """The gradient at the weight of `pointwise`, whose input was `x`."""
+    found = torch.ops.aten.convolution_backward(
+        grad, x, weight.to(x.dtype), None, [1, 1], [0, 0], [1, 1], False, [0, 0], groups, [False, True, False]
+    )[1]
+    return found.to(weight.dtype)

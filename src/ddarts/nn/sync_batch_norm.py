@@ -1,0 +1,218 @@
+"""Batch norm over the parts of a batch that several processes hold: the statistics of one machine with all of it.
+
+PyTorch's own `nn.SyncBatchNorm` runs on GPUs only, and is a module of its own where the supernet needs a function. Here
+PyTorch's batch norm kernels do the passes over memory on any device, and processes exchange two numbers a channel each
+way (Ioffe & Szegedy, arXiv 1502.03167, section 3). Every process must hold equally many values a channel.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+
+from ddarts.errors import SettingsError
+
+#: Added to variances.
+EPS = 1e-5
+
+
+def sync_batch_norm(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    momentum: float,
+    eps: float = EPS,
+) -> Tensor:
+    """Normalise `x` [B, C, H, W] by mean and variance over B, H, W and all processes, as ``F.batch_norm`` in training.
+
+    Gradients are those of the sum of all processes' losses. Running statistics, if given, move.
+
+    Raises:
+        SettingsError: there is only one value a channel in all.
+    """
+    running = None if running_mean is None or running_var is None else (running_mean, running_var, momentum)
+    with torch.no_grad():
+        mean, var = sync_statistics(x, running)
+    return _SyncBatchNorm.apply(x, weight, bias, mean, var, eps)  # type: ignore[return-value]
+
+
+#: running mean, running variance and the momentum by which they move
+Running = tuple[Tensor, Tensor, float]
+
+
+def own_statistics(x: Tensor, running: Running | None = None) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance [C] of `x` [B, C, H, W] over B, H, W, in float32 or better; running ones move.
+
+    Raises:
+        SettingsError: there is only one value a channel.
+    """
+    check_count(x.numel() // x.shape[1])
+    return _measure(x, running)
+
+
+def sync_statistics(x: Tensor, running: Running | None = None) -> tuple[Tensor, Tensor]:
+    """`own_statistics` over all processes, each of which has as many values.
+
+    Raises:
+        SettingsError: there is only one value a channel in all.
+    """
+    size = distributed.get_world_size()
+    count = x.numel() // x.shape[1] * size
+    check_count(count)
+    own = torch.stack(_measure(x, None))
+    every = [torch.empty_like(own) for _ in range(size)]
+    distributed.all_gather(every, own)
+    means, variances = torch.stack(every, 1)  # each [processes, C]
+    mean, var = _of_parts(means, variances)
+    if running is not None:
+        move_running(running, mean, var, count)
+    return mean, var
+
+
+def _measure(x: Tensor, running: Running | None) -> tuple[Tensor, Tensor]:
+    if torch.compiler.is_compiling():
+        return _measure_by_formula(x, running)
+    parts = _parts(x)
+    if parts == 1:
+        return _measure_at_once(x, running)
+    channels, count = x.shape[1], x.numel() // x.shape[1]
+    # the pixels of each part as channels of their own; a view, in channels-last memory
+    wide = x.permute(0, 2, 3, 1).reshape(1, 1, count // parts, parts * channels).permute(0, 3, 1, 2)
+    means, variances = (t.view(parts, channels) for t in _measure_at_once(wide, None))
+    mean, var = _of_parts(means, variances)
+    if running is not None:
+        move_running(running, mean, var, count)
+    return mean, var
+
+
+def _measure_by_formula(x: Tensor, running: Running | None) -> tuple[Tensor, Tensor]:
+    """For a compiler, which can join this to what comes before it, and not PyTorch's own kernel."""
+    var, mean = torch.var_mean(x.to(torch.promote_types(x.dtype, torch.float32)), (0, 2, 3), correction=0)
+    if running is not None:
+        move_running(running, mean, var, x.numel() // x.shape[1])
+    return mean, var
+
+
+def _measure_at_once(x: Tensor, running: Running | None) -> tuple[Tensor, Tensor]:
+    mean, var, momentum = running or (None, None, 0.0)
+    if mean is None and x.dtype not in (torch.float32, torch.float64):
+        # running statistics, though they are thrown away, decide the dtype
+        mean, var = torch.zeros(2, x.shape[1], device=x.device).unbind()
+    if x.device.type == "meta":  # where operations are counted: PyTorch has the whole norm there, not its half
+        return torch.native_batch_norm(x, None, None, mean, var, True, momentum, EPS)[1:]
+    return torch.batch_norm_update_stats(x, mean, var, momentum)
+
+
+#: How many values are added up in a row on the CPU. PyTorch's kernel adds in float32, one value after the other: over
+#: the 32768 pixels of a batch it is off by 3e-6, in parts of 512 by 2e-7. That costs no time: in memory, parts are
+#: wider than the channels are, which that kernel likes.
+_IN_A_ROW = 512
+
+
+def _parts(x: Tensor) -> int:
+    """In how many parts of as many pixels the statistics of `x` [B, C, H, W] are taken: 1 for all at once."""
+    if x.device.type != "cpu" or x.dtype == torch.float64 or not x.is_contiguous(memory_format=torch.channels_last):
+        return 1
+    count = x.numel() // x.shape[1]
+    wanted = -(-count // _IN_A_ROW)
+    return next((parts for parts in range(wanted, 2 * wanted) if count % parts == 0), 1)
+
+
+def _of_parts(means: Tensor, variances: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance [C] of parts with as many values each, from those of the parts [parts, C]."""
+    mean = means.mean(0)
+    return mean, variances.mean(0) + (means - mean).square().mean(0)
+
+
+def move_running(running: Running, mean: Tensor, var: Tensor, count: int) -> None:
+    """Move running statistics to those of `count` values a channel."""
+    running_mean, running_var, momentum = running
+    running_mean.lerp_(mean, momentum)
+    running_var.lerp_(var * (count / (count - 1)), momentum)
+
+
+def check_count(count: int) -> None:
+    """Raise SettingsError if a channel has only so many values that nothing can be normalised."""
+    if count < 2:
+        raise SettingsError("batch norm needs more than one value a channel; use a larger batch or resolution")
+
+
+def sync_norm_gradient(
+    grad: Tensor, x: Tensor, weight: Tensor | None, mean: Tensor, var: Tensor, eps: float = EPS, *, at_x: bool = True
+) -> tuple[Tensor | None, Tensor, Tensor]:
+    """Gradients at `x`, weight and bias of a batch norm with the statistics of all processes.
+
+    The latter two are those of this process's part; `grad` is the gradient at the result.
+    """
+    inverse = (var + eps).rsqrt()
+    # as if mean and variance were constants: the gradient at x, and the sums of dy * normalised x and of dy
+    found, own_scaled, own_plain = torch.ops.aten.native_batch_norm_backward(
+        grad, x, weight, mean, var, mean, inverse, False, eps, [at_x, True, True]
+    )
+    if not at_x:
+        return None, own_scaled, own_plain
+    sums = torch.stack([own_scaled, own_plain])
+    distributed.all_reduce(sums)
+    scaled, plain = sums / (x.numel() // x.shape[1] * distributed.get_world_size())
+    factor = inverse if weight is None else inverse * weight
+    slope = -factor * scaled * inverse  # what mean and variance add is linear in x, channel by channel
+    offset = -factor * plain - slope * mean
+    found = found.addcmul_(x, slope.to(x.dtype)[:, None, None]).add_(offset.to(x.dtype)[:, None, None])
+    return found, own_scaled, own_plain
+
+
+class _SyncBatchNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor, var: Tensor, eps: float
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight, mean, var)
+        ctx.eps = eps
+        return torch.nn.functional.batch_norm(x, mean, var, weight, bias, False, 0.0, eps)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, var = ctx.saved_tensors
+        found = sync_norm_gradient(grads[0], x, weight, mean, var, ctx.eps, at_x=ctx.needs_input_grad[0])
+        wanted = (g if needed else None for g, needed in zip(found, ctx.needs_input_grad, strict=False))
+        return *wanted, None, None, None
+
+
+class SyncBatchNorm2d(nn.BatchNorm2d):
+    """`nn.BatchNorm2d` whose training statistics are those of all processes; parameters, names and evaluation alike."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise `input` [B, C, H, W]."""
+        if not self.training:
+            return super().forward(input)
+        tracked = self.track_running_stats and self.running_mean is not None
+        if tracked and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+        assert self.momentum is not None, "a cumulative average is not synchronised"
+        mean, var = (self.running_mean, self.running_var) if tracked else (None, None)
+        return sync_batch_norm(input, self.weight, self.bias, mean, var, self.momentum, self.eps)
+
+
+def synchronise(network: nn.Module) -> None:
+    """Let every batch norm of a network take its training statistics over all processes.
+
+    Names of parameters and buffers stay, and so do the tensors themselves.
+    """
+    for module in network.modules():
+        if hasattr(module, "synchronised"):  # ddarts.supernet.grouped_edges.BatchStatistics
+            setattr(module, "synchronised", True)  # noqa: B010 (its type is not known here)
+        for name, child in module.named_children():
+            if type(child) is nn.BatchNorm2d:
+                setattr(module, name, _synchronised(child))
+
+
+def _synchronised(norm: nn.BatchNorm2d) -> SyncBatchNorm2d:
+    new = SyncBatchNorm2d(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+    new.weight, new.bias = norm.weight, norm.bias
+    new.running_mean, new.running_var = norm.running_mean, norm.running_var
+    new.num_batches_tracked = norm.num_batches_tracked
+    return new.train(norm.training)

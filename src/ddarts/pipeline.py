@@ -1,0 +1,356 @@
+"""The work behind the public functions: opening run folders, and the stages on images already loaded."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ddarts.config.loading import load_settings, resume_settings
+from ddarts.config.schema import (
+    DataOptions,
+    DeriveOptions,
+    EvaluateSettings,
+    RunSettings,
+    SearchSettings,
+    TrainSettings,
+)
+from ddarts.errors import DataError, DDartsError, GenotypeError, RunError, SettingsError
+from ddarts.genotype.deepen import deepen
+from ddarts.genotype.gates import Gates
+from ddarts.genotype.genotype import Genotype
+from ddarts.kernels.library import describe
+from ddarts.results import SearchResult, TestResult, TrainResult
+from ddarts.runs import paths as places
+from ddarts.runs.folder import RunFolder
+from ddarts.runs.follower import FollowedRun
+from ddarts.runtime.atomic_files import write_text
+from ddarts.runtime.distributed import current
+from ddarts.runtime.processes import find_place, speaks
+
+if TYPE_CHECKING:
+    from ddarts.data import ImageData
+    from ddarts.searching.start import StartingPoint
+
+
+#: Mistakes that a test keeps with their images.
+_WORST = 24
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A run that is about to start or to go on: settings are checked, nothing is written yet."""
+
+    stage: str
+    settings: Any
+    path: Path
+    resumed: RunFolder | None
+    overwrite: bool
+
+    @classmethod
+    def of(
+        cls,
+        stage: str,
+        out: str | os.PathLike[str] | None,
+        preset: str | None,
+        config: Any,
+        resume: str | os.PathLike[str] | None,
+        overwrite: bool,
+        overrides: Mapping[str, Any],
+    ) -> Opening:
+        """Load the settings, and check that the folder can be used.
+
+        Raises:
+            SettingsError: a setting is wrong, or disagrees with the run that is to go on.
+            RunError: `resume` holds no run or none of this stage, or `out` cannot be used.
+        """
+        if resume is not None:
+            if out is not None or overwrite:
+                raise SettingsError(f"--resume {resume} goes on in its own folder; leave out --out and --overwrite")
+            run = RunFolder.open(resume)
+            if stage not in run.stages:
+                others = " or ".join(f"ddarts {other} --resume {run.path}" for other in run.stages)
+                raise RunError(f"{run.path} was not made by `ddarts {stage}`; go on with {others or 'another run'}")
+            stored = run.read_settings(stage)
+            settings = resume_settings(stage, stored, run.path, preset=preset, config=config, overrides=overrides)
+            return cls(stage, settings, run.path, run, False)
+        settings = load_settings(stage, preset=preset, config=config, overrides=overrides)
+        path = places.new_run_path(settings.data) if out is None else Path(out)
+        if find_place(settings.devices, settings.machines).rank == 0:
+            RunFolder.check_free(path, overwrite=overwrite)
+        return cls(stage, settings, path, None, overwrite)
+
+    @contextlib.contextmanager
+    def begin(self, images: ImageData) -> Iterator[RunFolder]:
+        """Open the run folder as `start` does, close it at the end, and say so if another process is lost meanwhile."""
+        with current().watched(f"ddarts {self.stage} --resume {self.path}"), self.start(images) as run:
+            yield run
+
+    def start(self, images: ImageData) -> RunFolder:
+        """Create the run folder, or open it again; with several processes, rank 0 does."""
+        ranks = current()
+        if not ranks.leads:
+            return FollowedRun(Path(ranks.share(None)))
+        run = self._start(images)
+        ranks.share(str(run.path))
+        return run
+
+    def _start(self, images: ImageData) -> RunFolder:
+        if self.resumed is not None:
+            self.resumed.claim()
+            return self.resumed
+        run = RunFolder.create(self.path, overwrite=self.overwrite)
+        run.write_settings(self.stage, self.settings)
+        run.update_summary(
+            data=self.settings.data,
+            seed=self.settings.seed,
+            classes=len(images.classes),
+            train_images=len(images.train),
+            skipped=len(images.skipped),
+            versions=versions(),
+        )
+        if images.skipped:
+            write_text(run.path / "skipped.txt", "\n".join(images.skipped) + "\n")
+        return run
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on, and which build of the kernels is used (`ddarts.kernels`)."""
+    return {name: metadata.version(name) for name in ("ddarts", "torch", "torchvision")} | {
+        "python": platform.python_version(),
+        "kernels": describe(),
+    }
+
+
+@contextlib.contextmanager
+def resumable_by(command: str) -> Iterator[None]:
+    """Let messages of single stages ("go on with: ddarts search --resume") name the command that was really given."""
+    try:
+        yield
+    except DDartsError as error:
+        text = str(error)
+        for stage in ("search", "train"):
+            text = text.replace(f"ddarts {stage} --resume", f"ddarts {command} --resume")
+        if text == str(error):
+            raise
+        raise type(error)(text) from error.__cause__
+
+
+def load_images(settings: DataOptions, quiet: bool, *, resolution: int | None = None) -> ImageData:
+    """Load the data that the settings name, and say on stderr what was found and what was skipped."""
+    from ddarts.data import load_data
+
+    images = load_data(
+        settings.data,
+        resolution=resolution if settings.resolution is None else settings.resolution,
+        strict=settings.strict,
+        limit=settings.limit,
+        flip=settings.flip,
+        quiet=quiet,
+        stream=settings.stream,
+    )
+    if not quiet:
+        parts = ((images.train, "training"), (images.validation, "validation"), (images.test, "test"))
+        counts = ", ".join(f"{len(part)} {name}" for part, name in parts if part is not None)
+        kind = {1: "grey", 3: "colour"}.get(images.channels, f"{images.channels}-channel")
+        say(f"{images.name}: {counts} images, {len(images.classes)} classes, {images.height}x{images.width} {kind}")
+    for reason in images.skipped[:5]:
+        say(f"skipped {reason}")
+    if len(images.skipped) > 5:
+        say(f"skipped {len(images.skipped)} files in all; --strict stops at the first")
+    return images
+
+
+def search_stage(
+    settings: SearchSettings, images: ImageData, run: RunFolder, start: StartingPoint | None, quiet: bool
+) -> SearchResult:
+    """Search in `run`, or go on, or return what is there if the search is over. Test images are kept from it."""
+    genotype_file = run.path / "genotype.json"
+    over = current().share(_searched_before(run))
+    if over is not None:
+        summary = over["summary"]
+        return SearchResult(
+            run.path,
+            Gates.from_dict(over["gates"], str(run.path)),
+            Genotype.from_json(over["genotype"]),
+            summary.get("best_epoch") or 0,
+            summary["search_s"] or 0.0,
+            summary.get("stopped"),
+            summary.get("distance"),
+        )
+    from ddarts.reporting.livepictures import CellPictures
+    from ddarts.searching.loop import search_architecture
+    from ddarts.searching.start import space_of
+
+    if start is not None and run.writes:
+        start.save(run.path)
+    if "search" not in run.stages:
+        run.write_settings("search", settings)
+    run.pictures = CellPictures(space_of(settings, start and start.baseline), settings.epochs)
+    try:
+        outcome = search_architecture(settings, replace(images, test=None), run, start=start, quiet=quiet)
+    except GenotypeError as error:  # the gates are there, but the rule finds nothing in one of them
+        epochs = run.metrics("search", "epoch")
+        run.update_summary(search_s=epochs[-1].get("elapsed_s") if epochs else None)
+        raise GenotypeError(
+            f"{error} (the gates are kept: ddarts derive {run.path} --threshold ... makes a genotype of them, "
+            f"then --resume {run.path} goes on)"
+        ) from None
+    genotype = outcome.genotype if settings.layers is None else deepen(outcome.genotype, settings.layers)
+    if run.writes:
+        genotype.save(genotype_file)
+        draw_cells(run, genotype, outcome.gates, settings)
+    distance = None if start is None else start.distance(outcome.genotype)
+    told = {} if distance is None else {"distance": distance}
+    run.update_summary(best_epoch=outcome.best_epoch, stopped=outcome.stopped, search_s=outcome.search_s, **told)
+    return SearchResult(
+        run.path, outcome.gates, genotype, outcome.best_epoch, outcome.search_s, outcome.stopped, distance
+    )
+
+
+def _searched_before(run: RunFolder) -> dict[str, Any] | None:
+    """Return what a search that is over has left in its run, as plain data; None if it is not over."""
+    summary, genotype_file = run.summary, run.path / "genotype.json"
+    if "search_s" not in summary or not genotype_file.is_file():
+        return None
+    gates, genotype = Gates.load(run.path / "gates.json"), Genotype.load(genotype_file)
+    return {"summary": summary, "gates": gates.to_dict(), "genotype": genotype.to_json()}
+
+
+def train_stage(
+    genotype: Genotype, settings: TrainSettings, images: ImageData, run: RunFolder, quiet: bool
+) -> TrainResult:
+    """Train in `run`, or go on, or return what is there if the training is over. Test images are kept from it."""
+    summary = run.summary
+    over = "train_s" in summary and (run.path / "model" / "config.json").is_file()
+    summary = current().share(summary if over else None)
+    if summary is not None:
+        return TrainResult(
+            run.path, summary["parameters"], summary["macs"], summary["train_s"], summary.get("val_top1")
+        )
+    from ddarts.training.loop import train_network
+
+    if "train" not in run.stages:
+        run.write_settings("train", settings)
+    if run.writes and not (run.path / "genotype.json").is_file():
+        genotype.save(run.path / "genotype.json")
+        draw_cells(run, genotype)
+    outcome = train_network(genotype, settings, replace(images, test=None), run, quiet=quiet)
+    run.update_summary(
+        parameters=outcome.parameters, macs=outcome.macs, val_top1=outcome.val_top1, train_s=outcome.train_s
+    )
+    if run.writes:
+        keep_latency(run)
+    return TrainResult(run.path, outcome.parameters, outcome.macs, outcome.train_s, outcome.val_top1)
+
+
+def keep_latency(run: RunFolder) -> None:
+    """Measure how long the run's network takes for an image, if that is not known, and write it into the summary."""
+    if "latency_ms" in run.summary or not (run.path / "model" / "config.json").is_file():
+        return
+    import torch
+
+    from ddarts.cost.latency import measure_latency
+    from ddarts.hub.saved import load_model
+
+    saved = load_model(run.path / "model")
+    saved.network.to(memory_format=torch.channels_last)
+    latency = measure_latency(saved.network, (saved.config.in_channels, *saved.config.resolution))
+    run.update_summary(
+        latency_ms=round(latency.median_ms, 3), latency_p95_ms=round(latency.p95_ms, 3), latency_on=latency.machine
+    )
+
+
+def draw_cells(
+    run: RunFolder, genotype: Genotype, gates: Gates | None = None, rule: DeriveOptions | SearchSettings | None = None
+) -> None:
+    """Draw every cell into ``cells/``, with its gates if they are known."""
+    from ddarts.reporting.chosen import evidence
+    from ddarts.reporting.drawing import write_drawings
+
+    shown = None
+    if gates is not None and rule is not None:
+        shown = evidence(genotype, gates, rule.method, rule.threshold) or None
+    write_drawings(genotype, run.path / "cells", shown)
+
+
+def test_stage(run: RunFolder, images: ImageData, settings: RunSettings | TrainSettings) -> float | None:
+    """Test the run's model, once; return top-1 (0 to 1), or None if the data has no test images."""
+    if images.test is None:
+        return None
+    if run.summary.get("test_top1") is None:
+        result = _evaluate(run.path / "model", images, settings.data, settings.device, EvaluateSettings().batch)
+        keep_test(run, result)
+    return run.summary["test_top1"]
+
+
+def evaluate_model(model: Path, settings: EvaluateSettings, quiet: bool) -> TestResult:
+    """Load the test images at the model's resolution and evaluate the model on them.
+
+    Raises:
+        DataError: the data has no test images.
+    """
+    from ddarts.hub.saved import load_model
+    from ddarts.runtime.engine import check_engine
+
+    check_engine(settings)
+    height, width = load_model(model).config.resolution
+    images = load_images(settings, quiet, resolution=height if height == width else None)
+    if images.test is None:
+        raise DataError(f"{settings.data} has no test images; put them into a folder test/ beside train/")
+    return _evaluate(model, images, settings.data, settings.device, settings.batch)
+
+
+def _evaluate(model: Path, images: ImageData, data: str, device: str, batch: int) -> TestResult:
+    from ddarts.reporting.thumbnails import thumbnail
+    from ddarts.training.evaluate import test_model
+
+    found = test_model(model, images, device=device, batch=batch, worst=_WORST)
+    confusion = tuple(tuple(int(n) for n in row) for row in found.confusion)
+    assert images.test is not None
+    return TestResult(
+        model,
+        data,
+        found.top1,
+        found.loss,
+        found.count,
+        confusion,
+        images.classes,
+        images.skipped,
+        tuple(mistake._asdict() for mistake in found.worst),
+        tuple(thumbnail(images.test.pixels[mistake.image]) for mistake in found.worst),
+    )
+
+
+def keep_test(run: RunFolder, result: TestResult) -> None:
+    """Write what a test showed into its run."""
+    from ddarts.reporting.thumbnails import write_thumbnails
+
+    write_json(run.path / "test.json", result.to_dict())
+    write_thumbnails(run.path, result.thumbnails)
+    run.update_summary(test_top1=result.top1)
+
+
+def write_json(path: Path, data: dict[str, Any]) -> None:
+    """Write a JSON file in one step."""
+    write_text(path, json.dumps(data, indent=1) + "\n")
+
+
+def write_report_of(run: RunFolder) -> None:
+    """Write the report of a run."""
+    from ddarts.reporting.page import write_report
+
+    write_report(run.path)
+
+
+def say(text: str) -> None:
+    """Print a line to stderr, where it is in nobody's way; of several processes, one does."""
+    if speaks():
+        print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,97 @@
+"""Checks before long work starts: what cannot end well should not begin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ddarts.config.layers import drop_none, flatten
+from ddarts.config.schema import BaselineOptions, EngineOptions, SearchOptions, TrainOptions
+from ddarts.data import Augment, ImageData, check_share, search_parts, split, with_classes
+from ddarts.errors import DataError, SettingsError
+from ddarts.genotype.genotype import Genotype
+from ddarts.nn.resolution import check_resolution, choose_stem
+from ddarts.runtime.engine import check_engine
+from ddarts.runtime.processes import find_place
+from ddarts.searching.start import space_of
+from ddarts.space.cell_space import SearchSpace
+
+
+def check_search_settings(options: SearchOptions, layers: int | None, baseline: Genotype | None) -> SearchSpace:
+    """Return the space of a search.
+
+    Raises:
+        SettingsError: it cannot be built, or fewer layers are asked for than it has cells.
+    """
+    space = space_of(options, baseline)
+    if layers is not None and layers < space.cells:
+        raise SettingsError(
+            f"layers = {layers} is fewer than the {space.cells} cells that are searched; "
+            f"choose {space.cells} or more layers, or search with fewer cells"
+        )
+    return space
+
+
+def check_baseline_options(stage: str, options: SearchOptions, given: Mapping[str, Any]) -> None:
+    """Raise SettingsError if an option was given that has no effect, with this baseline or without one.
+
+    Args:
+        stage: "run" or "search".
+        options: the settings.
+        given: what the user gave, by name or by group; presets and files may hold settings for both kinds of search.
+    """
+    names = {key[-1] for key in flatten(drop_none(given), stage, "", {})}
+    if options.baseline is None:
+        idle = names & (set(BaselineOptions.model_fields) - {"baseline", "pretrain_epochs"})
+        if idle:
+            raise SettingsError(f"{min(idle)} has no effect without a baseline; name one, or leave {min(idle)} out")
+        return
+    idle = names & {"cells", "nodes", "reductions"}
+    if idle:
+        raise SettingsError(
+            f"{min(idle)} cannot be chosen with a baseline: {options.baseline} brings its own; leave it out"
+        )
+
+
+def check_engine_settings(options: EngineOptions, **batches: int) -> None:
+    """Raise SettingsError if the device is not there or cannot compute in this precision, or there are too few.
+
+    Args:
+        options: the settings.
+        batches: images a batch, of each stage that several processes may do together; they must share it evenly.
+    """
+    check_engine(options)
+    processes = find_place(options.devices, options.machines).size
+    for batch in batches.values():
+        check_share(batch, processes)
+
+
+def check_search_data(
+    options: SearchOptions, space: SearchSpace, images: ImageData, validation: float, seed: int
+) -> None:
+    """Raise SettingsError or DataError if the images are too small for the supernet or too few for a batch."""
+    check_resolution(
+        images.height, images.width, len(space.reductions), choose_stem("auto", images.height, images.width)
+    )
+    if options.search_classes is not None:
+        images = with_classes(images, options.search_classes, seed=seed)
+    train = split(images, validation=validation, seed=seed).train
+    if options.weights_share is None and options.alphas_share is None:
+        half, what = len(train) // 2, "half of the training images"
+    else:
+        parts = search_parts(train, seed=seed, weights=options.weights_share, alphas=options.alphas_share)
+        half, what = min(map(len, parts)), "the smaller share of the training images"
+    if options.batch > half:
+        raise DataError(
+            f"batch = {options.batch} is larger than {what}, on which weights and gates are "
+            f"searched; choose at most {half}"
+        )
+
+
+def check_train_data(options: TrainOptions, images: ImageData, validation: float, seed: int, reductions: int) -> None:
+    """Raise SettingsError or DataError if the images do not fit the network of so many reductions, or the batch."""
+    check_resolution(images.height, images.width, reductions, choose_stem(options.stem, images.height, images.width))
+    Augment(policy=options.policy).check_channels(images.channels)
+    count = len(split(images, validation=validation, seed=seed).train)
+    if options.batch > count:
+        raise DataError(f"batch = {options.batch} is larger than the {count} training images; choose at most {count}")

@@ -1,0 +1,339 @@
+"""What the public functions return: small frozen records, with a table for people and a dict for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ddarts.genotype.gates import Gates
+from ddarts.genotype.genotype import Genotype
+from ddarts.reporting.formatting import count, genotype_rows, percent
+from ddarts.runtime.progress import format_seconds
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+class Outcome:
+    """Base of all results."""
+
+    title = ""
+
+    def rows(self) -> Iterable[tuple[str, str]]:
+        """Return what the table shows, as (name, value)."""
+        raise NotImplementedError
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready data."""
+        raise NotImplementedError
+
+    def table(self) -> Table:
+        """Return a table for a terminal."""
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title=self.title or None, title_justify="left", box=box.SIMPLE, show_header=False, pad_edge=False)
+        table.add_column("name", no_wrap=True)
+        table.add_column("value", overflow="fold")
+        for name, value in self.rows():
+            table.add_row(Text(name), Text(value))
+        return table
+
+
+@dataclass(frozen=True)
+class SearchResult(Outcome):
+    """What `ddarts.search` found.
+
+    Attributes:
+        path: the run.
+        gates: of the kept epoch.
+        genotype: what was derived from them.
+        best_epoch: the kept epoch.
+        search_s: seconds of searching.
+        stopped: why it ended early, if it did.
+        distance: to the baseline, 0 to 1, if the search started at one.
+    """
+
+    path: Path
+    gates: Gates
+    genotype: Genotype
+    best_epoch: int
+    search_s: float
+    stopped: str | None = None
+    distance: float | None = None
+
+    title = "search"
+
+    def rows(self) -> Iterable[tuple[str, str]]:
+        """Return what the table shows."""
+        yield "cells searched", str(self.gates.space.searched_cells)
+        yield "cells in the network", str(len(self.genotype))
+        yield "epoch whose gates are kept", str(self.best_epoch)
+        yield "stopped early", self.stopped or "no"
+        if self.distance is not None:
+            still = "; no edge has other operations: search for more steps, or with a larger --alpha-lr"
+            yield "distance to the baseline", f"{self.distance:.4f}{still if self.distance == 0 else ''}"
+        yield "search time", format_seconds(self.search_s)
+        yield "run", str(self.path)
+        yield "genotype", str(self.path / "genotype.json")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready data."""
+        return {
+            "run": str(self.path),
+            "genotype": self.genotype.to_dict(),
+            "best_epoch": self.best_epoch,
+            "search_s": self.search_s,
+            "stopped": self.stopped,
+            "distance": self.distance,
+        }
+
+
+@dataclass(frozen=True)
+class DeriveResult(Outcome):
+    """What `ddarts.derive` made, and the file that holds it."""
+
+    genotype: Genotype
+    path: Path
+    method: str
+    threshold: float
+
+    title = "derived genotype"
+
+    def rows(self) -> Iterable[tuple[str, str]]:
+        """Return what the table shows."""
+        yield "method", self.method
+        yield "threshold", f"{self.threshold:g}"
+        yield from genotype_rows(self.genotype)
+        yield "file", str(self.path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready data."""
+        return {
+            "file": str(self.path),
+            "method": self.method,
+            "threshold": self.threshold,
+            "genotype": self.genotype.to_dict(),
+        }
+
+
+@dataclass(frozen=True)
+class TrainResult(Outcome):
+    """What `ddarts.train` made; the model lies in ``path / "model"``."""
+
+    path: Path
+    parameters: int
+    macs: int
+    train_s: float
+    val_top1: float | None = None
+
+    title = "training"
+
+    def rows(self) -> Iterable[tuple[str, str]]:
+        """Return what the table shows."""
+        yield "top-1 (validation)", percent(self.val_top1)
+        yield "parameters", count(self.parameters)
+        yield "MACs", count(self.macs)
+        yield "training time", format_seconds(self.train_s)
+        yield "run", str(self.path)
+        yield "model", str(self.path / "model")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready data."""
+        return {
+            "run": str(self.path),
+            "model": str(self.path / "model"),
+            "val_top1": self.val_top1,
+            "parameters": self.parameters,
+            "macs": self.macs,
+            "train_s": self.train_s,
+        }
+
+
+@dataclass(frozen=True)
+class TestResult(Outcome):
+    """How a model does on test images.
+
+    Attributes:
+        top1: share of images whose class is found, 0 to 1.
+        loss: mean cross-entropy.
+        count: images.
+        confusion: [true class][predicted class], images.
+        classes: names of the classes.
+        skipped: files that could not be decoded.
+        mistakes: the images about whose wrong class the network was most certain, the worst first: image, truth,
+            taken, confidence, chance (see `ddarts.training.mistakes.Mistake`).
+        thumbnails: a PNG of each of them.
+    """
+
+    __test__ = False  # not a test, whatever pytest makes of the name
+
+    model: Path
+    data: str
+    top1: float
+    loss: float
+    count: int
+    confusion: Sequence[Sequence[int]]
+    classes: tuple[str, ...]
+    skipped: tuple[str, ...] = ()
+    mistakes: tuple[dict[str, Any], ...] = ()
+    thumbnails: tuple[bytes, ...] = field(default=(), repr=False, compare=False)
+
+    title = "test"
+
+    @property
+    def per_class(self) -> dict[str, float | None]:
+        """Share of each class's images that are found, 0 to 1; None for a class without test images."""
+        pairs = zip(self.classes, self.confusion, strict=True)
+        return {name: row[i] / sum(row) if sum(row) else None for i, (name, row) in enumerate(pairs)}
+
+    def rows(self) -> Iterable[tuple[str, str]]:
+        """Return what the table shows."""
+        yield "top-1 (test)", percent(self.top1)
+        yield "loss", f"{self.loss:.4f}"
+        yield "images", str(self.count)
+        if self.skipped:
+            yield "files skipped", str(len(self.skipped))
+        for name, share in list(self.per_class.items())[:20]:
+            yield f"  {name}", percent(share)
+        if len(self.classes) > 20:
+            yield "  ...", f"{len(self.classes)} classes in all; --json lists them"
+        yield "model", str(self.model)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready data."""
+        return {
+            "model": str(self.model),
+            "data": self.data,
+            "top1": self.top1,
+            "loss": self.loss,
+            "count": self.count,
+            "classes": list(self.classes),
+            "per_class": self.per_class,
+            "confusion": [list(row) for row in self.confusion],
+            "skipped": list(self.skipped),
+            "mistakes": list(self.mistakes),
+        }
+
+
+@dataclass(frozen=True)
+class RunResult(Outcome):
+    """What `ddarts.run` made, from the search to the test."""
+
+    path: Path
+    test_top1: float | None
+    parameters: int
+    macs: int
+    search_s: float
+    train_s: float
+    val_top1: float | None = None
+    stopped: str | None = None
+    files: tuple[str, ...] = field(default=())
+
+    title = "run"
+
+    def rows(self) -> Iterable[tuple[str, str]]:
+        """Return what the table shows."""
+        yield "top-1 (test)", percent(self.test_top1) if self.test_top1 is not None else "the data has no test images"
+        yield "top-1 (validation)", percent(self.val_top1)
+        yield "parameters", count(self.parameters)
+        yield "MACs", count(self.macs)
+        yield "search time", format_seconds(self.search_s)
+        yield "training time", format_seconds(self.train_s)
+        if self.stopped:
+            yield "search stopped early", self.stopped
+        yield "run", str(self.path)
+        for name in self.files:
+            yield f"  {name}", str(self.path / name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready data."""
+        return {
+            "run": str(self.path),
+            "test_top1": self.test_top1,
+            "val_top1": self.val_top1,
+            "parameters": self.parameters,
+            "macs": self.macs,
+            "search_s": self.search_s,
+            "train_s": self.train_s,
+            "stopped": self.stopped,
+            "files": {name: str(self.path / name) for name in self.files},
+        }
+
+
+@dataclass(frozen=True)
+class PredictResult(Outcome):
+    """What a model sees in images, the likeliest classes first; `skipped` could not be decoded."""
+
+    model: Path
+    predictions: tuple[tuple[str, tuple[tuple[str, float], ...]], ...]
+    skipped: tuple[str, ...] = ()
+
+    title = "predictions"
+
+    def rows(self) -> Iterable[tuple[str, str]]:
+        """Return what the table shows."""
+        for path, classes in self.predictions:
+            yield path, ", ".join(f"{name} {percent(share)}" for name, share in classes)
+        for reason in self.skipped:
+            yield "skipped", reason
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready data."""
+        return {
+            "model": str(self.model),
+            "predictions": [
+                {"image": path, "classes": [{"class": name, "probability": p} for name, p in classes]}
+                for path, classes in self.predictions
+            ],
+            "skipped": list(self.skipped),
+        }
+
+
+@dataclass(frozen=True)
+class ShowResult(Outcome):
+    """A genotype, and the drawing of it if one was asked for; `chain` lists the stages of the network if they were."""
+
+    genotype: Genotype
+    path: Path | None = None
+    cell: int | None = None
+    chain: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def title(self) -> str:
+        """What the table is headed with."""
+        return self.genotype.name or "genotype"
+
+    def rows(self) -> Iterable[tuple[str, str]]:
+        """Return what the table shows."""
+        yield from self.chain or genotype_rows(self.genotype, self.cell)
+        if self.path is not None:
+            yield "drawing", str(self.path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready data."""
+        return {
+            "genotype": self.genotype.to_dict(),
+            "drawing": None if self.path is None else str(self.path),
+            **({"network": [{"stage": name, "output": text} for name, text in self.chain]} if self.chain else {}),
+        }
+
+
+@dataclass(frozen=True)
+class ReportResult(Outcome):
+    """Where the report of a run lies."""
+
+    path: Path
+
+    title = "report"
+
+    def rows(self) -> Iterable[tuple[str, str]]:
+        """Return what the table shows."""
+        yield "page", str(self.path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready data."""
+        return {"report": str(self.path)}

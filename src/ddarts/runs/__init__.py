@@ -1,0 +1,1 @@
+"""The run folder: settings, metrics, checkpoints, and the lock that keeps two processes apart."""

@@ -1,0 +1,1 @@
+"""How a process runs: devices, several processes, signals, seeds, progress and files that appear whole."""

@@ -1,0 +1,62 @@
+"""The early stop of a search from a baseline: has the distance to it become steady (specification, section 7)?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from ddarts.config.schema import SearchOptions
+from ddarts.errors import GenotypeError
+from ddarts.genotype.derive import derive_genotype
+from ddarts.genotype.distance import architecture_distance
+from ddarts.genotype.gates import Gates
+from ddarts.genotype.genotype import Genotype
+from ddarts.genotype.operation_weights import OperationWeights
+from ddarts.searching.start import StartingPoint
+
+#: The rule by which the current architecture is read, whatever rule derives the final one.
+_RULE = "threshold_edge"
+
+
+@dataclass(frozen=True)
+class DistanceWatch:
+    """Measures how far a search has come from its baseline.
+
+    Attributes:
+        baseline: where the search started.
+        weights: of the operations.
+        threshold: gates from here on count.
+        tolerance: largest change between two epochs that counts as none.
+        epochs: so many changes in a row, none of them larger, make the distance steady.
+    """
+
+    baseline: Genotype
+    weights: OperationWeights
+    threshold: float
+    tolerance: float
+    epochs: int
+
+    @classmethod
+    def of(cls, options: SearchOptions, start: StartingPoint, threshold: float) -> DistanceWatch:
+        """Build the watch that the settings describe."""
+        return cls(start.baseline, start.weights, threshold, options.distance_tolerance, options.distance_epochs)
+
+    def measure(self, gates: Gates) -> float | None:
+        """Return the distance of the current architecture, 0 to 1; None while a cell would be empty."""
+        try:
+            current = derive_genotype(gates, _RULE, self.threshold)
+        except GenotypeError:
+            return None
+        return architecture_distance(self.baseline, current, self.weights)
+
+    def steady(self, distances: Sequence[float | None]) -> bool:
+        """Tell whether the last distances, one an epoch, have become steady.
+
+        A distance of 0 is not steady but not yet started: alphas need many steps to the threshold, and a search that
+        stopped there would return the baseline.
+        """
+        last = [d for d in distances[-self.epochs - 1 :] if d is not None]
+        if len(last) <= self.epochs or last[-1] == 0:
+            return False
+        return all(abs(b - a) <= self.tolerance for a, b in pairwise(last))

@@ -1,0 +1,1 @@
+"""Search spaces: operations, and what a search may choose from."""

@@ -1,0 +1,1 @@
+"""The supernet: every candidate operation on every edge, weighted by gates."""

@@ -1,0 +1,245 @@
+"""The public functions on the embedded digits, as small as they can be."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import ddarts
+from ddarts import Edge, Genotype
+from ddarts.cli.main import main
+from ddarts.errors import DataError, GenotypeError, RunError, SettingsError, Stopped
+from ddarts.genotype.genotype import CellGenotype
+from ddarts.genotype.operation_weights import OperationWeights
+from ddarts.runs.folder import RunFolder
+from ddarts.runs.paths import new_run_path
+
+TINY = {"data": "digits", "limit": 60, "channels": 2, "epochs": 2, "steps_per_epoch": 2, "batch": 8, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def genotype():
+    cell = CellGenotype((Edge("sep_conv_3x3", 0, 2), Edge("skip_connect", 1, 2)), (2,))
+    reduction = CellGenotype((Edge("max_pool_3x3", 0, 2),), (2,), reduction=True)
+    return Genotype((cell, reduction, cell), "tiny")
+
+
+@pytest.fixture(scope="module")
+def trained(genotype, tmp_path_factory):
+    """A run whose training is over."""
+    return ddarts.train(genotype=genotype, out=tmp_path_factory.mktemp("stages") / "run", quiet=True, threads=1, **TINY)
+
+
+@pytest.fixture
+def image(tmp_path):
+    path = tmp_path / "digit.png"
+    Image.fromarray(ddarts.load_data("digits").train.pixels[0, 0].numpy()).save(path)
+    return path
+
+
+def test_training_leaves_everything_in_the_run(trained, genotype):
+    run = RunFolder.open(trained.path)
+    summary = run.summary
+    assert summary["data"] == "digits"
+    assert summary["seed"] == 0
+    assert summary["parameters"] == trained.parameters > 0
+    assert summary["macs"] == trained.macs > 0
+    assert summary["train_s"] == trained.train_s > 0
+    assert set(summary["versions"]) == {"ddarts", "torch", "torchvision", "python", "kernels"}
+    assert run.read_settings("train")["limit"] == 60
+    assert Genotype.load(run.path) == genotype
+    assert {p.name for p in (run.path / "cells").iterdir()} == {
+        "cell_00.svg",
+        "cell_01.svg",
+        "cell_02.svg",
+        "cells.svg",
+    }
+    assert (run.path / "model" / "model.safetensors").is_file()
+
+
+def test_training_never_sees_the_test_images(genotype, tmp_path, monkeypatch):
+    seen = []
+
+    def spy(genotype, settings, images, run, *, quiet):
+        seen.append(images)
+        raise DataError("enough")
+
+    monkeypatch.setattr("ddarts.training.loop.train_network", spy)
+    with pytest.raises(DataError, match="enough"):
+        ddarts.train(genotype=genotype, out=tmp_path / "run", quiet=True, **TINY)
+    assert seen[0].test is None
+    assert ddarts.load_data("digits").test is not None
+
+
+SEARCH = {"cells": 3, "nodes": 1, "channels": 2, "epochs": 1, "steps_per_epoch": 2, "batch": 8, "ablation": "off"}
+TRAIN = {"channels": 2, "epochs": 1, "steps_per_epoch": 2, "batch": 8}
+RULE = {"method": "darts", "layers": 4}
+WHOLE = {"data": "digits", "limit": 60, "device": "cpu", "threads": 1, "search": SEARCH, "derive": RULE, "train": TRAIN}
+
+
+def test_deriving_once_more_by_the_rule_of_the_search_changes_nothing(tmp_path):
+    found = ddarts.search(
+        data="digits", limit=60, device="cpu", threads=1, method="darts", out=tmp_path / "run", quiet=True, **SEARCH
+    )
+    before = (found.path / "genotype.json").read_bytes()
+    ddarts.derive(found.path)
+    assert (found.path / "genotype.json").read_bytes() == before
+    with pytest.raises(RunError, match="holds another genotype"):
+        ddarts.derive(found.path, layers=5)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run from the search to the report."""
+    return ddarts.run(out=tmp_path_factory.mktemp("stages") / "whole", quiet=True, **WHOLE)
+
+
+def test_a_whole_run_leaves_every_product_in_its_folder(whole):
+    run = RunFolder.open(whole.path)
+    assert run.stages == ("run", "search", "train")
+    assert {"gates.json", "genotype.json", "summary.json", "metrics.jsonl", "test.json", "report.html"} <= {
+        p.name for p in run.path.iterdir()
+    }
+    assert run.summary["test_top1"] == whole.test_top1
+    assert run.summary["search_s"] == whole.search_s
+    assert len(Genotype.load(run.path)) == 4
+    assert len(list((run.path / "cells").glob("cell_*.svg"))) == 4
+    assert all((run.path / name).exists() for name in whole.files)
+    assert dict(whole.rows())["top-1 (test)"] == f"{100 * whole.test_top1:.2f} %"
+
+
+def test_the_stages_one_by_one_give_what_the_whole_run_gives(whole, tmp_path):
+    shared = {name: WHOLE[name] for name in ("data", "limit", "device", "threads")}
+    searched = ddarts.search(out=tmp_path / "s", quiet=True, **shared, **SEARCH, **RULE)
+    assert searched.gates == ddarts.Gates.load(whole.path / "gates.json")
+    assert searched.genotype.cells == Genotype.load(whole.path).cells
+    trained = ddarts.train(genotype=tmp_path / "s", out=tmp_path / "t", quiet=True, **shared, **TRAIN)
+    assert (trained.val_top1, trained.parameters, trained.macs) == (whole.val_top1, whole.parameters, whole.macs)
+    assert ddarts.test(tmp_path / "t", quiet=True).top1 == whole.test_top1
+
+
+def test_a_run_that_is_over_is_not_done_again(whole):
+    assert ddarts.run(resume=whole.path, quiet=True) == whole
+    assert ddarts.search(resume=whole.path, quiet=True).search_s == whole.search_s
+
+
+def test_a_run_stopped_in_the_middle_goes_on_and_ends_the_same(whole, tmp_path, monkeypatch):
+    import ddarts.training.loop as loop
+
+    def stop(genotype, settings, images, run, *, quiet):
+        raise Stopped(f"stopped at epoch 1, step 1; go on with: ddarts train --resume {run.path}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_network", stop)
+        with pytest.raises(Stopped, match=r"go on with: ddarts run --resume .*again"):
+            ddarts.run(out=tmp_path / "again", quiet=True, **WHOLE)
+    result = ddarts.run(resume=tmp_path / "again", quiet=True)
+    assert (result.test_top1, result.val_top1) == (whole.test_top1, whole.val_top1)
+    assert (tmp_path / "again" / "gates.json").read_bytes() == (whole.path / "gates.json").read_bytes()
+
+
+def test_a_rule_that_finds_nothing_keeps_the_gates_and_another_rule_lets_the_run_go_on(tmp_path):
+    strict = {**WHOLE, "derive": {"method": "threshold_sparse", "threshold": 1.0}}
+    with pytest.raises(
+        GenotypeError, match=r"the gates are kept: ddarts derive .*r --threshold .* then --resume .*r goes on"
+    ):
+        ddarts.run(out=tmp_path / "r", quiet=True, **strict)
+    ddarts.derive(tmp_path / "r", method="darts")
+    assert ddarts.run(resume=tmp_path / "r", quiet=True).test_top1 is not None
+
+
+def test_a_training_that_is_over_is_not_done_again(trained):
+    before = (trained.path / "model" / "model.safetensors").stat().st_mtime_ns
+    again = ddarts.train(resume=trained.path, quiet=True)
+    assert again == trained
+    assert (trained.path / "model" / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_testing_a_run_writes_the_result_into_it(trained):
+    result = ddarts.test(trained.path, quiet=True)
+    assert result.count == len(ddarts.load_data("digits").test)
+    assert sum(map(sum, result.confusion)) == result.count
+    assert list(result.per_class) == list("0123456789")
+    run = RunFolder.open(trained.path)
+    assert run.summary["test_top1"] == result.top1
+    assert json.loads((run.path / "test.json").read_text()) == result.to_dict()
+    assert ddarts.report(trained.path).path.is_file()
+
+
+def test_testing_on_other_data_leaves_the_run_as_it_is(trained, tmp_path, image):
+    for part in ("train", "test"):
+        for name in "0123456789":
+            folder = tmp_path / "data" / part / name
+            folder.mkdir(parents=True)
+            for i in range(2):
+                (folder / f"{i}.png").write_bytes(image.read_bytes())
+    before = RunFolder.open(trained.path).summary
+    result = ddarts.test(trained.path, data=tmp_path / "data", quiet=True)
+    assert result.count == 20
+    assert RunFolder.open(trained.path).summary == before
+
+
+def test_a_model_alone_needs_the_data_named(trained, tmp_path):
+    _copy(trained.path, tmp_path)
+    with pytest.raises(SettingsError, match="does not say what data it is for; name them with --data"):
+        ddarts.test(tmp_path / "model", quiet=True)
+    assert ddarts.test(tmp_path / "model", data="digits", quiet=True).count > 0
+
+
+def _copy(run, target):
+    (target / "model").mkdir()
+    for path in (run / "model").iterdir():
+        (target / "model" / path.name).write_bytes(path.read_bytes())
+
+
+def test_predictions_name_classes_and_skip_what_is_no_image(trained, image, tmp_path, capsys):
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    result = ddarts.predict([image, tmp_path / "bad.png"], model=trained.path, top=3)
+    ((name, classes),) = result.predictions
+    assert name == str(image)
+    assert len(classes) == 3
+    assert classes[0][1] >= classes[1][1] >= classes[2][1]
+    assert len(result.skipped) == 1
+    assert main(["predict", str(image), "--model", str(trained.path), "--json", "--top", "1"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["predictions"][0]["classes"] == [{"class": classes[0][0], "probability": classes[0][1]}]
+    with pytest.raises(DataError, match=r"bad.png"):
+        ddarts.predict([image, tmp_path / "bad.png"], model=trained.path, strict=True)
+
+
+def test_predicting_uses_the_newest_run_unless_told(trained, image, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RunError, match="no run with a trained model in runs"):
+        ddarts.predict(image)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "mine").symlink_to(trained.path)
+    assert ddarts.predict(image).model == Path("runs/mine/model")
+
+
+def test_new_runs_are_named_after_data_and_time(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ddarts.runs.paths.time.strftime", lambda form: "20250102-030405")
+    first = new_run_path("/data/x")
+    assert first == Path("runs/x-20250102-030405")
+    assert new_run_path("fashion-mnist:/data/x") == Path("runs/fashion-mnist-20250102-030405")
+    first.mkdir(parents=True)
+    assert new_run_path("/data/x") == Path("runs/x-20250102-030405-2")
+
+
+def test_a_search_from_a_baseline_tells_how_far_it_came(genotype, tmp_path):
+    genotype.save(tmp_path / "tiny.json")
+    OperationWeights.published().save(tmp_path / "weights.json")
+    wanted = {**TINY, "baseline": str(tmp_path / "tiny.json"), "operation_weights": str(tmp_path / "weights.json")}
+    out = tmp_path / "run"
+    still = ddarts.search(out=out, method="threshold_edge", pretrain_epochs=0, quiet=True, threads=1, **wanted)
+    assert still.distance == RunFolder.open(out).summary["distance"] == still.to_dict()["distance"] == 0
+    assert dict(still.rows())["distance to the baseline"].startswith("0.0000; no edge has other operations: search for")
+    (tmp_path / "tiny.json").unlink()
+    (tmp_path / "weights.json").unlink()
+    assert ddarts.search(resume=out, quiet=True).distance == 0
+    far = ddarts.search(
+        out=tmp_path / "far", method="darts", baseline="resnet18", pretrain_epochs=0, quiet=True, threads=1, **TINY
+    )
+    assert far.distance is not None
+    assert dict(far.rows())["distance to the baseline"] == f"{far.distance:.4f}" != "0.0000"

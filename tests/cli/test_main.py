@@ -1,0 +1,293 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import ddarts
+from ddarts import Edge, Genotype
+from ddarts.cli.main import main
+from ddarts.cli.table import COMMANDS
+from ddarts.config.schema import SearchSettings, TrainSettings
+from ddarts.errors import Stopped
+from ddarts.genotype.genotype import CellGenotype
+from ddarts.runs.folder import RunFolder
+from ddarts.space.cell_space import build_space
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def genotype():
+    cell = CellGenotype((Edge("sep_conv_3x3", 0, 2), Edge("skip_connect", 1, 2)), (2,))
+    reduction = CellGenotype((Edge("max_pool_3x3", 0, 2),), (2,), reduction=True)
+    return Genotype((cell, reduction, cell), "mine")
+
+
+def complaint(capsys, *arguments, status=2):
+    """Run a command that must fail with one line on stderr and nothing on stdout; return the line."""
+    assert main([str(a) for a in arguments]) == status
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = [line for line in captured.err.splitlines() if line.startswith("ddarts: ")]
+    assert len(lines) == 1
+    assert "Traceback" not in captured.err
+    return lines[0].removeprefix("ddarts: ")
+
+
+# -- bad input: one line, exit status 2 --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("serch", "unknown command 'serch'; did you mean 'search'?"),
+        ("--jsn", "unknown option '--jsn'"),
+        ("search --epoch 3", "unknown option '--epoch' of ddarts search; did you mean '--epochs'?"),
+        ("run --epochs 3", "unknown option '--epochs' of ddarts run; did you mean '--search.epochs' or '--train.ep"),
+        ("search --zzzzzz 3", "unknown option '--zzzzzz' of ddarts search; --help lists all options"),
+        ("search --epoch=3", "unknown option '--epoch' of ddarts search; did you mean '--epochs'?"),
+        ("search --epochs", "argument --epochs: expected one argument; see ddarts search --help"),
+        ("search now", "unexpected argument 'now'; see ddarts search --help"),
+        ("derive", "the following arguments are required: RUN|GATES; see ddarts derive --help"),
+        ("search --preset dmo", "unknown preset 'dmo'; did you mean 'demo'?"),
+        ("search --epochs x", "epochs = 'x' must be a whole number"),
+        ("search --lr -1", "lr = -1 must be above 0.0"),
+        ("run --train.lr 0", "train.lr = 0 must be above 0.0"),
+        ("search --threshold 1.5", "threshold = 1.5 must be at most 1.0"),
+        ("search --cells 8 --layers 7", "layers = 7 is fewer than the 8 cells that are searched; choose 8 or more"),
+        ("run --search.cells 8 --derive.layers 7", "layers = 7 is fewer than the 8 cells that are searched"),
+        ("search --reductions 9", "reductions [9] must lie between 0 and 3, the last cell"),
+        ("search --device gpu", "device = 'gpu' is unknown; use auto, cpu, cuda, cuda:N"),
+        ("search --device cpu --precision fp16", "precision 'fp16' needs a GPU"),
+        ("search --data nowhere", "data 'nowhere': no such data set or folder"),
+        ("search --batch 4000", "batch = 4000 is larger than half of the training images"),
+        ("run --train.batch 4000", "batch = 4000 is larger than the 1295 training images; choose at most 1295"),
+        ("search --reductions 0,1,2,3", "images of 8x8 pixels are too small for 4 reductions after the cifar stem: 3"),
+        ("search --config nowhere.yaml", "nowhere.yaml: no such file; check the path"),
+        ("search --resume nowhere", "nowhere: there is no such run"),
+        ("run --resume nowhere --out x", "--resume nowhere goes on in its own folder; leave out --out and --overwrite"),
+        ("derive nowhere", "nowhere: no such gates file"),
+        ("train", "no genotype to train; name its file, or a run that has one, with --genotype"),
+        ("train --genotype nowhere", "nowhere: no such genotype file"),
+        ("test nowhere", "nowhere: there is no such model or run"),
+        ("predict x.png", "no run with a trained model in runs; name one with --model RUN, or make one: ddarts run"),
+        ("predict --model nowhere x.png", "nowhere: there is no such model or run"),
+        ("predict --top x x.png", "top = 'x' must be a whole number"),
+        ("predict --top 0 x.png", "top = 0 must be at least 1"),
+        ("show nowhere", "nowhere: no such genotype file"),
+        ("report nowhere", "nowhere: there is no such run"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line_and_exit_status_2(capsys, tmp_path, arguments, message):
+    assert message in complaint(capsys, *arguments.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_cuda_where_there_is_none(capsys):
+    assert "device 'cuda' is not there: torch sees no CUDA GPU; use --device cpu" in complaint(
+        capsys, "search", "--device", "cuda"
+    )
+
+
+def test_a_fault_in_a_settings_file_is_named_with_its_line(capsys, tmp_path):
+    (tmp_path / "my.yaml").write_text("search:\n  epoch: 3\n")
+    assert complaint(capsys, "search", "--config", "my.yaml") == (
+        "error: my.yaml: line 2: unknown setting 'search.epoch'; did you mean 'search.epochs'?"
+    )
+
+
+def test_a_folder_in_use_or_not_writable_is_refused_before_work_starts(capsys, tmp_path, monkeypatch):
+    RunFolder.create(tmp_path / "old").close()
+    assert "old holds a run already" in complaint(capsys, "search", "--out", "old")
+    (tmp_path / "file").touch()
+    assert "file is a file, not a folder" in complaint(capsys, "search", "--out", "file")
+    monkeypatch.setattr("ddarts.runs.folder.os.access", lambda path, mode: False)
+    assert "no permission to write; choose another folder with --out" in complaint(capsys, "search", "--out", "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_resume_with_other_settings_lists_them(capsys, tmp_path):
+    with RunFolder.create(tmp_path / "r") as run:
+        run.write_settings("search", SearchSettings(epochs=5))
+    line = complaint(capsys, "search", "--resume", "r", "--epochs", "6", "--seed", "0")
+    assert line == (
+        "error: r cannot go on with other settings: search.epochs (the run has 5, given is 6); "
+        "leave them out to go on, or start a new run"
+    )
+    line = complaint(capsys, "train", "--resume", "r")
+    assert "r was not made by `ddarts train`; go on with ddarts search --resume r" in line
+
+
+def test_a_broken_genotype_is_named_with_the_path_into_the_file(capsys, tmp_path, genotype):
+    text = genotype.to_json()
+    (tmp_path / "a.json").write_text(text.replace("sep_conv_3x3", "sep_conv_3x4"))
+    assert "unknown operation 'sep_conv_3x4'; did you mean 'sep_conv_3x3'?" in complaint(capsys, "show", "a.json")
+    (tmp_path / "a.json").write_text(text.replace('"version": 1', '"version": 7'))
+    assert "version 7 cannot be read" in complaint(capsys, "train", "--genotype", "a.json")
+    (tmp_path / "a.json").write_text(text[:-10])
+    assert "a.json: line " in complaint(capsys, "show", "a.json")
+
+
+def test_a_run_that_has_its_genotype_takes_no_other(capsys, tmp_path, genotype):
+    genotype.save(tmp_path / "g.json")
+    with RunFolder.create(tmp_path / "r") as run:
+        run.write_settings("train", TrainSettings())
+    line = complaint(capsys, "train", "--resume", "r", "--genotype", "g.json")
+    assert "r has its genotype; leave out --genotype to go on with it" in line
+
+
+# -- other ends --------------------------------------------------------------------------------------------------------
+
+
+def test_debug_shows_the_traceback(capsys):
+    assert main(["show", "nowhere", "--debug"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (Stopped("stopped at epoch 3; go on with: x"), 130, "ddarts: stopped at epoch 3; go on with: x"),
+        (KeyboardInterrupt(), 130, "ddarts: interrupted"),
+        (
+            ZeroDivisionError("division by zero\nmore"),
+            1,
+            "ddarts: error: unexpected ZeroDivisionError: division by zero; this is a defect of ddarts, --debug",
+        ),
+        (
+            RuntimeError("CUDA out of memory. Tried"),
+            2,
+            "ddarts: error: out of memory: CUDA out of memory. Tried; choose a",
+        ),
+    ],
+)
+def test_other_ends_have_their_own_line_and_status(capsys, monkeypatch, error, status, line):
+    def fail(source, **_):
+        raise error
+
+    monkeypatch.setattr("ddarts.api.report.report", fail)
+    assert main(["report", "r"]) == status
+    captured = capsys.readouterr()
+    assert captured.err.startswith(line)
+    assert captured.err.count("\n") == 1
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path, genotype):
+    genotype.save(tmp_path / "g.json")
+    code = "import sys; from ddarts.cli.main import main; sys.exit(main(['show', 'g.json']))"
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert done.stderr == ""
+
+
+# -- help and options --------------------------------------------------------------------------------------------------
+
+
+def test_without_a_command_the_overview_is_shown(capsys):
+    assert main([]) == 2
+    overview = capsys.readouterr().out
+    assert main(["--help"]) == 0
+    assert capsys.readouterr().out == overview
+    assert all(f"  {name} " in overview for name in COMMANDS)
+
+
+def test_the_version_is_told(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"ddarts {ddarts.__version__}\n"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_a_public_function_and_has_help(capsys, name):
+    assert callable(getattr(ddarts, name.replace("-", "_")))
+    assert main([name, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert COMMANDS[name].help in text
+    assert "--json" in text
+
+
+def test_options_become_settings(monkeypatch, capsys):
+    seen = {}
+
+    def record(**given):
+        seen.update(given)
+        raise Stopped("enough")
+
+    monkeypatch.setattr("ddarts.api.stages.run", record)
+    options = "--data x --search.alpha_lr 0.1 --train.policy=none --no-flip --search.no-stop-on-collapse --strict"
+    main(["run", *options.split()])
+    assert seen == {
+        "data": "x", "search.alpha_lr": "0.1", "train.policy": "none", "flip": False, "search.stop_on_collapse": False,
+        "strict": True,
+    }  # fmt: skip
+
+
+# -- what commands print -----------------------------------------------------------------------------------------------
+
+
+def test_show_lists_cells_or_prints_json(capsys, tmp_path, genotype):
+    genotype.save(tmp_path / "g.json")
+    assert main(["show", "g.json"]) == 0
+    listing = capsys.readouterr().out
+    assert "mine" in listing
+    assert "3, reductions at 1" in listing
+    assert "sep_conv_3x3(c_{k-2}) + skip_connect(c_{k-1})" in listing
+    assert main(["show", "g.json", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["genotype"] == genotype.to_dict()
+
+
+def test_show_draws(capsys, tmp_path, genotype):
+    genotype.save(tmp_path / "g.json")
+    assert main(["show", "g.json", "--out", "all.svg"]) == 0
+    assert main(["show", "g.json", "--out", "one.svg", "--cell", "1"]) == 0
+    assert (tmp_path / "all.svg").read_text().startswith("<svg")
+    assert "cell 1 (reduction)" in (tmp_path / "one.svg").read_text()
+    assert "cell 0" not in capsys.readouterr().out.partition("one.svg")[2]
+    assert "cell = 3 is out of range; the genotype has cells 0 to 2" in complaint(
+        capsys, "show", "g.json", "--cell", "3"
+    )
+    assert "ends in .svg, .png, .pdf or .html; did you mean '.png'?" in complaint(
+        capsys, "show", "g.json", "--out", "x.pnj"
+    )
+
+
+def test_derive_writes_a_genotype_beside_the_gates_and_replaces_none_unasked(capsys, tmp_path):
+    space = build_space(cells=4, nodes=2)
+    rows = [[0.9 if (e + o) % 3 == 0 else 0.2 for o in range(7)] for e in range(len(space.edges))]
+    ddarts.Gates.from_space(space, [rows] * 4).save(tmp_path / "gates.json")
+    assert main(["derive", "gates.json", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["file"] == "genotype.json"
+    first = (tmp_path / "genotype.json").read_text()
+    assert Genotype.from_json(first).to_dict() == printed["genotype"]
+    assert main(["derive", "gates.json"]) == 0
+    assert "genotype.json" in capsys.readouterr().out
+    line = complaint(capsys, "derive", "gates.json", "--layers", "6")
+    assert "genotype.json holds another genotype; name another file with --out, or replace it with --overwrite" in line
+    assert (tmp_path / "genotype.json").read_text() == first
+    assert main(["derive", "gates.json", "--layers", "6", "--out", "deep.json"]) == 0
+    assert len(Genotype.load("deep.json")) == 6
+    assert main(["derive", "gates.json", "--layers", "6", "--overwrite"]) == 0
+    assert len(Genotype.load("genotype.json")) == 6
+    capsys.readouterr()
+    assert "layers = 3 is fewer than the 4 searched cells" in complaint(capsys, "derive", "gates.json", "--layers", "3")
+    assert "largest gate is 0.9000" in complaint(capsys, "derive", "gates.json", "--threshold", "0.95")
+
+
+def test_derive_on_a_run_uses_the_rule_of_the_run(capsys, tmp_path):
+    space = build_space(cells=4, nodes=2)
+    rows = [[0.7 if (e + o) % 3 == 0 else 0.2 for o in range(7)] for e in range(len(space.edges))]
+    with RunFolder.create(tmp_path / "r") as run:
+        run.write_settings("search", SearchSettings(threshold=0.6, layers=5))
+        ddarts.Gates.from_space(space, [rows] * 4).save(run.path / "gates.json")
+    result = ddarts.derive("r")
+    assert (result.threshold, len(result.genotype), result.path) == (0.6, 5, tmp_path.__class__("r/genotype.json"))
+    assert len(list((tmp_path / "r" / "cells").glob("cell_*.svg"))) == 5

@@ -1,0 +1,249 @@
+from pathlib import Path
+
+import pytest
+
+from ddarts.cli.options import documented_fields
+from ddarts.config.layers import STAGES, presets
+from ddarts.config.loading import load_settings, resume_settings
+from ddarts.config.schema import DeriveOptions, RunSettings, SearchOptions, SearchSettings, TrainSettings
+from ddarts.errors import SettingsError
+
+
+@pytest.fixture
+def config(tmp_path):
+    def write(text):
+        path = tmp_path / "my.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+# -- layers ------------------------------------------------------------------------------------------------------------
+
+
+def test_each_layer_goes_over_the_one_before(config):
+    path = config("seed: 1\nsearch:\n  epochs: 7\n  batch: 40\n")
+    settings = load_settings("search", preset="demo", config=path, overrides={"batch": "50"})
+    assert isinstance(settings, SearchSettings)
+    assert (settings.seed, settings.epochs, settings.batch) == (1, 7, 50)
+    assert settings.cells == load_settings("search", preset="demo").cells != SearchOptions().cells
+    assert settings.clip == SearchOptions().clip
+
+
+def test_the_digits_have_the_demo_preset_and_other_data_the_small_one(config):
+    assert load_settings("search") == load_settings("search", preset="demo")
+    other = load_settings("search", overrides={"data": "x"})
+    assert other == load_settings("search", preset="small", overrides={"data": "x"})
+    assert load_settings("search", config=config("data: x\n")) == other
+    assert load_settings("search", config=config("data: x\npreset: demo\n")).cells == load_settings("search").cells
+
+
+def test_the_stages_one_by_one_have_the_settings_of_the_whole_run():
+    for preset in presets():
+        whole = load_settings("run", preset=preset)
+        assert isinstance(whole, RunSettings)
+        search, train = load_settings("search", preset=preset), load_settings("train", preset=preset)
+        assert isinstance(train, TrainSettings)
+        assert dict(whole.search).items() <= dict(search).items()
+        assert dict(whole.derive).items() <= dict(search).items()
+        assert dict(whole.derive) == dict(load_settings("derive", preset=preset))
+        assert dict(whole.train).items() <= dict(train).items()
+
+
+def test_there_are_three_presets_and_paper_is_the_published_setting():
+    assert presets() == ("demo", "paper", "small")
+    paper = load_settings("run", preset="paper")
+    search, train = paper.search, paper.train
+    assert (search.cells, search.nodes, search.channels, search.epochs, search.batch) == (8, 4, 16, 50, 96)
+    assert (search.alpha_lr, search.alpha_lr_min, search.lr, search.lr_min) == (3e-3, 1e-3, 5e-3, 1e-3)
+    assert (search.zero_one_weight, search.ablation_weight) == (9, 0.7)
+    assert (search.ablation, search.ablation_kind, search.zero_one_schedule) == ("gradient", "random", "constant")
+    assert (train.channels, train.epochs, train.batch, train.lr, train.drop_path) == (36, 600, 128, 0.025, 0.2)
+    assert (train.auxiliary_weight, train.cutout, train.policy) == (0.4, 16, "autoaugment")
+
+
+def test_a_group_of_another_stage_is_left_out_but_its_names_are_checked(config):
+    path = config("search:\n  epochs: 3\ntrain:\n  epochs: 4\n")
+    assert load_settings("search", config=path).epochs == 3
+    assert load_settings("train", config=path).epochs == 4
+    with pytest.raises(
+        SettingsError, match=r"my.yaml: line 2: unknown setting 'train.epoch'; did you mean 'train.epochs'"
+    ):
+        load_settings("search", config=config("train:\n  epoch: 4\n"))
+
+
+def test_for_a_single_stage_keys_may_stand_on_top(config):
+    assert load_settings("train", config=config("epochs: 4\n")).epochs == 4
+    with pytest.raises(SettingsError, match=r"line 3: search.epochs is given twice, on top and in its group; keep one"):
+        load_settings("search", config=config("epochs: 4\nsearch:\n  epochs: 3\n"))
+    with pytest.raises(
+        SettingsError, match=r"line 1: setting 'epochs' belongs to a group; write search.epochs or train"
+    ):
+        load_settings("run", config=config("epochs: 4\n"))
+
+
+def test_python_may_give_groups_objects_and_paths():
+    settings = load_settings(
+        "run", overrides={"data": Path("a/b"), "search": {"epochs": 3}, "derive": DeriveOptions(threshold=0.5)}
+    )
+    assert settings.data == "a/b"
+    assert settings.search.epochs == 3
+    assert settings.derive.threshold == 0.5
+    assert load_settings("run", config={"train": {"epochs": 2}, "seed": 5}).train.epochs == 2
+
+
+def test_none_means_not_given_in_python_and_not_set_as_text(config):
+    path = config("derive:\n  layers: 20\n")
+    assert load_settings("search", config=path, overrides={"layers": None}).layers == 20
+    assert load_settings("search", config=path, overrides={"layers": "none"}).layers is None
+    assert load_settings("train", overrides={"policy": "none"}).policy == "none"
+
+
+def test_text_becomes_what_the_setting_is(config):
+    path = config("ablation: off\nreductions: [1, 2]\nalpha_lr: 1e-2\nstop_on_collapse: no\nflip: yes\n")
+    settings = load_settings("search", config=path)
+    assert (settings.ablation, settings.reductions, settings.alpha_lr) == ("off", (1, 2), 0.01)
+    assert (settings.stop_on_collapse, settings.flip) == (False, True)
+    assert load_settings("search", overrides={"reductions": "0,3"}).reductions == (0, 3)
+
+
+# -- errors ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"epoch": 3}, "unknown setting 'epoch'; did you mean 'epochs'?"),
+        ({"trian": {}}, "unknown setting 'trian'; did you mean 'train'?"),
+        ({"zzz": 3}, "unknown setting 'zzz'; known: "),
+        ({"search.epoch": 3}, "unknown setting 'search.epoch'; did you mean 'search.epochs'?"),
+        ({"epochs": "x"}, "epochs = 'x' must be a whole number"),
+        ({"epochs": 0}, "epochs = 0 must be at least 1"),
+        ({"epochs": "0"}, "epochs = 0 must be at least 1"),
+        ({"epochs": 2.5}, "epochs = 2.5 must be a whole number"),
+        ({"nodes": 9}, "nodes = 9 must be at most 8"),
+        ({"threshold": "1.5"}, "threshold = 1.5 must be at most 1.0"),
+        ({"threshold": -0.1}, "threshold = -0.1 must be at least 0.0"),
+        ({"lr": "nan"}, "lr = nan must be a finite number"),
+        ({"lr": 0}, "lr = 0 must be above 0.0"),
+        ({"lr": "fast"}, "lr = 'fast' must be a number"),
+        ({"momentum": 1}, "momentum = 1 must be below 1.0"),
+        ({"flip": "maybe"}, "flip = 'maybe' must be true or false"),
+        ({"ablation": "of"}, "unknown ablation 'of'; did you mean 'off'?"),
+        ({"precision": "fp8"}, "unknown precision 'fp8'; did you mean 'fp16'?"),
+        ({"reductions": "1,x"}, "reductions = '1,x' must be a list of whole numbers, such as 2,5"),
+        ({"reductions": 3}, "reductions = 3 must be a list of whole numbers, such as 2,5"),
+        ({"data": [1]}, "data = [1] must be text"),
+        ({"search": 3}, "search must be a group of keys and values"),
+        ({"data": "x" * 500, "seed": "y" * 500}, "must be a whole number"),
+    ],
+)
+def test_a_wrong_value_is_one_line_that_names_key_value_and_reason(given, message):
+    with pytest.raises(SettingsError) as caught:
+        load_settings("search", overrides=given)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 900
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("search:\n  epochs: 0\n", "my.yaml: line 2: search.epochs = 0 must be at least 1"),
+        ("seed: 1\n\nepoch: 3\n", "my.yaml: line 3: unknown setting 'epoch'; did you mean 'epochs'?"),
+        ("search: 3\n", "my.yaml: line 1: search must be a group of keys and values"),
+        ("lr: [1]\n", "my.yaml: line 1: lr = ['1'] must be a number"),
+        ("lr:\n  a: 1\n", "my.yaml: line 1: lr = {'a': '1'} must be a number"),
+        ("a: [", "my.yaml: line 1, column 5: "),
+        ("preset: dmo\n", "unknown preset 'dmo'; did you mean 'demo'?"),
+    ],
+)
+def test_a_fault_in_a_file_is_named_with_file_and_line(config, text, message):
+    with pytest.raises(SettingsError) as caught:
+        load_settings("search", config=config(text))
+    assert message in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_named():
+    with pytest.raises(SettingsError, match=r"nowhere.yaml: no such file; check the path"):
+        load_settings("search", config="nowhere.yaml")
+
+
+def test_an_unknown_preset_is_answered_with_the_nearest():
+    with pytest.raises(SettingsError, match="unknown preset 'smal'; did you mean 'small'"):
+        load_settings("run", preset="smal")
+    with pytest.raises(SettingsError, match=r"unknown preset '../x'; known: demo, paper, small"):
+        load_settings("run", preset="../x")
+
+
+# -- resuming ----------------------------------------------------------------------------------------------------------
+
+STORED = SearchSettings(epochs=5, seed=3).model_dump(mode="json")
+
+
+def test_a_run_goes_on_with_its_own_settings_not_those_of_a_preset():
+    assert resume_settings("search", STORED, Path("r")) == SearchSettings(epochs=5, seed=3)
+
+
+def test_settings_that_agree_may_be_given_again():
+    settings = resume_settings("search", STORED, Path("r"), overrides={"epochs": "5", "seed": 3})
+    assert settings == SearchSettings(epochs=5, seed=3)
+
+
+def test_settings_that_disagree_are_listed_with_both_values():
+    with pytest.raises(SettingsError) as caught:
+        resume_settings("search", STORED, Path("r"), overrides={"epochs": "6", "seed": 3, "alpha_lr": 1})
+    assert str(caught.value) == (
+        "r cannot go on with other settings: search.alpha_lr (the run has 0.003, given is 1.0), "
+        "search.epochs (the run has 5, given is 6); leave them out to go on, or start a new run"
+    )
+
+
+def test_settings_of_a_file_or_preset_must_agree_too(config):
+    with pytest.raises(SettingsError, match=r"seed \(the run has 3, given is 4\)"):
+        resume_settings("search", STORED, Path("r"), config=config("seed: 4\n"))
+    with pytest.raises(SettingsError, match=r"search.cells \(the run has 8, given is 4\)"):
+        resume_settings("search", STORED, Path("r"), preset="demo")
+
+
+def test_where_and_how_fast_to_compute_may_change():
+    free = {"device": "cpu", "threads": 2, "checkpoint_steps": 9}
+    settings = resume_settings("search", STORED, Path("r"), overrides=free)
+    assert settings == SearchSettings(epochs=5, seed=3, device="cpu", threads=2, checkpoint_steps=9)
+
+
+def test_a_whole_run_is_compared_group_by_group():
+    stored = RunSettings(seed=1).model_dump(mode="json")
+    free = {"train.checkpoint_steps": 3, "search": {"checkpoint_steps": 4}}
+    settings = resume_settings("run", stored, Path("r"), overrides=free)
+    assert (settings.train.checkpoint_steps, settings.search.checkpoint_steps) == (3, 4)
+    with pytest.raises(SettingsError, match=r"train.epochs \(the run has 600, given is 1\)"):
+        resume_settings("run", stored, Path("r"), overrides={"train.epochs": 1})
+
+
+def test_settings_of_another_version_are_refused():
+    with pytest.raises(
+        SettingsError, match=r"r: settings.yaml does not fit this version of ddarts \(.*\); start a new"
+    ):
+        resume_settings("search", {**STORED, "bogus": 1}, Path("r"))
+
+
+# -- as options --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_setting_of_a_stage_is_an_option_with_a_help_text(stage):
+    docs = {doc.name: doc for doc in documented_fields(stage)}
+    assert all(doc.help and doc.metavar for doc in docs.values())
+    names = set()
+    for name, value in STAGES[stage].model():
+        names |= {f"{name}.{inner}" for inner, _ in value} if hasattr(value, "model_fields_set") else {name}
+    assert set(docs) == names
+
+
+def test_help_tells_choices_bounds_and_default():
+    docs = {doc.name: doc.help for doc in documented_fields("search")}
+    assert docs["zero_one_kind"].endswith("(l2, l1; default l2)")
+    assert docs["nodes"].endswith("(at least 1, at most 8; default 4)")
+    assert docs["stop_on_collapse"].endswith("(default yes)")

@@ -1,0 +1,178 @@
+"""Compiled fans give the numbers of those that are not; what cannot be compiled is told in one line.
+
+The backend here runs what PyTorch's compiler has traced, forward and backward, without making kernels of it: that takes
+minutes on a CPU, and is PyTorch's own affair.
+"""
+
+import copy
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from ddarts.errors import SettingsError
+from ddarts.nn.pools import average_pool
+from ddarts.nn.sync_batch_norm import synchronise
+from ddarts.searching.alpha_step import AblationPlan, alpha_gradients
+from ddarts.space.cell_space import build_space
+from ddarts.supernet.backends.inductor import compile_fans, compiler_errors_explained
+from ddarts.supernet.cell import MixedCell
+from ddarts.supernet.grouped_edges import Fan
+from ddarts.supernet.supernet import Supernet
+
+BACKEND = "aot_eager"
+
+# PyTorch's tracer looks at .grad of tensors that have none and hides its own warning, but not where warnings are errors
+pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
+
+
+@pytest.fixture(autouse=True)
+def forget():
+    """Begin and end without anything compiled."""
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+def network(cells=2, nodes=1, channels=4):
+    torch.manual_seed(0)
+    net = Supernet(build_space(cells=cells, nodes=nodes, reductions=()), channels=channels).double()
+    net.set_alphas(torch.randn(cells, *net.alphas[0].shape).tolist())
+    return net.to(memory_format=torch.channels_last)
+
+
+def batch():
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(3, 3, 8, 8, dtype=torch.float64, generator=generator)
+    return images, torch.tensor([0, 5, 9])
+
+
+def plan(net, use, kind):
+    generator = torch.Generator().manual_seed(2)
+    shape = net.alphas[0].shape
+    drawn = [torch.rand(shape, dtype=torch.float64, generator=generator) for _ in net.alphas]
+    return AblationPlan(use, kind, range(len(net.alphas)), drawn if kind == "random" else (), 0.7)
+
+
+def step(net, use, kind):
+    """Everything that a search step computes: gradients of alphas and weights, contributions, running statistics."""
+    x, y = batch()
+    found = alpha_gradients(net, x, y, zero_one_weight=1.0, plan=plan(net, use, kind))
+    net.zero_grad()
+    F.cross_entropy(net(x, constant_gates=True), y).backward()
+    weights = [p.grad for p in net.weight_parameters()]
+    return [*found.gradients, found.marginal, *weights, *(b for b in net.buffers() if b.is_floating_point())]
+
+
+@pytest.mark.parametrize(("use", "kind"), [("monitor", "random"), ("gradient", "zero")])
+def test_a_search_step_gives_the_same_numbers(use, kind):
+    plain = network()
+    compiled = copy.deepcopy(plain)
+    compile_fans(compiled, BACKEND)
+    for found, expected in zip(step(compiled, use, kind), step(plain, use, kind), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10)
+
+
+def test_computing_cells_twice_gives_the_same_numbers_and_moves_statistics_once():
+    plain = network()
+    compiled = copy.deepcopy(plain)
+    compiled.recompute = True
+    compile_fans(compiled, BACKEND)
+    for found, expected in zip(step(compiled, "off", "zero"), step(plain, "off", "zero"), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_every_operation_of_the_large_space_gives_the_same_numbers(stride):
+    torch.manual_seed(0)
+    operations = build_space("dartopti", cells=1, nodes=1).operations
+    fan = Fan(operations, 4, 2, stride).double().to(memory_format=torch.channels_last)
+    send = torch.compile(Fan.send, backend=BACKEND, fullgraph=True, dynamic=False)
+    gates = torch.rand(2, len(operations), dtype=torch.float64, requires_grad=True)
+    x = torch.randn(2, 4, 6, 6, dtype=torch.float64).to(memory_format=torch.channels_last).requires_grad_()
+    results = []
+    for function in (Fan.send, send):
+        sums, _ = function(fan, x, gates)
+        wanted = [x, gates, *fan.parameters()]
+        results.append([*sums, *torch.autograd.grad(torch.stack(sums).pow(3).sum(), wanted)])
+    for found, expected in zip(results[1], results[0], strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-9)
+
+
+def test_fans_of_one_shape_are_compiled_once():
+    made = []
+
+    def backend(graph, _):
+        made.append(graph)
+        return graph.forward
+
+    net = Supernet(build_space(cells=4, nodes=2, reductions=()), channels=4)
+    compile_fans(net, backend)
+    with torch.no_grad():
+        net(torch.randn(2, 3, 8, 8))
+    fans = sum(isinstance(module, Fan) for module in net.modules())
+    # two edges to nodes that have received nothing yet, two to nodes that have, one
+    assert (fans, len(made)) == (12, 3)
+
+
+def test_more_shapes_than_pytorch_allows_by_itself_are_compiled():
+    made = []
+
+    def backend(graph, _):
+        made.append(graph)
+        return graph.forward
+
+    net = network(cells=1)
+    compile_fans(net, backend)
+    fan, cell = Fan(("skip_connect",), 2, 1, 1), net.cells[0]
+    assert isinstance(cell, MixedCell)
+    with torch.no_grad():
+        for side in range(4, 16):
+            cell.send(fan, torch.randn(2, 2, side, side), torch.rand(1, 1))
+    assert len(made) == 12
+
+
+def test_a_compiled_network_has_the_same_names_and_can_be_copied():
+    net = network()
+    names = set(net.state_dict())
+    compile_fans(net, BACKEND)
+    assert set(net.state_dict()) == names
+    twin = copy.deepcopy(net)
+    with torch.no_grad():
+        for p in net.parameters():
+            p.zero_()
+        assert twin(batch()[0]).abs().max() > 0
+
+
+def test_a_failing_compiler_is_told_in_one_line():
+    def backend(graph, _):
+        raise RuntimeError("no compiler for this device")
+
+    net = network()
+    compile_fans(net, backend)
+    with (
+        pytest.raises(SettingsError, match=r"no compiler for this device; go on without compile") as caught,
+        compiler_errors_explained(),
+    ):
+        net(batch()[0])
+    assert "\n" not in str(caught.value)
+
+
+def test_other_errors_stay_what_they_are():
+    with pytest.raises(ValueError, match="not of the compiler"), compiler_errors_explained():
+        raise ValueError("not of the compiler")
+
+
+def test_synchronised_batch_norm_is_refused():
+    net = network()
+    synchronise(net)
+    with pytest.raises(SettingsError, match="leave out compile or sync_batch_norm"):
+        compile_fans(net)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [(8, 8), (7, 5), (1, 3), (1, 1)])
+def test_the_compiled_average_pool_is_pytorchs(stride, size):
+    x = torch.randn(2, 3, *size, dtype=torch.float64).to(memory_format=torch.channels_last)
+    found = torch.compile(average_pool, backend="eager", fullgraph=True)(x, stride)
+    torch.testing.assert_close(found, F.avg_pool2d(x, 3, stride, 1, count_include_pad=False))
