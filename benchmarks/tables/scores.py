@@ -2,7 +2,7 @@
 
     python benchmarks/tables/scores.py cifar10 --images FILE
 
-FILE is the cache that build.py writes (`--cache`). Prints, for every score and for parameters and multiply-adds, Kendall's
+FILE is the cache that build.py writes (`--cache`). Prints, for every score, parameters and multiply-adds, Kendall's
 tau and Spearman's rho over the table's random genotypes (mean accuracy over seeds).
 """
 

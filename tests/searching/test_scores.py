@@ -75,5 +75,5 @@ def test_a_score_prefers_a_network_with_convolutions_to_one_of_pools(name: str):
 
 
 def test_an_unknown_score_is_an_error_that_names_the_nearest():
-    with pytest.raises(SettingsError, match="unknown score 'naswt'.*naswot"):
+    with pytest.raises(SettingsError, match=r"unknown score 'naswt'.*naswot"):
         find_score("naswt")

@@ -88,7 +88,7 @@ def swap(network: nn.Module, x: Tensor) -> float:
 
 
 def synflow(network: nn.Module, x: Tensor) -> float:
-    r"""Return :math:`\log \sum_\theta |\theta \cdot \partial R / \partial \theta|`, R the summed logits of an image of ones.
+    r"""Return :math:`\log \sum_\theta |\theta \cdot \partial R / \partial \theta|`, R the summed logits of ones.
 
     Every weight is replaced by its absolute value for the time of the call, and batch norms by the identity (their
     initial running statistics, in evaluation mode), so that R grows with the number and the width of the paths from
