@@ -23,8 +23,9 @@ from ddarts.cli.main import main
 from ddarts.data import Batches
 from ddarts.runs.folder import RunFolder
 from ddarts.runtime.distributed import Ranks
-from ddarts.searching.alpha_step import AblationPlan, alpha_gradients
+from ddarts.searching.alpha_step import AblationPlan
 from ddarts.supernet.supernet import Supernet
+from tests.searching.gradients import sigmoid_step
 
 #: A whole run of seconds: two epochs of five steps of search, two of training; batch norm as one machine has it.
 RUN = [
@@ -89,7 +90,7 @@ def float64_alphas(use: str, kind: str, ranks: Ranks) -> list[Tensor]:
     if ranks.size > 1:
         synchronise(net)
         x, y = x.chunk(ranks.size)[ranks.rank], y.chunk(ranks.size)[ranks.rank]
-    found = alpha_gradients(net, x, y, zero_one_weight=2.0, plan=plan, ranks=ranks)
+    found = sigmoid_step(net, x, y, zero_one_weight=2.0, plan=plan, ranks=ranks)
     return [*found.gradients, found.cross_entropy, found.marginal]
 
 

@@ -20,6 +20,7 @@ from ddarts.runs.folder import RunFolder
 from ddarts.searching import loop
 from ddarts.searching.start import StartingPoint, build_supernet
 from ddarts.supernet.supernet import Supernet
+from tests.searching.gradients import sigmoid_gates
 from tests.searching.small import gates_of, made_up, metrics_of, search, settings
 
 #: A baseline of two cells of unequal size, quick to search.
@@ -53,7 +54,7 @@ def wanted(tmp_path: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("name", BASELINES)
 def test_the_supernet_of_a_baseline_gives_it_back_before_the_first_step(name: str) -> None:
     net = build_supernet(settings(baseline=name), made_up(height=32, width=32), baseline(name))
-    gates = Gates.from_space(net.space, [g.detach().double().tolist() for g in net.gates()])
+    gates = Gates.from_space(net.space, [g.detach().double().tolist() for g in sigmoid_gates(net)])
     assert derive_genotype(gates, "threshold_edge", 0.85).canonical() == baseline(name).canonical()
 
 

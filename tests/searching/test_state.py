@@ -15,6 +15,7 @@ from ddarts.searching.alpha_step import AblationPlan
 from ddarts.searching.state import SearchState
 from ddarts.space.cell_space import build_space
 from ddarts.supernet.supernet import Supernet
+from tests.searching.gradients import sigmoid_gates
 
 SETTINGS = SearchSettings(cells=2, nodes=1, channels=2, device="cpu", threads=1)
 ABOUT = {"images": 40, "steps_per_epoch": 5, "classes": 3}
@@ -35,7 +36,7 @@ def move(state: SearchState) -> None:
     """One step of both optimizers, as in a search."""
     x = torch.linspace(-1, 1, 4 * 36).view(4, 1, 6, 6)
     y = torch.tensor([0, 1, 2, 0])
-    loss = torch.nn.functional.cross_entropy(state.net(x, state.net.gates()), y)
+    loss = torch.nn.functional.cross_entropy(state.net(x, sigmoid_gates(state.net)), y)
     state.net.zero_grad()
     loss.backward()
     state.alpha_optimizer.step()

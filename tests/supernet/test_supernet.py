@@ -14,11 +14,11 @@ from ddarts.errors import SettingsError
 from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
 from ddarts.hub.reference_names import reference_names
 from ddarts.nn.network import Network
-from ddarts.searching.alpha_step import alpha_gradients
 from ddarts.space.cell_space import DARTOPTI_OPERATIONS, DARTS_OPERATIONS, SearchSpace, build_space
 from ddarts.supernet.supernet import Supernet
 from tests.reference.plain_supernet import PlainSupernet
 from tests.reference.supernet_mapping import build_twins, load_plain, plain_gradients
+from tests.searching.gradients import sigmoid_gates, sigmoid_step
 
 _D, _O = DARTS_OPERATIONS, DARTOPTI_OPERATIONS
 
@@ -80,7 +80,7 @@ def _relative(found: Tensor | None, expected: Tensor | None) -> float:
 @each_case
 def test_logits_and_all_gradients_are_those_of_the_plain_twin(case: str) -> None:
     twins = _Twins(case)
-    ours, theirs = twins.fast(twins.x), twins.plain(twins.x, twins.gates)
+    ours, theirs = twins.fast(twins.x, sigmoid_gates(twins.fast)), twins.plain(twins.x, twins.gates)
     assert _relative(ours, theirs) < 1e-10
     F.cross_entropy(ours, twins.y).backward()
     F.cross_entropy(theirs, twins.y).backward()
@@ -102,7 +102,7 @@ def test_logits_and_all_gradients_are_those_of_the_plain_twin(case: str) -> None
 def test_every_parameter_receives_a_gradient(space: tuple[str, ...]) -> None:
     torch.manual_seed(0)
     net = Supernet(_space(space, 3, (0, 1, 2), (1,)), channels=4, classes=3)
-    F.cross_entropy(net(torch.randn(4, 3, 8, 8)), torch.tensor([0, 1, 2, 0])).backward()
+    F.cross_entropy(net(torch.randn(4, 3, 8, 8), sigmoid_gates(net)), torch.tensor([0, 1, 2, 0])).backward()
     without = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()]
     assert without == []
 
@@ -113,18 +113,17 @@ def test_ablated_branches_are_full_passes_of_the_plain_twin(case: str) -> None:
     gates = [g.detach() for g in twins.gates]
     before = {k: v.clone() for k, v in twins.fast.state_dict().items()}
     with torch.no_grad():
-        trunk = twins.fast.trunk(twins.x, gates, track=False, keep_fans=True)
+        trunk = twins.fast.trunk(twins.x, gates, track=False, keep=True)
         for i in range(twins.space.searched_cells):
             replacement = torch.rand_like(gates[i])
             replaced = [replacement if k == i else g for k, g in enumerate(gates)]
-            first = twins.fast.positions(i)[0]
-            starts = trunk.states[first], trunk.states[first + 1]
+            starts = [trunk.states[k] for k in twins.fast.branch_starts(i)]
             for other, expected in (
                 (replacement, twins.plain(twins.x, replaced)),
                 (None, twins.plain(twins.x, gates, removed=i)),
             ):
-                anew = twins.fast.branch(i, *starts, gates, other)
-                known = twins.fast.branch(i, *starts, gates, other, fans=trunk.fans)
+                anew = twins.fast.branch(i, starts, gates, other)
+                known = twins.fast.branch(i, starts, gates, other, precomputed=trunk.precomputed)
                 assert _relative(anew, expected) < 1e-9
                 assert torch.equal(known, anew)
     assert all(torch.equal(v, before[k]) for k, v in twins.fast.state_dict().items())
@@ -132,8 +131,9 @@ def test_ablated_branches_are_full_passes_of_the_plain_twin(case: str) -> None:
 
 def test_removing_every_cell_leaves_the_classifiers_bias() -> None:
     twins = _Twins("one alpha for all")
-    trunk = twins.fast.trunk(twins.x, track=False)
-    logits = twins.fast.branch(0, trunk.states[0], trunk.states[1], twins.fast.gates(), None)
+    gates = sigmoid_gates(twins.fast)
+    trunk = twins.fast.trunk(twins.x, gates, track=False)
+    logits = twins.fast.branch(0, trunk.states[:2], gates, None)
     assert torch.equal(logits, twins.fast.classifier.bias.expand(3, 4))
 
 
@@ -142,10 +142,10 @@ def test_running_statistics_move_as_pytorchs_own_and_only_when_tracked(case: str
     twins = _Twins(case)
     before = {k: v.clone() for k, v in twins.fast.state_dict().items()}
     with torch.no_grad():
-        twins.fast.trunk(twins.x, track=False)
+        twins.fast.trunk(twins.x, twins.gates, track=False)
         assert all(torch.equal(v, before[k]) for k, v in twins.fast.state_dict().items())
         for x in (twins.x, 2 * twins.x + 1):
-            twins.fast.trunk(x, track=True)
+            twins.fast.trunk(x, twins.gates, track=True)
             twins.plain(x, twins.gates)
         expected = Supernet(twins.space, channels=_CASES[case][1], in_channels=_CASES[case][2], classes=4).double()
         load_plain(expected, twins.plain.state_dict())
@@ -159,19 +159,19 @@ def test_running_statistics_move_as_pytorchs_own_and_only_when_tracked(case: str
 
         twins.fast.eval()
         twins.plain.eval()
-        assert _relative(twins.fast(twins.x), twins.plain(twins.x, twins.gates)) < 1e-10
+        assert _relative(twins.fast(twins.x, sigmoid_gates(twins.fast)), twins.plain(twins.x, twins.gates)) < 1e-10
         after = {k: v.clone() for k, v in twins.fast.state_dict().items()}
-        twins.fast(twins.x)
+        twins.fast(twins.x, sigmoid_gates(twins.fast))
         assert all(torch.equal(v, after[k]) for k, v in twins.fast.state_dict().items())
 
 
 def test_evaluation_looks_at_each_image_on_its_own() -> None:
     twins = _Twins("dartopti")
-    twins.fast(twins.x)
+    twins.fast(twins.x, sigmoid_gates(twins.fast))
     twins.fast.eval()
     with torch.no_grad():
-        together = twins.fast(twins.x)
-        torch.testing.assert_close(twins.fast(twins.x[:1]), together[:1])
+        together = twins.fast(twins.x, sigmoid_gates(twins.fast))
+        torch.testing.assert_close(twins.fast(twins.x[:1], sigmoid_gates(twins.fast)), together[:1])
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -224,7 +224,7 @@ def test_gates_of_zero_and_one_make_the_discrete_network(seed: int) -> None:
 
 def test_the_imagenet_stem_reduces_before_the_first_cell() -> None:
     net = Supernet(_space(_D, 2, (0, 1), (1,)), channels=4, classes=3, stem="imagenet")
-    trunk = net.trunk(torch.randn(2, 3, 32, 32), track=False)
+    trunk = net.trunk(torch.randn(2, 3, 32, 32), sigmoid_gates(net), track=False)
     assert [tuple(s.shape[2:]) for s in trunk.states] == [(16, 16), (8, 8), (8, 8), (4, 4)]
     assert trunk.logits.shape == (2, 3)
 
@@ -238,7 +238,7 @@ def test_half_precision_stays_close_and_alphas_keep_their_own() -> None:
         return torch.autocast("cpu", torch.bfloat16)
 
     exact, rough = (
-        alpha_gradients(net, x, y, zero_one_weight=0.0, **options)  # type: ignore[arg-type]
+        sigmoid_step(net, x, y, zero_one_weight=0.0, **options)  # type: ignore[arg-type]
         for options in ({}, {"autocast": autocast})
     )
     assert abs(float(rough.cross_entropy - exact.cross_entropy)) < 0.05 * float(exact.cross_entropy)
@@ -247,7 +247,7 @@ def test_half_precision_stays_close_and_alphas_keep_their_own() -> None:
         assert torch.isfinite(a).all()
         assert _relative(a, b) < 0.3
     with autocast():
-        loss = F.cross_entropy(net(x).float(), y)
+        loss = F.cross_entropy(net(x, sigmoid_gates(net)).float(), y)
     loss.backward()
     assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in net.parameters())
     assert all(bool(torch.isfinite(p.grad).all()) for p in net.parameters() if p.grad is not None)
@@ -257,7 +257,7 @@ def test_the_same_seed_gives_the_same_bits() -> None:
     def run() -> list[Tensor]:
         torch.manual_seed(5)
         net = Supernet(_space(_D, 2, (0, 1), (1,)), channels=8)
-        F.cross_entropy(net(torch.randn(4, 3, 8, 8)), torch.arange(4)).backward()
+        F.cross_entropy(net(torch.randn(4, 3, 8, 8), sigmoid_gates(net)), torch.arange(4)).backward()
         return [p.grad for p in net.parameters() if p.grad is not None]
 
     assert all(torch.equal(a, b) for a, b in zip(run(), run(), strict=True))
@@ -282,7 +282,7 @@ def test_frozen_weights_thaw_as_they_were_whatever_happens() -> None:
 def test_a_failure_in_the_stem_leaves_its_statistics_tracked() -> None:
     net = Supernet(_space(_D, 1, (0,), ()), channels=2)
     with pytest.raises(RuntimeError):
-        net.trunk(torch.randn(2, 7, 8, 8), track=False)  # seven bands where it takes three
+        net.trunk(torch.randn(2, 7, 8, 8), sigmoid_gates(net), track=False)  # seven bands where it takes three
     assert all(m.track_running_stats for m in net.modules() if isinstance(m, nn.BatchNorm2d))
 
 
@@ -292,13 +292,13 @@ def test_the_smallest_and_the_largest_cell_can_be_built(name: str, nodes: int) -
     space = build_space(name, cells=3, nodes=nodes)
     with torch.device("meta"):
         net = Supernet(space, channels=16)
-        logits = net.trunk(torch.zeros(2, 3, 32, 32), track=False).logits
+        logits = net.trunk(torch.zeros(2, 3, 32, 32), sigmoid_gates(net), track=False).logits
     assert logits.shape == (2, 10)
     assert all(a.shape == (len(space.edges), len(space.operations)) for a in net.architecture_parameters())
 
 
 def test_gates_start_near_one_half_and_not_equal() -> None:
-    gates = torch.stack(Supernet(_space(_D, 4, (0, 1), ()), channels=1).gates()).detach()
+    gates = torch.stack(sigmoid_gates(Supernet(_space(_D, 4, (0, 1), ()), channels=1))).detach()
     assert float((gates - 0.5).abs().max()) < 0.01
     assert gates.unique().numel() > gates.numel() // 2
 
@@ -338,7 +338,7 @@ def test_computing_cells_twice_moves_statistics_once_and_keeps_little() -> None:
             return t
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-            loss = F.cross_entropy(twins.fast(twins.x, constant_gates=True), twins.y)
+            loss = F.cross_entropy(twins.fast(twins.x, [g.detach() for g in sigmoid_gates(twins.fast)]), twins.y)
         gradients = torch.autograd.grad(loss, twins.fast.weight_parameters())
         found.append((gradients, list(twins.fast.buffers()), sum(kept.values())))
     (once, buffers, much), (twice, same, little) = found
@@ -360,11 +360,11 @@ def test_between_the_passes_nothing_is_held_behind_autograds_back(frozen: bool) 
     twins.fast.requires_grad_(not frozen)
     twins.fast.alphas.requires_grad_(True)
     with torch.no_grad():
-        twins.fast(twins.x)  # what is computed once in a process is there now
+        twins.fast(twins.x, sigmoid_gates(twins.fast))  # what is computed once in a process is there now
     before = _maps()
     known = {id(t) for t in before}
     with torch.autograd.graph.saved_tensors_hooks(lambda t: t.shape, lambda t: torch.zeros(t)):
-        logits = twins.fast(twins.x)
+        logits = twins.fast(twins.x, sigmoid_gates(twins.fast))
         held = [t.shape for t in _maps() if id(t) not in known]
     assert logits.requires_grad
     assert held == []

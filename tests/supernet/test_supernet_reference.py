@@ -70,16 +70,14 @@ def test_the_reference_weights_give_the_reference_logits_and_ablated_losses(name
     case = _load(name)
     assert sum(p.numel() for p in case.fast.weight_parameters()) == case.about["parameters"]
     with torch.no_grad():
-        trunk = case.fast.trunk(case.tensors["input"], case.gates, track=False, keep_fans=True)
+        trunk = case.fast.trunk(case.tensors["input"], case.gates, track=False, keep=True)
         assert relative_error(trunk.logits, case.tensors["logits_train"]) < 1e-4
         assert relative_error(case.loss(trunk.logits), case.tensors["ce"]) < 1e-4
         for i in range(case.about["searched_cells"]):
-            first = case.fast.positions(i)[0]
+            starts = [trunk.states[k] for k in case.fast.branch_starts(i)]
             replacement = case.tensors[f"ablated_gates.{i}"]
-            for fans in (None, trunk.fans):
-                logits = case.fast.branch(
-                    i, trunk.states[first], trunk.states[first + 1], case.gates, replacement, fans=fans
-                )
+            for known in (None, trunk.precomputed):
+                logits = case.fast.branch(i, starts, case.gates, replacement, precomputed=known)
                 assert relative_error(case.loss(logits), case.tensors[f"ablated_ce.{i}"]) < 1e-4
 
 

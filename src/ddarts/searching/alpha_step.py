@@ -1,9 +1,10 @@
 """The gradient of every alpha, in one backward pass for all cells (specification, section 3).
 
-For cell i the loss is CE(S) + w_01 L_01(i) + w_AB L_AB(i). CE(S without i) does not depend on alpha_i, so with nu held
-constant all of these gradients together are the gradient of one scalar:
+For cell i the loss is CE(S) + R(i) + w_AB L_AB(i), where R is the regulariser of the search strategy (w_01 L_01(i) for
+D-DARTS). CE(S without i) does not depend on alpha_i, so with nu held constant all of these gradients together are the
+gradient of one scalar:
 
-    CE(S) + w_01 * sum_i L_01(i) + w_AB / (n nu) * sum_j CE(S without j)
+    CE(S) + sum_i R(i) + w_AB / (n nu) * sum_j CE(S without j)
 
 The branches "S without j" share with the trunk S everything before cell j. They run one after the other: each is
 differentiated at once down to the trunk's states that it left from, its gradient is added up there, and the trunk's
@@ -13,19 +14,26 @@ there are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ddarts.runtime.distributed import Ranks
-from ddarts.searching.losses import ablation_scale, cross_entropy, marginal_contribution, zero_one_loss
-from ddarts.supernet.supernet import Supernet, Trunk
+from ddarts.searching.losses import ablation_scale, cross_entropy, marginal_contribution
+from ddarts.supernet.interface import Searchable, Trunk
 
 Context = Callable[[], AbstractContextManager[object]]
+
+
+class Term(NamedTuple):
+    """A term of the alpha loss: `weight` times the scalar tensor `value`."""
+
+    weight: float
+    value: Tensor
 
 
 @dataclass(frozen=True)
@@ -58,25 +66,25 @@ class AlphaOutcome:
     Attributes:
         gradients: for each searched cell, [edges, operations].
         cross_entropy: CE(S), a scalar tensor.
-        zero_one: sum of L_01 over the cells, a scalar tensor.
+        terms: what was added to it, without a graph.
         correct: number of images that S classifies rightly, a scalar tensor.
         marginal: M of each ablated cell, in the order of the plan's `cells`; a tensor [len(cells)].
     """
 
     gradients: list[Tensor]
     cross_entropy: Tensor
-    zero_one: Tensor
+    terms: dict[str, Term]
     correct: Tensor
     marginal: Tensor
 
 
 def alpha_gradients(
-    net: Supernet,
+    net: Searchable,
     x: Tensor,
     y: Tensor,
+    gates: Sequence[Tensor],
     *,
-    zero_one_weight: float,
-    zero_one_kind: Literal["l2", "l1"] = "l2",
+    regulariser: Callable[[], Mapping[str, Term]] | None = None,
     plan: AblationPlan | None = None,
     autocast: Context = nullcontext,
     loss_scale: float = 1.0,
@@ -90,8 +98,8 @@ def alpha_gradients(
         net: the supernet, in training mode.
         x: images [B, C, H, W].
         y: labels [B].
-        zero_one_weight: w_01 in this step.
-        zero_one_kind: "l2" or "l1".
+        gates: of each searched cell [edges, operations], computed from the alphas with a graph.
+        regulariser: computes the named terms that are added to the cross-entropy, from the gates or the alphas.
         plan: the ablations of this step; none if not given.
         autocast: makes the context in which the network runs.
         loss_scale: factor on the losses that half-precision gradients need; the gradients returned are free of it.
@@ -103,13 +111,12 @@ def alpha_gradients(
     plan = plan or AblationPlan()
     ablate = list(plan.cells) if plan.use != "off" else []
     with net.weights_frozen():
-        gates = net.gates()
         with autocast():
             reuse = bool(ablate) and plan.use == "monitor" and not net.recompute
-            trunk = net.trunk(x, gates, track=False, keep_fans=reuse)
+            trunk = net.trunk(x, gates, track=False, keep=reuse)
         whole = cross_entropy(trunk.logits, y)
-        zero_one = torch.stack([zero_one_loss(g, zero_one_kind) for g in gates]).sum()
-        outputs: list[Tensor] = [loss_scale * (whole + zero_one_weight * zero_one)]
+        terms = {} if regulariser is None else regulariser()
+        outputs: list[Tensor] = [loss_scale * sum((term.weight * term.value for term in terms.values()), whole)]
         weights: list[Tensor | None] = [None]
         mean_whole = ranks.mean(whole.detach())
         marginal = x.new_zeros(0)
@@ -133,7 +140,7 @@ def alpha_gradients(
     return AlphaOutcome(
         [g / loss_scale for g in gradients] if loss_scale != 1 else list(gradients),
         mean_whole,
-        zero_one.detach(),
+        {name: Term(term.weight, term.value.detach()) for name, term in terms.items()},
         correct,
         marginal,
     )
@@ -144,31 +151,24 @@ def _replacement(plan: AblationPlan, index: int) -> Tensor | None:
 
 
 def _monitor(
-    net: Supernet, y: Tensor, trunk: Trunk, gates: list[Tensor], plan: AblationPlan, autocast: Context
+    net: Searchable, y: Tensor, trunk: Trunk, gates: Sequence[Tensor], plan: AblationPlan, autocast: Context
 ) -> Tensor:
-    """CE(S without j) for each j, without a graph; the trunk's fan outputs are used again."""
+    """CE(S without j) for each j, without a graph; what the trunk has computed is used again."""
     losses = []
     with torch.no_grad():
         for index, cell in enumerate(plan.cells):
-            first = net.positions(cell)[0]
+            starts = [trunk.states[k] for k in net.branch_starts(cell)]
             with autocast():
-                logits = net.branch(
-                    cell,
-                    trunk.states[first],
-                    trunk.states[first + 1],
-                    gates,
-                    _replacement(plan, index),
-                    fans=trunk.fans or None,
-                )
+                logits = net.branch(cell, starts, gates, _replacement(plan, index), precomputed=trunk.precomputed)
             losses.append(cross_entropy(logits, y))
     return torch.stack(losses)
 
 
 def _branches(
-    net: Supernet,
+    net: Searchable,
     y: Tensor,
     trunk: Trunk,
-    gates: list[Tensor],
+    gates: Sequence[Tensor],
     plan: AblationPlan,
     autocast: Context,
     loss_scale: float,
@@ -184,12 +184,11 @@ def _branches(
     free_gates = [g.detach().requires_grad_() for g in gates]
     at_gates: list[Tensor | None] = [None] * len(gates)
     for index, cell in enumerate(plan.cells):
-        first = net.positions(cell)[0]
-        starts = {k: trunk.states[k].detach() for k in (first, first + 1)}
+        starts = {k: trunk.states[k].detach() for k in net.branch_starts(cell)}
         for k, start in starts.items():
             start.requires_grad_(trunk.states[k].requires_grad)
         with autocast():
-            logits = net.branch(cell, starts[first], starts[first + 1], free_gates, _replacement(plan, index))
+            logits = net.branch(cell, list(starts.values()), free_gates, _replacement(plan, index))
         loss = cross_entropy(logits, y)
         losses.append(loss.detach())
         if not loss.requires_grad:  # the last cell removed: nothing that could be trained is left in this branch

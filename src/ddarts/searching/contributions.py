@@ -12,7 +12,7 @@ from ddarts.data.transfer import send
 from ddarts.runtime.seeds import generator
 from ddarts.searching.alpha_step import AblationPlan
 from ddarts.searching.losses import ablation_losses
-from ddarts.supernet.supernet import Supernet
+from ddarts.supernet.interface import Searchable
 
 #: Share of the old value in the running mean of a cell's contribution.
 _DECAY = 0.9
@@ -31,7 +31,7 @@ class Contributions:
         self.seen = [0] * cells  # ablations of each cell since the start of the search
         self.counts = [0] * cells  # and in this epoch
 
-    def plan(self, options: SearchOptions, net: Supernet, seed: int, step: int) -> AblationPlan:
+    def plan(self, options: SearchOptions, net: Searchable, seed: int, step: int) -> AblationPlan:
         """Choose the cells to ablate in `step` (from 0), and draw their replacement gates if the kind asks for some."""
         if options.ablation == "off":
             return AblationPlan()

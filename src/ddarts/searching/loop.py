@@ -30,9 +30,9 @@ from ddarts.runtime.distributed import current
 from ddarts.runtime.engine import launch
 from ddarts.runtime.progress import Progress
 from ddarts.runtime.signals import StopRequest
-from ddarts.searching.alpha_step import alpha_gradients
+from ddarts.searching.alpha_step import Term, alpha_gradients
 from ddarts.searching.collapse import check_health
-from ddarts.searching.losses import cross_entropy, zero_one_weight
+from ddarts.searching.losses import cross_entropy, zero_one_loss, zero_one_weight
 from ddarts.searching.start import StartingPoint, build_supernet, pretrain_epochs
 from ddarts.searching.state import SearchState
 from ddarts.searching.stopping import DistanceWatch
@@ -219,13 +219,19 @@ class _Search:
         weight = zero_one_weight(settings.zero_one_weight, settings.zero_one_schedule, settings.zero_one_warmup, share)
         x, y = self.alpha_batches.batch(*divmod(step, self.alpha_batches.per_epoch))
         plan = state.contributions.plan(settings, state.net, settings.seed, step)
+        gates = [torch.sigmoid(alpha) for alpha in state.net.alphas]
+
+        def regulariser() -> dict[str, Term]:
+            value = torch.stack([zero_one_loss(g, settings.zero_one_kind) for g in gates]).sum()
+            return {"zero_one": Term(weight, value)}
+
         scaler = getattr(self.fabric.strategy.precision, "scaler", None)
         outcome = alpha_gradients(
             state.net,
             x,
             y,
-            zero_one_weight=weight,
-            zero_one_kind=settings.zero_one_kind,
+            gates,
+            regulariser=regulariser,
             plan=plan,
             autocast=self.fabric.autocast,
             loss_scale=1.0 if scaler is None else scaler.get_scale(),
@@ -242,8 +248,8 @@ class _Search:
         state.on_alphas.add(outcome.cross_entropy, outcome.correct, len(y))  # of this process's part of the batch
         return {
             "ce": outcome.cross_entropy,
-            "zero_one": outcome.zero_one,
-            "zero_one_weight": weight,
+            **{name: term.value for name, term in outcome.terms.items()},
+            **{f"{name}_weight": term.weight for name, term in outcome.terms.items()},
             **({"marginal_mean": outcome.marginal.mean()} if len(outcome.marginal) else {}),
         }
 
@@ -252,7 +258,7 @@ class _Search:
         state, settings = self.state, self.settings
         x, y = self.weight_batches.batch(state.epoch, state.step)
         self.set_rate(self.weight_optimizer, settings.lr, settings.lr_min)
-        logits = self.module(x, constant_gates=True)
+        logits = self.module(x, [torch.sigmoid(alpha.detach()) for alpha in state.net.alphas])
         loss = cross_entropy(logits, y)
         self.weight_optimizer.zero_grad()
         self.fabric.backward(loss)

@@ -10,7 +10,7 @@ from ddarts.config.schema import SearchSettings
 from ddarts.errors import RunError
 from ddarts.genotype.gates import Gates
 from ddarts.searching.contributions import Contributions
-from ddarts.supernet.supernet import Supernet
+from ddarts.supernet.interface import Searchable
 from ddarts.training.meter import Meter
 from ddarts.training.restore import load_optimizer
 
@@ -39,7 +39,7 @@ class SearchState:
         elapsed_s: seconds spent until the last checkpoint.
     """
 
-    def __init__(self, net: Supernet, settings: SearchSettings, fabric: Fabric) -> None:
+    def __init__(self, net: Searchable, settings: SearchSettings, fabric: Fabric) -> None:
         self.net = net
         self.alpha_optimizer = torch.optim.Adam(
             net.architecture_parameters(), lr=settings.alpha_lr, weight_decay=settings.alpha_weight_decay
@@ -64,7 +64,7 @@ class SearchState:
 
     def gates(self) -> Gates:
         """The gates as they are now."""
-        return Gates.from_space(self.net.space, [g.detach().double().tolist() for g in self.net.gates()])
+        return Gates.from_space(self.net.space, [torch.sigmoid(a).detach().double().tolist() for a in self.net.alphas])
 
     def state_dict(self, **about: Any) -> dict[str, Any]:
         """Return plain data and tensors; `about` (what the search is of) is kept with it and checked on loading."""

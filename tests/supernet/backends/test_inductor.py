@@ -13,12 +13,13 @@ from torch.nn import functional as F
 from ddarts.errors import SettingsError
 from ddarts.nn.pools import average_pool
 from ddarts.nn.sync_batch_norm import synchronise
-from ddarts.searching.alpha_step import AblationPlan, alpha_gradients
+from ddarts.searching.alpha_step import AblationPlan
 from ddarts.space.cell_space import build_space
 from ddarts.supernet.backends.inductor import compile_fans, compiler_errors_explained
 from ddarts.supernet.cell import MixedCell
 from ddarts.supernet.grouped_edges import Fan
 from ddarts.supernet.supernet import Supernet
+from tests.searching.gradients import sigmoid_gates, sigmoid_step
 
 BACKEND = "aot_eager"
 
@@ -57,9 +58,9 @@ def plan(net, use, kind):
 def step(net, use, kind):
     """Everything that a search step computes: gradients of alphas and weights, contributions, running statistics."""
     x, y = batch()
-    found = alpha_gradients(net, x, y, zero_one_weight=1.0, plan=plan(net, use, kind))
+    found = sigmoid_step(net, x, y, zero_one_weight=1.0, plan=plan(net, use, kind))
     net.zero_grad()
-    F.cross_entropy(net(x, constant_gates=True), y).backward()
+    F.cross_entropy(net(x, [g.detach() for g in sigmoid_gates(net)]), y).backward()
     weights = [p.grad for p in net.weight_parameters()]
     return [*found.gradients, found.marginal, *weights, *(b for b in net.buffers() if b.is_floating_point())]
 
