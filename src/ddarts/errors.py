@@ -38,6 +38,14 @@ class Stopped(DDartsError):  # noqa: N818 (nothing went wrong)
     """A run was asked to stop (Ctrl-C, SIGTERM) and did so after a checkpoint; the message tells how to go on."""
 
 
+def printable(text: object) -> str:
+    """Return text in one line that a terminal shows and does not obey: control characters become escapes (``\\x1b``).
+
+    Names of files and classes may hold anything: escape sequences, line breaks, bytes that are not UTF-8.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the closest known name, or the whole list if none is close."""
     names = sorted(str(k) for k in known)

@@ -15,7 +15,9 @@ import torch
 
 from ddarts.config.schema import EngineOptions, SearchOptions, SearchSettings
 from ddarts.errors import RunError
-from ddarts.runs.folder import RunFolder
+from ddarts.runs.checkpoints import sealed
+from ddarts.runs.folder import PRODUCTS, RunFolder
+from ddarts.runtime.atomic_files import write_bytes
 
 
 @pytest.fixture
@@ -56,9 +58,81 @@ def test_a_folder_that_holds_a_run_is_not_overwritten_unless_asked(run):
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_folder_with_other_files_is_never_touched(tmp_path, overwrite):
     (tmp_path / "thesis.tex").write_text("")
-    with pytest.raises(RunError, match=r"is not empty and holds no run \(it holds 'thesis.tex'\)"):
+    with pytest.raises(RunError, match=r"is not empty and holds no run of ddarts \(it holds 'thesis.tex'\)"):
         RunFolder.create(tmp_path, overwrite=overwrite)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("text", ["format: other\n", "a: 1\n", "[", "format: [ddarts-run]\n"])
+def test_settings_of_another_program_do_not_make_a_folder_a_run(tmp_path, text):
+    (tmp_path / "settings.yaml").write_text(text)
+    (tmp_path / "model").mkdir()
+    with pytest.raises(RunError, match="holds no run of ddarts"):
+        RunFolder.create(tmp_path, overwrite=True)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model", "settings.yaml"]
+
+
+def test_overwriting_removes_links_and_leaves_what_they_point_to(run, tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "weights").write_text("mine")
+    (run.path / "model").symlink_to(outside)
+    (run.path / "cells").write_text("a file where a folder is expected")
+    run.close()
+    RunFolder.create(run.path, overwrite=True).close()
+    assert (outside / "weights").read_text() == "mine"
+    assert sorted(p.name for p in run.path.iterdir()) == [".lock", "settings.yaml"]
+
+
+@pytest.mark.parametrize("deletions", range(0, len(PRODUCTS) - 1, 4))
+def test_an_overwriting_that_is_killed_leaves_no_half_of_a_run(run, monkeypatch, deletions):
+    run.write_settings("search", SearchOptions())
+    for name in PRODUCTS:
+        if name != "settings.yaml":
+            (run.path / name).write_text("")
+    run.close()
+    counted = iter(range(deletions))
+
+    def killed(path):
+        if next(counted, None) is None:
+            raise KeyboardInterrupt
+        path.unlink()
+
+    monkeypatch.setattr("ddarts.runs.folder._delete", killed)
+    with pytest.raises(KeyboardInterrupt):
+        RunFolder.create(run.path, overwrite=True)
+    monkeypatch.undo()
+    assert RunFolder.open(run.path).stages == ()
+    RunFolder.create(run.path, overwrite=True).close()
+    assert sorted(p.name for p in run.path.iterdir()) == [".lock", "settings.yaml"]
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "y/" * 2000, os.fsdecode(b"caf\xe9")])
+def test_a_path_that_cannot_hold_a_run_is_refused_before_anything_is_made(tmp_path, name):
+    with pytest.raises(RunError, match=r"is not UTF-8 text|is too long"):
+        RunFolder.check_free(tmp_path / name)
+
+
+def test_a_run_whose_folder_is_removed_meanwhile_stops_and_does_not_make_it_again(run):
+    run.log("search", "step", epoch=1, step=1)
+    run.path.rename(run.path.with_name("moved"))
+    with pytest.raises(RunError, match="was removed or replaced while the run was in progress; start a new run"):
+        run.log("search", "step", epoch=1, step=2)
+    with pytest.raises(RunError, match="was removed or replaced"):
+        run.save_checkpoint("search", {"step": 2})
+    assert not run.path.exists()
+
+
+def test_files_have_the_permissions_of_the_umask_which_never_changes(tmp_path, monkeypatch):
+    before = os.umask(0o027)
+    monkeypatch.setattr("os.umask", lambda mask: pytest.fail("other threads would make files with this mask"))
+    try:
+        write_bytes(tmp_path / ("n" * 250), b"1")
+    finally:
+        monkeypatch.undo()
+        os.umask(before)
+    (path,) = tmp_path.iterdir()
+    assert path.stat().st_mode & 0o777 == 0o640
 
 
 def test_checking_a_place_makes_nothing(tmp_path):
@@ -297,7 +371,20 @@ def test_the_checkpoint_before_is_kept_and_used_when_the_newest_is_broken(run, c
     warning = capsys.readouterr().err
     assert warning.count("\n") == 1
     assert "search.pt is broken" in warning
-    assert "going on from search.previous.pt" in warning
+    assert "resuming from search.previous.pt" in warning
+
+
+def test_every_flipped_bit_of_a_checkpoint_is_noticed(run, capsys):
+    run.save_checkpoint("search", state(1))
+    run.save_checkpoint("search", state(2))
+    newest = run.path / "checkpoints" / "search.pt"
+    content, where = newest.read_bytes(), random.Random(0)
+    for _ in range(40):
+        damaged = bytearray(content)
+        damaged[where.randrange(len(content))] ^= 1 << where.randrange(8)
+        newest.write_bytes(damaged)
+        assert run.load_checkpoint("search")["step"] == 1
+    assert capsys.readouterr().err.count("resuming from search.previous.pt") == 40
 
 
 class Attack:
@@ -313,10 +400,9 @@ def test_no_whole_checkpoint_is_one_line_with_the_way_out_and_runs_no_code(run, 
     trap = tmp_path / "trap"
     path = run.path / "checkpoints" / "search.pt"
     path.parent.mkdir()
-    if kind == "torch":
-        torch.save({"x": Attack(trap)}, path)
-    elif kind == "not a dict":
-        torch.save([1], path)
+    if kind in ("torch", "not a dict"):
+        torch.save({"x": Attack(trap)} if kind == "torch" else [1], path)
+        path.write_bytes(sealed(path.read_bytes()))
     else:
         path.write_bytes({"garbage": b"xx" * 99, "empty": b"", "pickle": pickle.dumps(Attack(trap))}[kind])
     with pytest.raises(RunError) as caught:

@@ -41,7 +41,7 @@ from ddarts.results import (
     TrainResult,
 )
 from ddarts.runs import paths as places
-from ddarts.runs.folder import RunFolder
+from ddarts.runs.folder import PRODUCTS, RunFolder
 from ddarts.runtime.atomic_files import write_text
 
 PathLike = str | os.PathLike[str]
@@ -109,7 +109,7 @@ def run(
             search_s=searched.search_s,
             train_s=trained.train_s,
             stopped=searched.stopped,
-            files=tuple(name for name in _PRODUCTS if (folder.path / name).exists()),
+            files=tuple(name for name in PRODUCTS if (folder.path / name).exists()),
         )
 
 
@@ -307,18 +307,6 @@ def predict(
     folder = places.newest_model() if model is None else places.model_of(model)[0]
     found = predict_images(folder, paths, top=top, strict=strict, device=device)
     return PredictResult(folder, tuple(found), found.skipped)
-
-
-_PRODUCTS = (
-    "report.html",
-    "genotype.json",
-    "cells",
-    "model",
-    "settings.yaml",
-    "summary.json",
-    "metrics.jsonl",
-    "events",
-)
 
 
 def _name_of(source: Path, method: str) -> str:

@@ -1,7 +1,11 @@
-"""Checkpoint files: plain data that can be loaded without running anything, and a whole one at every moment."""
+"""Checkpoint files: plain data, loaded without running code; at every moment a complete one is on the disk.
+
+A file is what `torch.save` writes, followed by the SHA-256 digest of those bytes: a damaged checkpoint is never loaded.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import re
@@ -13,6 +17,9 @@ from typing import Any
 from ddarts.errors import RunError
 from ddarts.runtime.atomic_files import write_bytes
 from ddarts.runtime.distributed import Ranks
+
+#: Precedes the 32 bytes of the digest at the end of a file.
+_MARK = b"ddarts-sha256:"
 
 
 def save(state: dict[str, Any], newest: Path, previous: Path) -> None:
@@ -26,7 +33,12 @@ def save(state: dict[str, Any], newest: Path, previous: Path) -> None:
     data = _to_bytes(state)
     if newest.exists():
         _keep(newest, previous)
-    write_bytes(newest, data)
+    write_bytes(newest, sealed(data))
+
+
+def sealed(data: bytes) -> bytes:
+    """Return `data` followed by its digest: the content of a checkpoint file."""
+    return data + _MARK + hashlib.sha256(data).digest()
 
 
 def shared(state: dict[str, Any] | None, ranks: Ranks) -> dict[str, Any] | None:
@@ -66,20 +78,27 @@ def load(path: Path) -> dict[str, Any]:
     """Load a checkpoint onto the CPU.
 
     Raises:
-        RunError: it is broken, or no checkpoint, or asks for code to be run.
+        RunError: the file is damaged, or not a checkpoint, or asks for code to be run.
     """
-    return _from(path, str(path))
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error.strerror or error}") from None
+    data, mark, digest = content.rpartition(_MARK)
+    if not mark:
+        raise RunError(f"{path} is broken or not a checkpoint of ddarts (it has no checksum)")
+    if hashlib.sha256(data).digest() != digest:
+        raise RunError(f"{path} is broken: its content does not match its checksum")
+    return _from(io.BytesIO(data), str(path))
 
 
-def _from(source: Path | io.BytesIO, path: str) -> dict[str, Any]:
+def _from(source: io.BytesIO, path: str) -> dict[str, Any]:
     import torch
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about strange pickles: they fail anyway
             state = torch.load(source, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read: {error.strerror or error}") from None
     except Exception as error:  # torch raises whatever its unpickler meets, and a stranger's file may hold anything
         raise RunError(f"{path} is broken or not a checkpoint of ddarts ({_reason(error)})") from None
     if not isinstance(state, dict):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from ddarts.config.yaml_file import read_yaml
-from ddarts.errors import RunError, SettingsError
+from ddarts.errors import RunError, SettingsError, printable
 from ddarts.runs import checkpoints
 from ddarts.runs.lock import RunLock
 from ddarts.runs.metrics import EventLog, MetricsFile, plain
@@ -31,20 +31,30 @@ if TYPE_CHECKING:
 _FORMAT = "ddarts-run"
 _VERSION = 1
 _LOCK = ".lock"
-_FILES = (
+#: Everything that a run may make, what a reader looks for first; `--overwrite` deletes these and nothing else.
+PRODUCTS = (
+    "report.html",
+    "genotype.json",
+    "cells",
+    "model",
     "settings.yaml",
     "summary.json",
     "metrics.jsonl",
+    "events",
+    "gates.json",
+    "test.json",
+    "mistakes",
     "baseline.json",
     "operation_weights.json",
     "compare.json",
-    "gates.json",
-    "genotype.json",
-    "test.json",
-    "report.html",
+    "architectures",
+    "trainings",
     "skipped.txt",
+    "checkpoints",
 )
-_FOLDERS = ("events", "checkpoints", "cells", "model", "mistakes", "architectures", "trainings")
+
+#: Limits of file systems, in bytes: of a name, and of a path with room for the files of a run.
+_LONGEST_NAME, _LONGEST_PATH = 255, 3800
 
 
 class RunFolder:
@@ -76,52 +86,55 @@ class RunFolder:
 
         Args:
             path: the folder; absent, empty, or (with `overwrite`) one that holds a run.
-            overwrite: delete the run that is there. Files that no run makes are left alone.
+            overwrite: delete the run that is there. Files that no run makes are left alone. A kill during the deletion
+                leaves a run without settings, which can be overwritten but not resumed.
 
         Raises:
             RunError: the folder holds a run and `overwrite` is not given, holds other files, is in use by another
                 process, or cannot be written.
         """
         path = Path(path)
-        is_run = cls.check_free(path, overwrite=overwrite)
+        cls.check_free(path, overwrite=overwrite)
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"{path}: cannot be made: {error.strerror}; choose another folder with --out") from None
         run = cls(path)
         run.claim()
+        cls.check_free(path, overwrite=overwrite)  # again: another process may have made a run meanwhile
+        run._write_sections({})  # one step ends the previous run: its other files belong to no stage any more
         try:
-            if is_run:
-                for name in _FILES:
-                    (path / name).unlink(missing_ok=True)
-                for name in _FOLDERS:
-                    if (path / name).exists():
-                        shutil.rmtree(path / name)
+            for name in PRODUCTS:
+                if name != "settings.yaml":
+                    _delete(path / name)
         except OSError as error:
-            raise RunError(f"{error.filename or path}: cannot be deleted: {error.strerror}") from None
-        run._write_sections({})
+            raise RunError(
+                f"{error.filename or path}: cannot be deleted: {error.strerror}; delete it, then repeat with "
+                "--overwrite"
+            ) from None
         return run
 
     @classmethod
-    def check_free(cls, path: str | os.PathLike[str], *, overwrite: bool = False) -> bool:
-        """Check, without making anything, that `create` could make a run in `path`; tell if it would replace one.
+    def check_free(cls, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Check, without writing anything, that `create` could make a run in `path`.
 
         Raises:
             RunError: as `create`.
         """
         path = Path(path)
+        _check_path(path)
         nearest = next(p for p in (path, *path.absolute().parents) if p.exists())
         if not nearest.is_dir():
             raise RunError(f"{nearest} is a file, not a folder; choose another folder with --out")
         if not os.access(nearest, os.W_OK | os.X_OK):
             raise RunError(f"{nearest}: no permission to write; choose another folder with --out")
         if nearest != path:
-            return False
+            return
         try:
             names = {p.name for p in path.iterdir() if p.name != _LOCK and not _is_leftover(p)}
         except OSError as error:
             raise RunError(f"{path}: cannot be read: {error.strerror}; choose another folder with --out") from None
-        is_run = "settings.yaml" in names
+        is_run = "settings.yaml" in names and _is_run(path)
         if is_run and not overwrite:
             raise RunError(
                 f"{path} holds a run already; choose another folder with --out, go on with it with --resume {path}, "
@@ -129,9 +142,9 @@ class RunFolder:
             )
         if names and not is_run:
             raise RunError(
-                f"{path} is not empty and holds no run (it holds {min(names)!r}); choose another folder with --out"
+                f"{path} is not empty and holds no run of ddarts (it holds {min(names)!r}); "
+                "choose another folder with --out"
             )
-        return is_run
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> RunFolder:
@@ -315,7 +328,7 @@ class RunFolder:
                 broken.append(str(error))
                 continue
             if broken:
-                print(f"ddarts: warning: {broken[0]}; going on from {path.name}", file=sys.stderr)
+                print(f"ddarts: warning: {printable(broken[0])}; resuming from {path.name}", file=sys.stderr)
             return state
         if broken:
             raise RunError(
@@ -343,9 +356,15 @@ class RunFolder:
         """Take the lock of the run now, not at the first write.
 
         Raises:
-            RunError: another process is writing into the run, or it cannot be written.
+            RunError: another process is writing into the run, it cannot be written, or the folder has been removed
+                since the lock was taken.
         """
         if self._lock is not None:
+            if not self._lock.still_at(self.path / _LOCK):
+                raise RunError(
+                    f"{self.path}: the folder of the run was removed or replaced while the run was in progress; "
+                    "start a new run"
+                )
             return
         self._lock = RunLock.take(self.path / _LOCK)
         for folder in (self.path, self.path / "checkpoints"):
@@ -353,6 +372,37 @@ class RunFolder:
                 for leftover in filter(_is_leftover, folder.iterdir()):  # of a write that was killed
                     with contextlib.suppress(OSError):
                         leftover.unlink()
+
+
+def _check_path(path: Path) -> None:
+    """Raise RunError for a path in which a run could not write its files: before the work, not after it."""
+    try:
+        os.fspath(path).encode()
+        names = [os.fsencode(part) for part in path.absolute().parts]
+    except (UnicodeEncodeError, OSError):
+        raise RunError(
+            f"{path}: the path is not UTF-8 text (or the locale cannot express it); choose another one with --out"
+        ) from None
+    if max(map(len, names)) > _LONGEST_NAME or sum(len(name) + 1 for name in names) > _LONGEST_PATH:
+        raise RunError(f"{str(path)[:60]}...: the path is too long; choose a shorter one with --out")
+
+
+def _is_run(path: Path) -> bool:
+    """Return whether settings.yaml in `path` says that it is of a run: many programs have files of that name."""
+    try:
+        return (path / "settings.yaml").is_file() and (
+            read_yaml(path / "settings.yaml", typed=True).values.get("format") == _FORMAT
+        )
+    except SettingsError:
+        return False
+
+
+def _delete(path: Path) -> None:
+    """Delete a file or a folder with all that is in it; of a symbolic link, the link only."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _number(record: dict[str, Any], key: str) -> float:

@@ -59,6 +59,13 @@ class RunLock:
         cls._held[key] = lock
         return lock
 
+    def still_at(self, path: Path) -> bool:
+        """Return whether `path` is still the file that this lock holds: not if the folder was removed or replaced."""
+        try:
+            return os.path.samestat(os.fstat(self._handle), os.stat(path))
+        except OSError:
+            return False
+
     @staticmethod
     def is_held(path: Path) -> bool | None:
         """Tell whether a process holds the lock file `path`; None where that cannot be told.

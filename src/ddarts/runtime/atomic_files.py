@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
 from ddarts.errors import RunError
@@ -22,21 +22,20 @@ def write_bytes(path: Path, data: bytes) -> None:
     temporary: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        beside = str(path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.tmp"))
+        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        temporary = beside
         with os.fdopen(handle, "wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes files that only their owner may read
         os.replace(temporary, path)
         temporary = None
         _sync_folder(path.parent)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         raise RunError(
-            f"{path}: cannot be written: {error.strerror or error}; free some space or choose another folder with "
-            "--out (the file as it was before is untouched)"
+            f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}; free some space or choose "
+            "another folder with --out (the previous file is untouched)"
         ) from error
     finally:
         if temporary is not None:
@@ -45,8 +44,11 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace `path` with UTF-8 `text` in one step; see `write_bytes`."""
-    write_bytes(path, text.encode("utf-8"))
+    """Replace `path` with UTF-8 `text` in one step; see `write_bytes`.
+
+    Bytes of a file name that are no text (surrogates in Python) become escapes: hours of work do not end at a name.
+    """
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def _sync_folder(folder: Path) -> None:
