@@ -22,7 +22,7 @@ from ddarts.config.schema import (
     SearchSettings,
     TrainSettings,
 )
-from ddarts.errors import DataError, DDartsError, GenotypeError, RunError, SettingsError
+from ddarts.errors import DataError, DDartsError, GenotypeError, RunError, SettingsError, printable
 from ddarts.genotype.deepen import deepen
 from ddarts.genotype.gates import Gates
 from ddarts.genotype.genotype import Genotype
@@ -90,8 +90,14 @@ class Opening:
     @contextlib.contextmanager
     def begin(self, images: ImageData) -> Iterator[RunFolder]:
         """Open the run folder as `start` does, close it at the end, and say so if another process is lost meanwhile."""
-        with current().watched(f"ddarts {self.stage} --resume {self.path}"), self.start(images) as run:
-            yield run
+        command = f"ddarts {self.stage} --resume {self.path}"
+        try:
+            with current().watched(command), self.start(images) as run:
+                yield run
+        except RunError as error:
+            if not isinstance(error.__cause__, OSError) or "--resume" in str(error):
+                raise
+            raise RunError(f"{error}; then continue with: {command}") from error.__cause__
 
     def start(self, images: ImageData) -> RunFolder:
         """Create the run folder, or open it again; with several processes, rank 0 does."""
@@ -353,4 +359,5 @@ def write_report_of(run: RunFolder) -> None:
 def say(text: str) -> None:
     """Print a line to stderr, where it is in nobody's way; of several processes, one does."""
     if speaks():
-        print(text, file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # a full disk or a closed terminal does not end the work
+            print(printable(text), file=sys.stderr, flush=True)

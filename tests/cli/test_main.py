@@ -1,7 +1,11 @@
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +17,7 @@ from ddarts.cli.table import COMMANDS
 from ddarts.config.schema import SearchSettings, TrainSettings
 from ddarts.errors import Stopped
 from ddarts.genotype.genotype import CellGenotype
+from ddarts.results import ReportResult
 from ddarts.runs.folder import RunFolder
 from ddarts.space.cell_space import build_space
 
@@ -59,6 +64,7 @@ def complaint(capsys, *arguments, status=2):
         ("search --epochs x", "epochs = 'x' must be a whole number"),
         ("search --lr -1", "lr = -1 must be above 0.0"),
         ("run --train.lr 0", "train.lr = 0 must be above 0.0"),
+        ("search --alpha-lr 1e38", "alpha_lr = 1e38 must be at most 1e+30"),
         ("search --threshold 1.5", "threshold = 1.5 must be at most 1.0"),
         ("search --cells 8 --layers 7", "layers = 7 is fewer than the 8 cells that are searched; choose 8 or more"),
         ("run --search.cells 8 --derive.layers 7", "layers = 7 is fewer than the 8 cells that are searched"),
@@ -159,7 +165,7 @@ def test_debug_shows_the_traceback(capsys):
         (
             ZeroDivisionError("division by zero\nmore"),
             1,
-            "ddarts: error: unexpected ZeroDivisionError: division by zero; this is a defect of ddarts, --debug",
+            "ddarts: error: unexpected ZeroDivisionError: division by zero; this is a bug in ddarts; rerun with --",
         ),
         (
             RuntimeError("CUDA out of memory. Tried"),
@@ -186,7 +192,65 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path, genotype):
     os.close(read)
     done = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, text=True)
     os.close(write)
-    assert done.stderr == ""
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("options", [[], ["--json"], ["--help"]])
+@pytest.mark.parametrize("output", [">&-", "> /dev/full"])
+def test_a_closed_or_full_output_is_one_line(output, options):
+    command = f"{sys.executable} -m ddarts zoo {' '.join(options)} {output}"
+    done = subprocess.run(command, shell=True, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert re.match("ddarts: error: (standard output is closed|the output cannot be written: No space)", done.stderr)
+
+
+def test_without_a_stderr_results_stay_on_stdout_alone():
+    done = subprocess.run(f"{sys.executable} -m ddarts zoo --json 2>&-", shell=True, stdout=subprocess.PIPE, text=True)
+    assert done.returncode == 0
+    json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_in_the_first_second_ends_with_a_line(number):
+    code = (
+        "import os, sys; from ddarts.cli.main import main; import ddarts.api.catalogue as c; "
+        f"c.zoo = lambda **_: os.kill(os.getpid(), {int(number)}); sys.argv[1:] = ['zoo']; sys.exit(main())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr.startswith("ddarts: interrupted")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_escape_sequences_in_names_do_not_reach_the_terminal(capsys, monkeypatch, terminal):
+    name = "\x1b[2Jcat\u202e\udcff"
+    monkeypatch.setattr("ddarts.api.report.report", lambda source, **_: ReportResult(Path(name)))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    assert main(["report", name]) == 0
+    assert main(["show", name]) == 2
+    captured = capsys.readouterr()
+    for text in captured:
+        assert "\x1b[2J" not in text
+        assert r"\x1b[2Jcat\u202e\udcff" in text
+
+
+def test_what_torchrun_repeats_of_a_failed_process_is_the_line_of_the_error(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "error.json"))
+    line = complaint(capsys, "show", "nowhere")
+    told = json.loads((tmp_path / "error.json").read_text())["message"]
+    assert told["message"] == told["extraInfo"]["py_callstack"] == f"ddarts: {line}"
+    assert int(told["extraInfo"]["timestamp"])
+
+
+def test_a_locale_without_the_characters_of_a_table_is_no_error(genotype, tmp_path):
+    replace(genotype, name="Zürich").save(tmp_path / "g.json")
+    ascii_only = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run([sys.executable, "-m", "ddarts", "show", "g.json"], capture_output=True, env=ascii_only)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert rb"Z\xfcrich" in done.stdout
 
 
 # -- help and options --------------------------------------------------------------------------------------------------

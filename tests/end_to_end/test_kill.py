@@ -115,6 +115,7 @@ def test_a_full_disk_names_the_file_and_the_run_goes_on_when_there_is_room_again
     assert process.returncode == 2, said
     assert len(said.splitlines()) == 1
     assert said.startswith(f"ddarts: error: {run / name}: cannot be written: File too large; free some space")
+    assert f"--resume {run}" in said
     checkpoint = RunFolder.open(run).load_checkpoint("search")
     assert checkpoint is not None
     assert (checkpoint["epoch"], checkpoint["step"]) == ((3, 0) if what == "metrics" else (2, 0))

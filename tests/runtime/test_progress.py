@@ -68,3 +68,14 @@ def test_it_writes_to_stderr(capsys):
 )
 def test_durations_are_written_for_people(seconds, text):
     assert format_seconds(seconds) == text
+
+
+class Gone(io.StringIO):
+    def write(self, text):
+        raise OSError(5, "Input/output error")
+
+
+def test_a_full_disk_or_a_closed_terminal_ends_no_work():
+    with Progress("train", 2, stream=Gone()) as progress:
+        progress.update(2)
+        progress.note("done")

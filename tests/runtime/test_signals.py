@@ -7,7 +7,7 @@ import pytest
 from ddarts.runtime.signals import StopRequest
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_is_a_request(number):
     with StopRequest() as stop:
         assert not stop.requested

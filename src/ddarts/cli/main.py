@@ -7,50 +7,88 @@ stay text here: the public functions check them, so that every message is the sa
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 from ddarts.cli.table import COMMANDS, Command
-from ddarts.errors import DDartsError, SettingsError, Stopped, nearest
+from ddarts.errors import DDartsError, SettingsError, Stopped, nearest, printable
 from ddarts.runtime.allocator import keep_memory
-from ddarts.runtime.distributed import says_it
+from ddarts.runtime.distributed import note_for_torchrun, says_it
 from ddarts.runtime.processes import find_place, speaks
+from ddarts.runtime.signals import end_with_a_word
 
 #: Commands that several processes can do together.
 _TOGETHER = ("run", "search", "train")
 #: Commands that compute for long.
 _HEAVY = (*_TOGETHER, "compare", "measure-operations")
+#: How PyTorch says that there is no memory, on GPUs and on CPUs.
+_NO_MEMORY = ("out of memory", "can't allocate memory")
+#: What a write to a full or vanished standard output raises.
+_NO_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status.
 
-    0: done. 1: a defect in ddarts. 2: something that the user can mend. 130: stopped by Ctrl-C.
+    0: done. 1: a bug in ddarts. 2: an error that the user can fix. 130: stopped by a signal. 141: the reader of the
+    output has gone.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     try:
-        return _dispatch(arguments, alone=argv is None)
+        if argv is None:
+            _prepare_streams()
+            end_with_a_word()
+        status = _dispatch(arguments, alone=argv is None)
+        sys.stdout.flush()
+        return status
     except Stopped as error:
         # of several processes that stop together, rank 0 says so; to the launcher above, the others have not failed
         return _complain(str(error), 130, debug) if speaks() else 0
     except DDartsError as error:
         return _complain(str(error), 2, debug)
-    except KeyboardInterrupt:
-        return _complain("interrupted", 130, debug)
-    except BrokenPipeError:  # whoever read our output has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    except KeyboardInterrupt as error:
+        return _complain(str(error) or "interrupted", 130, debug)
+    except BrokenPipeError:
+        _drop_output()
+        return 141
     except Exception as error:
         first = next(iter(str(error).strip().splitlines()), "")
-        if isinstance(error, MemoryError) or "out of memory" in first.lower():
+        if isinstance(error, OSError) and error.filename is None and error.errno in _NO_OUTPUT:
+            _drop_output()
+            return _complain(f"the output cannot be written: {error.strerror}; redirect it elsewhere", 2, debug)
+        if isinstance(error, MemoryError) or any(sign in first.lower() for sign in _NO_MEMORY):
             return _complain(f"out of memory: {first}; choose a smaller batch or fewer channels", 2, debug)
         return _complain(
-            f"unexpected {type(error).__name__}: {first}; this is a defect of ddarts, --debug shows where", 1, debug
+            f"unexpected {type(error).__name__}: {first}; this is a bug in ddarts; rerun with --debug for a traceback",
+            1,
+            debug,
         )
+
+
+def _prepare_streams() -> None:
+    """Check that there is an output; let characters that its encoding lacks become escapes.
+
+    Raises:
+        SettingsError: standard output is closed.
+    """
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (as long as the process)
+    if sys.stdout is None:
+        raise SettingsError("standard output is closed; redirect it to a file or to /dev/null")
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _drop_output() -> None:
+    """Let what is left in the buffer of standard output go nowhere: the interpreter writes it when it ends."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(message: str, status: int, debug: bool) -> int:
@@ -60,8 +98,10 @@ def _complain(message: str, status: int, debug: bool) -> int:
         traceback.print_exc()
     if not says_it():
         return status
-    word = "" if status == 130 else "error: "
-    print(f"ddarts: {word}{' '.join(message.split())}", file=sys.stderr)
+    line = f"ddarts: {'' if status == 130 else 'error: '}{printable(' '.join(message.split()))}"
+    note_for_torchrun(line)
+    with contextlib.suppress(OSError):  # the terminal may have gone
+        print(line, file=sys.stderr)
     return status
 
 
@@ -101,19 +141,29 @@ def _dispatch(arguments: list[str], *, alone: bool) -> int:
         print(json.dumps(result.to_dict(), indent=2))
     else:
         _print_table(result.table())
-    sys.stdout.flush()
     return 0
+
+
+class _Printable:
+    """A table in which no text, such as the name of a file, can hold a command to the terminal."""
+
+    def __init__(self, table: Any) -> None:
+        self._table = table
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        for segment in console.render(self._table, options):
+            yield segment._replace(text="\n".join(map(printable, segment.text.split("\n"))))
 
 
 def _print_table(table: Any) -> None:
     from rich.console import Console
 
     if sys.stdout.isatty():
-        Console(highlight=False).print(table)
+        Console(highlight=False).print(_Printable(table))
         return
     console = Console(highlight=False, width=120, no_color=True)
     with console.capture() as captured:
-        console.print(table)
+        console.print(_Printable(table))
     print("\n".join(line.rstrip() for line in captured.get().splitlines()).strip())
 
 
@@ -155,7 +205,7 @@ def _parse(name: str, command: Command, rest: list[str]) -> dict[str, Any] | Non
     if command.stage:
         _add_settings(parser, command.stage)
     if any(token in ("-h", "--help") for token in rest):
-        parser.print_help()
+        print(parser.format_help(), end="")
         return None
     given, unknown = parser.parse_known_args([_with_dashes(token) for token in rest])
     options = [token.partition("=")[0] for token in unknown if token.startswith("-")]

@@ -9,6 +9,10 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_core import PydanticCustomError
+
+#: The largest number that a setting may have.
+_LARGEST = 1e30
 
 ParseRule = Literal["darts", "threshold_sparse", "threshold_edge", "threshold_complete"]
 
@@ -17,6 +21,14 @@ class Options(BaseModel):
     """Base of all settings: frozen, and an unknown name is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _bounded(cls, value: Any) -> Any:
+        """Refuse numbers with which float32 overflows, such as a learning rate of 1e38."""
+        if isinstance(value, float) and value > _LARGEST:
+            raise PydanticCustomError("less_than_equal", "", {"le": f"{_LARGEST:g}"})
+        return value
 
 
 class DataOptions(Options):

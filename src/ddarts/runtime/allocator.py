@@ -40,7 +40,7 @@ def keep_memory() -> bool:
 
 
 def _ask_for_large_pages(libc: ctypes.CDLL) -> bool:
-    for line in Path("/proc/self/maps").read_text().splitlines():
+    for line in Path("/proc/self/maps").read_text("utf-8", "replace").splitlines():
         if line.endswith("[heap]"):
             start, end = (int(n, 16) for n in line.split(maxsplit=1)[0].split("-"))
             start = -(-start // _LARGE_PAGE) * _LARGE_PAGE

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import socket
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -165,6 +166,15 @@ def is_lost(error: BaseException) -> bool:
     if isinstance(error, distributed.DistError):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in _LOST)
+
+
+def note_for_torchrun(line: str) -> None:
+    """Let torchrun repeat the line of an error at the end of its own report, which is long."""
+    path = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if path and "TORCHELASTIC_RUN_ID" in os.environ:
+        details = {"py_callstack": line, "timestamp": str(int(time.time()))}
+        with contextlib.suppress(OSError), open(path, "w", encoding="utf-8") as stream:
+            json.dump({"message": {"message": line, "extraInfo": details}}, stream)
 
 
 def says_it() -> bool:

@@ -5,6 +5,7 @@ Everything goes to stderr; stdout belongs to results.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from typing import TextIO
@@ -13,6 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 from rich.text import Text
+
+from ddarts.errors import printable
 
 _LINE_EVERY_S = 10.0  # in a log file, a line at most so often
 
@@ -91,12 +94,13 @@ class Progress:
         if self.quiet:
             return
         if self._bar is not None:
-            self._bar.console.print(Text(text))
+            self._bar.console.print(Text(printable(text)))
         else:
             self._say(text)
 
     def _say(self, text: str) -> None:
-        print(text, file=self._stream, flush=True)
+        with contextlib.suppress(OSError):  # a full disk or a closed terminal does not end the work
+            print(printable(text), file=self._stream, flush=True)
 
 
 def format_seconds(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""Ctrl-C as a request: finish the step, write a checkpoint, then stop."""
+"""Signals as requests: finish the step, write a checkpoint, then stop; before and after, end with a message."""
 
 from __future__ import annotations
 
@@ -9,9 +9,26 @@ import time
 from types import FrameType
 from typing import Any
 
+#: Signals that ask a process to end; SIGHUP says that its terminal has gone (Windows has none).
+_ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+def end_with_a_word() -> None:
+    """Let SIGTERM and SIGHUP raise `KeyboardInterrupt`, as SIGINT does, from now on.
+
+    So a command that is stopped before its first step says so. An ignored signal stays ignored (nohup).
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt(f"interrupted by {signal.Signals(number).name}")
+
+    for number in _ENDING[1:]:
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, interrupt)
+
 
 class StopRequest:
-    """Turns the first SIGINT or SIGTERM into a flag that a loop reads between two steps.
+    """Turns the first SIGINT, SIGTERM or SIGHUP into a flag that a loop reads between two steps.
 
     The second signal raises `KeyboardInterrupt` at once. Handlers are restored on leaving. Python delivers signals to
     the main thread only, so anywhere else this does nothing.
@@ -38,8 +55,9 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._on_signal)
+            for number in _ENDING:
+                if number in _ENDING[:2] or signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(self, *_: object) -> None:

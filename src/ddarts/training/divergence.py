@@ -28,7 +28,9 @@ def divergence(
     if checkpoint is not None:
         at = (checkpoint["epoch"] - 1) * steps_per_epoch + checkpoint["step"]
         good = f"the checkpoint after step {at} (epoch {max(at - 1, 0) // steps_per_epoch + 1}) is kept in {run.path}"
-    causes = [f"a learning rate that is too high (lr = {settings.lr:g}, try {settings.lr / 4:.2g})"]
+    # far from any useful rate, a fourth of it is as useless
+    better = settings.lr / 4 if settings.lr <= 1 else type(settings).model_fields["lr"].default
+    causes = [f"a learning rate that is too high (lr = {settings.lr:g}, try {better:.2g})"]
     if settings.precision != "float32":
         causes.append(f"too little range or precision ({settings.precision}, try float32)")
     if settings.clip > 5:
