@@ -10,8 +10,19 @@ import difflib
 from collections.abc import Iterable
 
 
+def printable(text: object) -> str:
+    """Return text in one line that a terminal shows and does not obey: control characters become escapes (``\\x1b``).
+
+    Names of files and classes may hold anything: escape sequences, line breaks, bytes that are not UTF-8.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
 class DDartsError(Exception):
-    """Base of every error that a user can cause and mend."""
+    """Base of every error that a user can cause and fix; its message is one printable line, whatever it quotes."""
+
+    def __init__(self, *messages: object) -> None:
+        super().__init__(*(printable(" ".join(m.splitlines())) if isinstance(m, str) else m for m in messages))
 
 
 class SettingsError(DDartsError):
@@ -36,14 +47,6 @@ class DivergedError(DDartsError):
 
 class Stopped(DDartsError):  # noqa: N818 (nothing went wrong)
     """A run was asked to stop (Ctrl-C, SIGTERM) and did so after a checkpoint; the message tells how to go on."""
-
-
-def printable(text: object) -> str:
-    """Return text in one line that a terminal shows and does not obey: control characters become escapes (``\\x1b``).
-
-    Names of files and classes may hold anything: escape sequences, line breaks, bytes that are not UTF-8.
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ddarts.errors import printable
 from ddarts.genotype.gates import Gates
 from ddarts.genotype.genotype import Genotype
 from ddarts.reporting.formatting import count, genotype_rows, percent
@@ -277,7 +278,7 @@ class PredictResult(Outcome):
     def rows(self) -> Iterable[tuple[str, str]]:
         """Return what the table shows."""
         for path, classes in self.predictions:
-            yield path, ", ".join(f"{name} {percent(share)}" for name, share in classes)
+            yield printable(path), ", ".join(f"{name} {percent(share)}" for name, share in classes)
         for reason in self.skipped:
             yield "skipped", reason
 

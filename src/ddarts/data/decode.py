@@ -7,11 +7,13 @@ become RGB; EXIF orientation is applied; of an animation only the first frame co
 from __future__ import annotations
 
 import io
+import os
+import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 import torch
@@ -121,12 +123,26 @@ def _centre(size: tuple[int, int], wanted: tuple[int, int]) -> tuple[float, floa
     return left, top, min(left + wide, size[0]), min(top + tall, size[1])
 
 
-def _open(source: bytes | Path | None) -> Image:
+@contextmanager
+def _open(source: bytes | Path | None) -> Iterator[Image]:
     from PIL import Image
 
     if source is None:
         raise Undecodable("no image bytes")
-    return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
+    with (
+        io.BytesIO(source) if isinstance(source, bytes) else _open_file(source) as stream,
+        Image.open(stream, formats=FORMATS) as image,
+    ):
+        yield image
+
+
+def _open_file(path: Path) -> BinaryIO:
+    """Open a regular file; opening a pipe would wait for a writer, and reading a device might never end."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise Undecodable("not a regular file")
+    return open(descriptor, "rb")
 
 
 def _undecodable(error: Exception) -> Undecodable:

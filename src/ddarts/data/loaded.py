@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from ddarts.data.images import ImageData, Images, channel_statistics
 from ddarts.data.splits import limited
-from ddarts.errors import DataError
+from ddarts.errors import DataError, printable
 from ddarts.runtime.processes import local_processes
 
 MEMORY_BUDGET = 8 * 2**30
@@ -73,8 +73,8 @@ def finish(loaded: Loaded, request: Request, flip: bool | None) -> ImageData:
     mean, std = loaded.statistics or channel_statistics(train.pixels[:])
     _, channels, height, width = train.pixels.shape
     return ImageData(
-        name=loaded.name,
-        classes=loaded.classes,
+        name=printable(loaded.name),
+        classes=tuple(map(printable, loaded.classes)),
         channels=channels,
         height=height,
         width=width,
@@ -84,7 +84,7 @@ def finish(loaded: Loaded, request: Request, flip: bool | None) -> ImageData:
         train=train,
         validation=validation,
         test=test,
-        skipped=loaded.skipped,
+        skipped=tuple(map(printable, loaded.skipped)),
     )
 
 

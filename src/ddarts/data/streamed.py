@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ddarts.data.decode import Undecodable, decode, quiet_decoding
 from ddarts.data.threads import in_threads
-from ddarts.errors import DataError
+from ddarts.errors import DataError, printable
 
 _CHUNK = 256  # images decoded at a time by a pass over many
 
@@ -113,7 +113,7 @@ class StreamedPixels:
         line = f"{self.encoded.name(position)}: {reason}"
         if self.strict:
             raise DataError(f"{line}; mend or remove the file, or leave out --strict to take it for a black image")
-        print(f"ddarts: warning: {line}; taken for a black image", file=sys.stderr, flush=True)
+        print(f"ddarts: warning: {printable(line)}; taken for a black image", file=sys.stderr, flush=True)
 
 
 Pixels = Tensor | StreamedPixels

@@ -267,3 +267,22 @@ def test_mirroring_is_guessed_from_the_class_names(classes: tuple[str, ...], mir
 
 def test_flip_can_be_told(make_folder: Maker) -> None:
     assert not load_data(str(make_folder({"cat": 3, "dog": 3})), flip=False).flip
+
+
+def test_only_regular_files_are_read(make_folder: Maker) -> None:
+    root = make_folder({"cat": 3, "dog": 4})
+    os.mkfifo(root / "cat" / "pipe.png")
+    (root / "dog" / "zero.png").symlink_to("/dev/zero")
+    data = load_data(str(root))
+    assert data.skipped == (f"{root}/cat/pipe.png: not a regular file", f"{root}/dog/zero.png: not a regular file")
+
+
+def test_names_never_reach_a_terminal_as_they_are(make_folder: Maker) -> None:
+    root = make_folder({"cat": 3, "dog\x1b[31m": 3})
+    (root / "cat" / "bad\x9b\n.png").write_bytes(b"no image")
+    data = load_data(str(root))
+    assert data.classes == ("cat", r"dog\x1b[31m")
+    assert data.skipped == (rf"{root}/cat/bad\x9b\n.png: not an image of a known format",)
+    with pytest.raises(DataError) as caught:
+        load_data(str(root), strict=True)
+    assert str(caught.value).isprintable()

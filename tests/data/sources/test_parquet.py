@@ -148,6 +148,19 @@ def test_a_file_that_is_no_parquet_is_refused(tmp_path: Path) -> None:
         load_data(str(tmp_path))
 
 
+def test_text_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "train.parquet", [0, 1], image="picture")
+    path.write_bytes(path.read_bytes().replace(b"picture", b"\xfficture"))
+    with pytest.raises(DataError, match=r"train\.parquet: not a whole Parquet file: .*; copy it again"):
+        load_data(str(tmp_path))
+
+
+def test_a_pipe_is_no_parquet_file(tmp_path: Path) -> None:
+    write(tmp_path / "train.parquet", [0, 1] * 4)
+    os.mkfifo(tmp_path / "test.parquet")
+    assert len(load_data(str(tmp_path)).train) == 6
+
+
 def test_files_of_unknown_part_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "train.parquet", [0, 1])
     write(tmp_path / "extra.parquet", [0, 1])

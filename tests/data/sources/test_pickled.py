@@ -88,12 +88,42 @@ def test_a_hostile_pickle_is_refused_and_runs_nothing(tmp_path: Path, protocol: 
         (b"K\x01K\x02a.", "adds to something that is no list"),
         (b"K\x01K\x02K\x03s.", "sets an item of something that is no dictionary"),
         (b"]q\0h\0a.", "nested more deeply"),
+        (b"}K\x01K\x02s.", "has a dictionary key that is no text"),
+        (b"(K\x01K\x02d.", "has a dictionary key that is no text"),
+        (b"}(K\x01K\x02u.", "has a dictionary key that is no text"),
+        (b"K\x01K\x02\x93.", "names a function by something that is no text"),
         (b"h\x09.", "not a whole data pickle"),
     ],
 )
 def test_broken_and_odd_pickles_are_refused(data: bytes, reason: str) -> None:
     with pytest.raises(DataError, match=reason):
         read_pickle(data, "a file")
+
+
+def shared_tuples() -> bytes:
+    """A tuple of two tuples of two tuples ..., 100 deep: 400 bytes that take 2**100 steps to hash, compare or print."""
+    return b"K\x01" + b"".join(b"q%ch%c\x86" % (n, n) for n in range(100))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"}" + shared_tuples() + b"K\x01s.",
+        b"c_codecs\nencode\n(X\x01\0\0\0a" + shared_tuples() + b"tR.",
+        shared_tuples() + b"X\x01\0\0\0a\x93.",
+        b"cnumpy\ndtype\n(" + shared_tuples() + b"tR.",
+        b"cnumpy\ndtype\n(S'u1'\ntR(K\x03" + shared_tuples() + b"NNNtb.",
+    ],
+)
+def test_tuples_shared_by_tuples_are_not_walked_through(data: bytes) -> None:
+    with pytest.raises(DataError, match="batch: "):
+        read_pickle(data, "batch")
+
+
+def test_a_text_encoded_many_times_does_not_fill_the_memory() -> None:
+    many = b"c_codecs\nencode\nq\1X\xe8\3\0\0" + b"a" * 1000 + b"q\2" + b"h\1h\2\x85R" * 100
+    with pytest.raises(DataError, match="unpacks to much more than its size"):
+        read_pickle(many + b".", "batch")
 
 
 def test_lists_that_hold_each_other_many_times_stay_small() -> None:

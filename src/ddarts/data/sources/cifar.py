@@ -135,7 +135,7 @@ def _dictionary(path: Path) -> dict[str, Any]:
     value = read_pickle(_bytes(path), str(path))
     if not isinstance(value, dict):
         raise DataError(f"{path}: a {type(value).__name__}, not a dictionary; download it again")
-    return {k.decode("latin-1") if isinstance(k, bytes) else str(k): v for k, v in value.items()}
+    return {k.decode("latin-1") if isinstance(k, bytes) else k: v for k, v in value.items()}
 
 
 def _read_pickled(layout: Layout, folder: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -175,9 +175,9 @@ def _read_binary(layout: Layout, folder: Path, name: str) -> tuple[np.ndarray, n
 
 def _names_from_pickle(layout: Layout, folder: Path) -> tuple[str, ...]:
     names = _dictionary(folder / layout.meta).get(layout.names)
-    if not isinstance(names, list):
-        raise DataError(f"{folder / layout.meta}: no list {layout.names!r} in it; download it again")
-    return _checked(layout, folder, [n.decode("utf-8", "replace") if isinstance(n, bytes) else str(n) for n in names])
+    if not isinstance(names, list) or not all(isinstance(n, str | bytes) for n in names):
+        raise DataError(f"{folder / layout.meta}: no list {layout.names!r} of texts in it; download it again")
+    return _checked(layout, folder, [n.decode("utf-8", "replace") if isinstance(n, bytes) else n for n in names])
 
 
 def _names_from_text(layout: Layout, folder: Path) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,7 +54,7 @@ def find_parquet(folder: Path) -> list[Path]:
     """Return the Parquet files in a folder and the folders in it, hidden ones left out."""
     found: list[Path] = []
     for place in (folder, *subfolders(folder)):
-        found += sorted(path for path in place.glob("*.parquet") if not path.name.startswith("."))
+        found += sorted(path for path in place.glob("*.parquet") if not path.name.startswith(".") and path.is_file())
     return found
 
 
@@ -69,7 +70,9 @@ def load_parquet(folder: Path, paths: list[Path], request: Request) -> Loaded:
         raise DataError(f'{folder}: reading Parquet files needs pyarrow; pip install "ddarts[parquet]"') from error
     by_part = _by_part(folder, paths)
     raw = {part: _read_labels(files) for part, files in by_part.items()}
-    names = _class_names(by_part["train"][0], raw["train"][0].label)
+    first = by_part["train"][0]
+    with _errors(first):
+        names = _class_names(first, raw["train"][0].label)
     classes, numbers = _number_labels(folder, {part: labels for part, (_, labels, _) in raw.items()}, names)
     parts = {
         part: Rows(by_part[part], starts, columns.image, numbers[part]) for part, (columns, _, starts) in raw.items()
@@ -83,21 +86,16 @@ class _Columns:
     label: str
 
 
-class _errors:  # noqa: N801
-    """Turn what pyarrow raises about a broken file into a DataError."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        import pyarrow as pa
-
-        if isinstance(error, pa.ArrowException | OSError):
-            reason = " ".join(str(error).split())
-            raise DataError(f"{self.path}: not a whole Parquet file: {reason}; copy it again") from error
+@contextmanager
+def _errors(path: Path) -> Iterator[None]:
+    """Turn what pyarrow raises about a broken file into a DataError; it raises UnicodeDecodeError and KeyError too."""
+    try:
+        yield
+    except (DataError, MemoryError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path}: not a whole Parquet file: {reason}; copy it again") from error
 
 
 def _by_part(folder: Path, paths: list[Path]) -> dict[str, list[Path]]:

@@ -66,6 +66,7 @@ def read_pickle(data: bytes, place: str) -> Any:
 
 def _run(data: bytes) -> Any:
     stack: list[Any] = []
+    made = 0  # bytes of arrays and encoded texts; shared ones could multiply a small file
     memo: dict[int, Any] = {}
     argument: Any
     for opcode, argument, _ in pickletools.genops(data):
@@ -86,12 +87,22 @@ def _run(data: bytes) -> Any:
             stack.append(_global(*argument.split(" ", 1)))
         elif name in _ACTIONS:
             _ACTIONS[name](stack)
+            if name in ("REDUCE", "BUILD"):
+                made += _size(stack[-1])
+                if made > 4 * len(data):
+                    raise DataError("unpacks to much more than its size")
         elif name not in ("PROTO", "FRAME"):
             raise DataError(f"holds the pickle instruction {name}, which plain data does not need")
     raise ValueError("it ends early")
 
 
-def _global(module: str, name: str) -> _Name:
+def _size(value: Any) -> int:
+    return value.value.nbytes if isinstance(value, _Array) else len(value) if isinstance(value, bytes) else 0
+
+
+def _global(module: Any, name: Any) -> _Name:
+    if type(module) is not str or type(name) is not str:
+        raise DataError("names a function by something that is no text")
     allowed = (
         (module in _MULTIARRAY and name == "_reconstruct")
         or (module in _NUMERIC and name == "_frombuffer")
@@ -112,8 +123,8 @@ def _reduce(stack: list[Any]) -> None:
 
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:
-    if encoding not in ("latin1", "latin-1"):
-        raise DataError(f"holds text in the encoding {encoding!r}")
+    if type(encoding) is not str or encoding not in ("latin1", "latin-1"):
+        raise DataError("holds text in another encoding than Latin-1")
     return text.encode("latin-1")
 
 
@@ -139,7 +150,7 @@ def _build(stack: list[Any]) -> None:
     if isinstance(target, _Type):
         order = state[1].decode("latin-1") if isinstance(state[1], bytes) else state[1]
         if order not in ("<", ">", "|", "="):
-            raise DataError(f"holds an array of byte order {order!r}")
+            raise DataError("holds an array of unknown byte order")
         target.order = order
     elif isinstance(target, _Array):
         _, shape, kind, fortran, buffer = state
@@ -159,8 +170,15 @@ def _since_mark(stack: list[Any]) -> list[Any]:
     raise ValueError("a mark is missing")
 
 
-def _pairs(items: list[Any]) -> dict[Any, Any]:
-    return dict(zip(items[::2], items[1::2], strict=True))
+def _key(value: Any) -> str | bytes:
+    # Shared tuples can be nested so that a few bytes take for ever to hash; no data set has such keys.
+    if type(value) not in (str, bytes):
+        raise DataError("has a dictionary key that is no text")
+    return value
+
+
+def _pairs(items: list[Any]) -> dict[str | bytes, Any]:
+    return {_key(k): v for k, v in zip(items[::2], items[1::2], strict=True)}
 
 
 def _append(stack: list[Any]) -> None:
@@ -175,7 +193,7 @@ def _appends(stack: list[Any]) -> None:
 
 def _setitem(stack: list[Any]) -> None:
     value, key = stack.pop(), stack.pop()
-    _a_dict(stack[-1])[key] = value
+    _a_dict(stack[-1])[_key(key)] = value
 
 
 def _setitems(stack: list[Any]) -> None:
@@ -208,7 +226,7 @@ def _tuple_of(count: int) -> Callable[[list[Any]], None]:
 
 def _stack_global(stack: list[Any]) -> None:
     name, module = stack.pop(), stack.pop()
-    stack.append(_global(str(module), str(name)))
+    stack.append(_global(module, name))
 
 
 # fmt: off
@@ -267,7 +285,7 @@ def _plain(value: Any, done: dict[int, Any], depth: int = 0) -> Any:
     if isinstance(value, _Name | _Type) or value is _MARK:
         raise DataError("holds a function or a type among its data")
     if isinstance(value, dict):
-        done[id(value)] = {_plain(k, done, depth + 1): _plain(v, done, depth + 1) for k, v in value.items()}
+        done[id(value)] = {k: _plain(v, done, depth + 1) for k, v in value.items()}
     elif isinstance(value, list | tuple):
         done[id(value)] = type(value)(_plain(v, done, depth + 1) for v in value)
     return done.get(id(value), value)
