@@ -1,9 +1,12 @@
 """The public functions on the embedded digits, as small as they can be."""
 
 import json
+import random
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import ddarts
@@ -14,6 +17,7 @@ from ddarts.genotype.genotype import CellGenotype
 from ddarts.genotype.operation_weights import OperationWeights
 from ddarts.runs.folder import RunFolder
 from ddarts.runs.paths import new_run_path
+from ddarts.runtime.seeds import seed_everything
 
 TINY = {"data": "digits", "limit": 60, "channels": 2, "epochs": 2, "steps_per_epoch": 2, "batch": 8, "device": "cpu"}
 
@@ -93,6 +97,18 @@ def test_deriving_once_more_by_the_rule_of_the_search_changes_nothing(tmp_path):
 def whole(tmp_path_factory):
     """A run from the search to the report."""
     return ddarts.run(out=tmp_path_factory.mktemp("stages") / "whole", quiet=True, **WHOLE)
+
+
+def test_the_callers_random_streams_are_left_alone(tmp_path):
+    def streams():
+        return random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+
+    seed_everything(7, "caller")
+    before = streams()
+    done = ddarts.run(out=tmp_path / "run", quiet=True, **WHOLE)
+    assert streams() == before
+    ddarts.test(done.path, quiet=True, device="cpu")
+    assert streams() == before
 
 
 def test_a_whole_run_leaves_every_product_in_its_folder(whole):

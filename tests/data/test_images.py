@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ddarts.data.images import Images, channel_statistics
+from ddarts.data.images import Images, SelectedPixels, channel_statistics
 
 
 def test_statistics_equal_those_of_the_scaled_pixels() -> None:
@@ -31,3 +31,20 @@ def test_images_refuse_labels_that_do_not_fit() -> None:
 def test_images_refuse_pixels_that_are_not_bytes() -> None:
     with pytest.raises(ValueError, match="pixels must be uint8"):
         Images(torch.zeros(2, 1, 4, 4), torch.zeros(2, dtype=torch.int64))
+
+
+def test_a_selection_is_a_view_that_indexes_as_its_copy_would() -> None:
+    pixels = torch.arange(10 * 3 * 2 * 2).reshape(10, 3, 2, 2).to(torch.uint8)
+    images = Images(pixels, torch.arange(10))
+    view = images.select(torch.tensor([7, 3, 9, 1])).select(torch.tensor([2, 0, 1]))
+    assert isinstance(view.pixels, SelectedPixels)
+    assert view.pixels.base is pixels
+    assert view.labels.tolist() == [9, 7, 3]
+    copied = pixels[view.labels]
+    assert view.pixels.shape == copied.shape
+    assert view.pixels.nbytes == copied.nbytes
+    assert torch.equal(view.pixels[:], copied)
+    assert torch.equal(view.pixels[1:], copied[1:])
+    assert torch.equal(view.pixels[torch.tensor([2, 2, 0])], copied[[2, 2, 0]])
+    assert torch.equal(view.pixels[1], copied[1])
+    assert channel_statistics(view.pixels) == channel_statistics(copied)

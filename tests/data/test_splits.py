@@ -54,7 +54,7 @@ def test_digits_parts_are_disjoint_by_index_and_stratified() -> None:
     assert parts.validation_index is not None
     both = torch.cat([parts.train_index, parts.validation_index])
     assert torch.equal(both.sort().values, torch.arange(len(data.train)))
-    assert torch.equal(parts.train.pixels, data.train.pixels[parts.train_index])
+    assert torch.equal(parts.train.pixels[:], data.train.pixels[parts.train_index])
     assert parts.validation is not None
     share = parts.validation.labels.bincount() / data.train.labels.bincount()
     assert share.min() > 0.09
@@ -68,7 +68,7 @@ def test_split_follows_the_seed_and_the_test_part_does_not() -> None:
     assert not torch.equal(first.train_index, second.train_index)
     assert first.test is not None
     assert second.test is not None
-    assert torch.equal(first.test.pixels, second.test.pixels)
+    assert torch.equal(first.test.pixels[:], second.test.pixels[:])
 
 
 def test_no_validation_leaves_all_for_training() -> None:

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from ddarts.runtime.allocator import memory_limit
+
 _SCRIPT = """
 import resource, sys
 from ddarts.runtime.allocator import keep_memory
@@ -39,3 +41,25 @@ def test_elsewhere_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(memory.sys, "platform", "darwin")
     assert memory.keep_memory() is False
+
+
+@pytest.mark.parametrize(
+    ("group", "folder", "name"),
+    [
+        ("0::/user/job", "user", "memory.max"),  # v2: the tightest limit may be that of a group above
+        ("0::/host/path", "", "memory.max"),  # in a container
+        ("11:cpu,memory:/job", "memory/job", "memory.limit_in_bytes"),
+        ("3:memory:/docker/1", "memory", "memory.limit_in_bytes"),
+    ],
+)
+def test_the_limit_of_a_control_group_counts(tmp_path, group, folder, name):
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text(f"12:cpuset:/\n{group}\n")
+    limits = tmp_path / "sys/fs/cgroup" / folder
+    limits.mkdir(parents=True)
+    (limits / name).write_text("12345678\n")
+    assert memory_limit(tmp_path) == 12345678
+    (limits / name).write_text("max\n")
+    machine = memory_limit(tmp_path)
+    assert machine is not None
+    assert machine > 12345678

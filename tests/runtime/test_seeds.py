@@ -3,11 +3,12 @@ import subprocess
 import sys
 
 import numpy
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddarts.runtime.seeds import derive_seed, generator, seed_everything
+from ddarts.runtime.seeds import derive_seed, generator, seed_everything, streams_restored
 
 
 def test_the_same_labels_give_the_same_seed_on_every_machine_and_version():
@@ -68,3 +69,20 @@ def test_seeding_everything_repeats_torch_numpy_and_random():
     assert draw() == first
     seed_everything(0, "stage", 2)
     assert draw() != first
+
+
+def test_restored_streams_go_on_as_if_nothing_had_happened():
+    def draw():
+        return torch.rand(3).tolist(), numpy.random.rand(3).tolist(), random.random()
+
+    @streams_restored()
+    def disturb():
+        seed_everything(1, "stage")
+        raise KeyError
+
+    seed_everything(0, "caller")
+    expected = draw()
+    seed_everything(0, "caller")
+    with pytest.raises(KeyError):
+        disturb()
+    assert draw() == expected

@@ -212,7 +212,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
 
     def index(batches: Batches, epoch: int, step: int) -> Tensor:
         chosen = original(batches, epoch, step)
-        found.setdefault(batches.label, []).append(batches.images.pixels[chosen, 0, 0, 0].tolist())
+        found.setdefault(batches.label, []).append(batches.images.pixels[chosen][:, 0, 0, 0].tolist())
         return chosen
 
     monkeypatch.setattr(Batches, "index", index)
@@ -227,7 +227,7 @@ def test_weights_and_gates_learn_from_disjoint_halves_and_never_from_the_validat
     on_weights, on_alphas = ({i for batch in seen[k] for i in batch} for k in ("search weights", "search alphas"))
     parts = split(data, validation=0.1, seed=0)
     assert parts.validation is not None
-    validation = set(parts.validation.pixels[:, 0, 0, 0].tolist())
+    validation = set(parts.validation.pixels[:][:, 0, 0, 0].tolist())
     assert len(validation) == 10
     assert not on_weights & on_alphas
     assert on_weights | on_alphas == set(range(100)) - validation

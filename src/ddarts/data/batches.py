@@ -89,10 +89,10 @@ class Batches:
         self._pixels, self._labels = images.pixels, images.labels
         if (
             self.augment.policy == "none"
-            and isinstance(self._pixels, Tensor)
+            and not isinstance(self._pixels, StreamedPixels)
             and fits(self._pixels.nbytes, self.device)
         ):
-            self._pixels, self._labels = self._pixels.to(self.device), self._labels.to(self.device)
+            self._pixels, self._labels = self._pixels[:].to(self.device), self._labels.to(self.device)
         self._order: tuple[int, Tensor] | None = None
         self._ahead: Ahead | None = None
         if isinstance(images.pixels, StreamedPixels):

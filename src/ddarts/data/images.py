@@ -2,12 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ddarts.data.streamed import Pixels
+from ddarts.data.streamed import StreamedPixels
+
+
+class SelectedPixels:
+    """Some of the images of a tensor: positions instead of copied pixels.
+
+    Args:
+        base: uint8 [M, C, H, W].
+        positions: int64 [N], which of them.
+    """
+
+    dtype = torch.uint8
+    ndim = 4
+
+    def __init__(self, base: Tensor, positions: Tensor) -> None:
+        self.base, self.positions = base, positions
+
+    @property
+    def shape(self) -> torch.Size:
+        """[N, C, H, W]."""
+        return torch.Size((len(self.positions), *self.base.shape[1:]))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the images if they were copied."""
+        return len(self.positions) * self.base[:1].nbytes
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[n] for n in range(len(self)))
+
+    def subset(self, index: Tensor) -> SelectedPixels:
+        """Return the images at `index` (int64 [M]), not copied."""
+        return SelectedPixels(self.base, self.positions[index])
+
+    def __getitem__(self, index: Tensor | slice | int) -> Tensor:
+        """Copy images: uint8 [M, C, H, W], or [C, H, W] for a single one."""
+        return self.base[self.positions[index]]
+
+
+Pixels = Tensor | SelectedPixels | StreamedPixels
+"""uint8 [N, C, H, W], in memory or not."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,9 +78,10 @@ class Images:
         return len(self.labels)
 
     def select(self, index: Tensor) -> Images:
-        """Return the images at `index` (int64 [M]), in that order, as a copy (nothing is decoded)."""
-        pixels = self.pixels[index] if isinstance(self.pixels, Tensor) else self.pixels.subset(index)
-        return Images(pixels, self.labels[index])
+        """Return the images at `index` (int64 [M]), in that order, without a copy of their pixels."""
+        if isinstance(self.pixels, Tensor):
+            return Images(SelectedPixels(self.pixels, index), self.labels[index])
+        return Images(self.pixels.subset(index), self.labels[index])
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +117,7 @@ class ImageData:
     skipped: tuple[str, ...] = ()
 
 
-def channel_statistics(pixels: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def channel_statistics(pixels: Pixels) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation of each channel of uint8 [N, C, H, W], scaled to 0..1.
 
     Counted in whole numbers, so the result does not depend on the order of the images. A channel of one value has
@@ -80,7 +125,8 @@ def channel_statistics(pixels: Tensor) -> tuple[tuple[float, ...], tuple[float, 
     """
     channels = pixels.shape[1]
     counts = torch.zeros(channels, 256, dtype=torch.int64)
-    for chunk in pixels.split(4096):
+    for start in range(0, len(pixels), 4096):
+        chunk = pixels[start : start + 4096]
         for channel in range(channels):
             counts[channel] += torch.bincount(chunk[:, channel].reshape(-1), minlength=256)
     return statistics_of(counts)

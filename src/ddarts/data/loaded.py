@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -13,7 +12,9 @@ from torch.nn import functional
 
 from ddarts.data.images import ImageData, Images, channel_statistics
 from ddarts.data.splits import limited
+from ddarts.data.streamed import StreamedPixels
 from ddarts.errors import DataError, printable
+from ddarts.runtime.allocator import memory_limit
 from ddarts.runtime.processes import local_processes
 
 MEMORY_BUDGET = 8 * 2**30
@@ -53,7 +54,7 @@ def finish(loaded: Loaded, request: Request, flip: bool | None) -> ImageData:
     Raises:
         DataError: fewer than two classes, a class without training images, or more pixels than `MEMORY_BUDGET`.
     """
-    if request.stream == "yes" and isinstance(loaded.train.pixels, Tensor):
+    if request.stream == "yes" and not isinstance(loaded.train.pixels, StreamedPixels):
         raise DataError(
             f"{loaded.place}: only images in class folders or Parquet files can be streamed; leave out --stream"
         )
@@ -63,14 +64,16 @@ def finish(loaded: Loaded, request: Request, flip: bool | None) -> ImageData:
     train = loaded.train
     if request.limit is not None and len(train) > request.limit:
         train = train.select(limited(train.labels, request.limit))
+        if not isinstance(train.pixels, StreamedPixels):
+            train = Images(train.pixels[:], train.labels)  # a copy, so that the rest can be freed
     parts: list[Images | None] = [train, loaded.validation, loaded.test]
-    if request.resolution is not None and isinstance(train.pixels, Tensor):
+    if request.resolution is not None and not isinstance(train.pixels, StreamedPixels):
         count = sum(len(p) for p in parts if p is not None)
         check_budget(count, train.pixels.shape[1], (request.resolution, request.resolution), loaded.place)
         parts = [None if p is None else _fitted(p, request.resolution) for p in parts]
     train, validation, test = parts
     assert train is not None
-    mean, std = loaded.statistics or channel_statistics(train.pixels[:])
+    mean, std = loaded.statistics or channel_statistics(train.pixels)
     _, channels, height, width = train.pixels.shape
     return ImageData(
         name=printable(loaded.name),
@@ -93,15 +96,11 @@ def _fitted(images: Images, resolution: int) -> Images:
 
 
 def memory_share() -> int:
-    """Return how many bytes decoded images may take before they are streamed: a quarter of this machine's memory.
+    """Return how many bytes decoded images may take before they are streamed: a quarter of the memory.
 
     Processes that share the machine share that quarter; it is at most `MEMORY_BUDGET`.
     """
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):  # not known on this system
-        return MEMORY_BUDGET
-    return min(MEMORY_BUDGET, memory // 4 // local_processes())
+    return min(MEMORY_BUDGET, (memory_limit() or 4 * MEMORY_BUDGET) // 4 // local_processes())
 
 
 def check_budget(count: int, channels: int, size: tuple[int, int], place: str) -> None:

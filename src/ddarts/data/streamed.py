@@ -116,10 +116,6 @@ class StreamedPixels:
         print(f"ddarts: warning: {printable(line)}; taken for a black image", file=sys.stderr, flush=True)
 
 
-Pixels = Tensor | StreamedPixels
-"""uint8 [N, C, H, W], in memory or not."""
-
-
 def to_grey(pixels: Tensor) -> Tensor:
     """Return uint8 [N, 1, H, W] by the usual luma weights, in whole numbers: equal channels keep their value."""
     weights = torch.tensor([299, 587, 114], dtype=torch.int32)[:, None, None]

@@ -7,7 +7,9 @@ virtual machines. Measured shares: docs/performance.md. Nothing here changes a n
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import os
 import platform
 import sys
 from pathlib import Path
@@ -37,6 +39,34 @@ def keep_memory() -> bool:
     libc.free.argtypes = [ctypes.c_void_p]
     libc.free(libc.malloc(64 * _LARGE_PAGE))  # the heap grows by all of that now
     return _ask_for_large_pages(libc)
+
+
+def memory_limit(root: Path = Path("/")) -> int | None:
+    """Return how many bytes this process may use: of the machine, or fewer if its control groups (v1 or v2) say so.
+
+    Args:
+        root: where ``proc`` and ``sys`` are.
+
+    Returns:
+        None if nothing is known on this system.
+    """
+    limits = []
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    groups = root / "sys/fs/cgroup"
+    with contextlib.suppress(OSError, ValueError):
+        for line in (root / "proc/self/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers and "memory" not in controllers.split(","):
+                continue
+            top, name = (groups / "memory", "memory.limit_in_bytes") if controllers else (groups, "memory.max")
+            inside = top / path.lstrip("/")
+            for folder in (inside, *inside.parents):  # in a container the path may be the host's; the top is there
+                with contextlib.suppress(OSError, ValueError):  # "max" is no number
+                    limits.append(int((folder / name).read_text()))
+                if folder == top:
+                    break
+    return min(limits, default=None)
 
 
 def _ask_for_large_pages(libc: ctypes.CDLL) -> bool:

@@ -6,7 +6,9 @@ and work may be done in any order, or left out, without disturbing the rest.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -45,3 +47,23 @@ def seed_everything(seed: int, *labels: str | int) -> None:
     random.seed(value)
     numpy.random.seed(value % 2**32)
     torch.manual_seed(value)
+
+
+@contextlib.contextmanager
+def streams_restored() -> Iterator[None]:
+    """Leave the global generators of `random`, numpy and torch (all devices) at the end as they were; a decorator, too.
+
+    For what calls `seed_everything`: the caller's random numbers are none of its business.
+    """
+    import random
+
+    import numpy
+    import torch
+
+    before, numpys = random.getstate(), numpy.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            yield
+    finally:
+        random.setstate(before)
+        numpy.random.set_state(numpys)

@@ -29,6 +29,7 @@ from ddarts.runs.folder import RunFolder
 from ddarts.runtime.distributed import current
 from ddarts.runtime.engine import launch
 from ddarts.runtime.progress import Progress
+from ddarts.runtime.seeds import streams_restored
 from ddarts.runtime.signals import StopRequest
 from ddarts.searching.alpha_step import Term, alpha_gradients
 from ddarts.searching.collapse import check_health
@@ -66,6 +67,7 @@ class SearchOutcome:
     stopped: str | None
 
 
+@streams_restored()
 def search_architecture(
     settings: SearchSettings,
     images: ImageData,

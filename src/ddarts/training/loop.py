@@ -31,7 +31,7 @@ from ddarts.runs.folder import RunFolder
 from ddarts.runtime.distributed import current
 from ddarts.runtime.engine import launch
 from ddarts.runtime.progress import Progress
-from ddarts.runtime.seeds import seed_everything
+from ddarts.runtime.seeds import seed_everything, streams_restored
 from ddarts.runtime.signals import StopRequest
 from ddarts.training.divergence import divergence
 from ddarts.training.ema import WeightAverage
@@ -61,6 +61,7 @@ class TrainOutcome:
     macs: int
 
 
+@streams_restored()
 def train_network(
     genotype: Genotype, settings: TrainSettings, images: ImageData, run: RunFolder, *, quiet: bool = False
 ) -> TrainOutcome:

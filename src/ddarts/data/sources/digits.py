@@ -23,13 +23,13 @@ def load_digits(directory: str | None, request: Request) -> Loaded:
         stored = np.load(stream, allow_pickle=False)
         grey, labels = stored["images"], stored["labels"]
     pixels = torch.from_numpy((grey.astype(np.uint16) * 255 + 8) // 16).to(torch.uint8)[:, None]
-    images = Images(pixels, torch.from_numpy(labels.astype(np.int64)))
-    kept, taken = stratified(images.labels, TEST_SHARE, 0, "digits test part")
+    numbers = torch.from_numpy(labels.astype(np.int64))
+    kept, taken = stratified(numbers, TEST_SHARE, 0, "digits test part")
     return Loaded(
         name="digits",
         place="digits",
         classes=tuple("0123456789"),
         flip=False,
-        train=images.select(kept),
-        test=images.select(taken),
+        train=Images(pixels[kept], numbers[kept]),
+        test=Images(pixels[taken], numbers[taken]),
     )
