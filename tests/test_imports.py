@@ -50,6 +50,7 @@ ROOMS = (
     "results",
     "preflight",
     "pipeline",
+    "study",
     "api",
     "cli",
     "__main__",
@@ -117,6 +118,8 @@ DANGEROUS_NAMES = {"eval", "exec", "compile", "__import__"}
 def test_no_module_imports_what_runs_code_from_files():
     for path, tree in trees():
         roots = {name.split(".")[0] for name in imported(tree)}
+        if path.relative_to(SOURCE).as_posix() == "api/study.py":  # hands trials to processes of its own, loads no file
+            roots.discard("joblib")
         assert not roots & DANGEROUS_MODULES, path
         assert "pickletools" not in roots or path.relative_to(SOURCE).as_posix() == "data/sources/pickled.py"
 
@@ -132,6 +135,7 @@ def test_no_module_evaluates_text_or_loads_unsafely():
         for name, keywords in calls(tree):
             assert name not in DANGEROUS_NAMES, path
             assert name not in ("yaml.load", "yaml.unsafe_load", "yaml.full_load", "os.system"), path
+            assert not name.startswith("joblib.") or name == "joblib.Parallel", path
             if name == "torch.load":
                 assert keywords.get("weights_only") == "True", path
             if name in ("numpy.load", "np.load"):
@@ -146,7 +150,17 @@ def loaded_by(code):
 
 def test_importing_ddarts_loads_no_heavy_part():
     modules = loaded_by("import ddarts, ddarts.cli.main, ddarts.config.schema")
-    assert not modules & {"torch", "torchvision", "numpy", "matplotlib", "lightning_fabric", "rich.console", "jinja2"}
+    assert not modules & {
+        "torch",
+        "torchvision",
+        "numpy",
+        "scipy",
+        "joblib",
+        "matplotlib",
+        "lightning_fabric",
+        "rich.console",
+        "jinja2",
+    }
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["predict", "--help"]])
