@@ -14,7 +14,7 @@ from ddarts.reporting.formatting import count, genotype_rows, percent
 from ddarts.runtime.progress import format_seconds
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import RenderableType
 
 
 class Outcome:
@@ -30,7 +30,7 @@ class Outcome:
         """Return JSON-ready data."""
         raise NotImplementedError
 
-    def table(self) -> Table:
+    def table(self) -> RenderableType:
         """Return a table for a terminal."""
         from rich import box
         from rich.table import Table

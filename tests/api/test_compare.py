@@ -1,14 +1,14 @@
 """`ddarts compare`: the same training for all, n seeds each, and a verdict."""
 
 import json
-import math
+import re
+import shutil
 
 import pytest
 
 import ddarts
-from ddarts.api.compare import CompareResult, Contestant
 from ddarts.cli.main import main
-from ddarts.errors import GenotypeError, SettingsError, Stopped
+from ddarts.errors import GenotypeError, RunError, SettingsError, Stopped
 from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
 from ddarts.genotype.zoo.baselines import baseline
 from ddarts.runs.folder import RunFolder
@@ -36,7 +36,7 @@ def compared(genotypes, tmp_path_factory):
 def test_every_architecture_is_trained_with_every_seed_and_tested_once(compared):
     names = sorted(p.name for p in (compared.path / "trainings").iterdir())
     assert names == ["0-plain-seed5", "0-plain-seed6", "1-wide-seed5", "1-wide-seed6"]
-    for i, one in enumerate(compared.contestants):
+    for i, one in enumerate(compared.board.lines):
         for top1, seed in zip(one.top1, (5, 6), strict=True):
             run = RunFolder.open(compared.path / "trainings" / f"{i}-{one.name}-seed{seed}")
             assert run.summary["test_top1"] == top1
@@ -46,41 +46,60 @@ def test_every_architecture_is_trained_with_every_seed_and_tested_once(compared)
 def test_one_training_equals_a_plain_one_with_that_seed(compared, genotypes, tmp_path):
     trained = ddarts.train(genotype=genotypes[1], out=tmp_path / "run", seed=6, quiet=True, **QUICK)
     tested = ddarts.test(trained.path, quiet=True)
-    assert tested.top1 == compared.contestants[1].top1[1]
-    assert trained.parameters == compared.contestants[1].parameters > compared.contestants[0].parameters
+    assert tested.top1 == compared.board.lines[1].top1[1]
+    plain, wide = (line.average("parameters") for line in compared.board.lines)
+    assert trained.parameters == wide > plain
 
 
-def made(*accuracies):
-    people = tuple(Contestant(f"n{i}", 1, 1, top1, 1.0) for i, top1 in enumerate(accuracies))
-    return CompareResult("x", people, "test", (0, 1, 2)[: len(accuracies[0])])
-
-
-def test_a_difference_counts_if_it_is_more_than_the_spread():
-    result = made((0.90, 0.92), (0.93, 0.95), (0.90, 0.93))
-    assert result.contestants[0].spread == pytest.approx(math.sqrt(2) * 0.01)
-    assert result.difference(1) == pytest.approx((0.03, 0.02))
-    assert result.verdict(1) == "3.00 points better than n0, more than the spread of 2.00"
-    assert "0.50 points better than n0, within the spread of 2.55" in result.verdict(2)
-    rows = result.to_dict()["architectures"]
-    assert [row.get("more_than_spread") for row in rows] == [None, True, False]
-
-
-def test_one_seed_tells_no_spread():
-    result = made((0.9,), (0.8,))
-    assert result.verdict(1) == "10.00 points worse than n0; one seed tells no spread"
-    assert result.to_dict()["architectures"][1]["more_than_spread"] is None
-
-
-def test_the_table_shows_every_seed(compared):
+def printed(compared):
     from rich.console import Console
 
     console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(compared.table())
     console.file.close()
-    text = console.export_text()
-    for one in compared.contestants:
+    return console.export_text()
+
+
+def test_the_table_shows_every_seed_and_the_verdict(compared):
+    text = printed(compared)
+    for one in compared.board.lines:
         assert f"{100 * one.mean:.2f} %" in text
         assert " ".join(f"{100 * t:.2f}" for t in one.top1) in text
+    assert "wide and plain are not distinguishable" in text  # two seeds cannot do more
+    assert compared.to_dict()["verdicts"][0]["distinguishable"] is False
+
+
+def test_a_comparison_has_a_page_which_report_makes_again_elsewhere(compared, tmp_path):
+    page = (compared.path / "report.html").read_text()
+    assert "2 architectures compared" in page
+    assert "wide and plain are not distinguishable" in page
+    assert page.count('class="dot"') == 4
+    assert ddarts.report(compared.path, out=tmp_path / "x.html").path.read_text() == page
+    assert json.loads((compared.path / "compare.json").read_text()) == json.loads(json.dumps(compared.to_dict()))
+
+
+def test_a_finished_comparison_is_over_for_watch(compared, tmp_path):
+    seen = ddarts.watch(compared.path, once=True)
+    assert seen.state == "over"
+    assert seen.numbers == (("trainings complete", "4"),)
+    shutil.copytree(compared.path, tmp_path / "cut")
+    (tmp_path / "cut" / "compare.json").unlink()
+    state = ddarts.watch(tmp_path / "cut", once=True).state
+    assert state == f"stopped; go on with: ddarts compare --resume {tmp_path / 'cut'}"
+
+
+def test_a_comparison_without_a_complete_training_has_no_page(compared, tmp_path):
+    shutil.copytree(compared.path, tmp_path / "cut")
+    shutil.rmtree(tmp_path / "cut" / "trainings")
+    with pytest.raises(RunError, match="no training of the comparison is complete"):
+        ddarts.report(tmp_path / "cut")
+
+
+def test_progress_counts_the_trainings_of_the_whole_comparison(genotypes, tmp_path, capsys):
+    ddarts.compare(genotypes, out=tmp_path / "run", seeds=1, **QUICK)
+    told = capsys.readouterr().err
+    assert "training 1 of 2: plain, seed 0\n" in told
+    assert re.search(r"training 2 of 2: wide, seed 0, \d+ s left in all", told)
 
 
 def test_a_comparison_that_was_stopped_goes_on_and_ends_the_same(compared, genotypes, tmp_path, monkeypatch):
@@ -99,7 +118,7 @@ def test_a_comparison_that_was_stopped_goes_on_and_ends_the_same(compared, genot
         ddarts.compare(genotypes, out=tmp_path / "run", seeds=2, seed=5, quiet=True, **QUICK)
     monkeypatch.setattr(compare, "_train_and_test", original)
     resumed = ddarts.compare(resume=tmp_path / "run", quiet=True)
-    assert [one.top1 for one in resumed.contestants] == [one.top1 for one in compared.contestants]
+    assert [one.top1 for one in resumed.board.lines] == [one.top1 for one in compared.board.lines]
 
 
 def test_names_of_baselines_may_be_compared(tmp_path, capsys):
@@ -108,7 +127,7 @@ def test_names_of_baselines_may_be_compared(tmp_path, capsys):
     status = main(
         ["compare", "resnet18", "ResNet18", *options, "--batch", "8", "--seeds", "1", "--out", str(out), "--json"]
     )
-    rows = json.loads(capsys.readouterr().out)["architectures"]
+    rows = json.loads(capsys.readouterr().out)["methods"]
     assert status == 0
     assert [row["name"] for row in rows] == ["resnet18", "ResNet18"]
     assert rows[0]["top1"] == rows[1]["top1"]
@@ -118,7 +137,7 @@ def test_names_of_baselines_may_be_compared(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("given", "error", "told"),
     [
-        (["resnet18"], SettingsError, "1 architectures are named, a comparison needs at least 2"),
+        (["resnet18"], SettingsError, "a comparison needs at least 2 architectures, 1 given"),
         (["resnet18", "resnt50"], GenotypeError, "did you mean 'resnet50'"),
     ],
 )
@@ -140,5 +159,5 @@ def test_overwriting_trains_anew_and_leaves_nothing_of_the_old_comparison(genoty
     assert sorted(p.name for p in (out / "trainings").iterdir()) == ["0-plain-seed0", "1-wide-seed0"]
     assert sorted(p.name for p in (out / "architectures").iterdir()) == ["0-plain.json", "1-wide.json"]
     fresh = ddarts.compare(genotypes, out=tmp_path / "fresh", seeds=1, quiet=True, **{**QUICK, "channels": 2})
-    assert [one.parameters for one in again.contestants] == [one.parameters for one in fresh.contestants]
-    assert [one.top1 for one in again.contestants] == [one.top1 for one in fresh.contestants]
+    assert [one.average("macs") for one in again.board.lines] == [one.average("macs") for one in fresh.board.lines]
+    assert [one.top1 for one in again.board.lines] == [one.top1 for one in fresh.board.lines]

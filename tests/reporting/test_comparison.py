@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from ddarts.config.schema import RunSettings, TrainSettings
 from ddarts.errors import RunError
 from ddarts.genotype.distance import architecture_distance
 from ddarts.genotype.genotype import Genotype
@@ -58,6 +59,41 @@ def test_curves_cells_and_distances_are_compared(shared_run: RunFolder, other: R
         "9.0",
         "2.0",
     ]
+
+
+def settings_shown(page: Page) -> list[str]:
+    """Return the words between the heading of the settings and that of the versions."""
+    words = [word for word in page.words if word]
+    return words[words.index("Settings and versions") : words.index("Versions")]
+
+
+def test_only_the_settings_that_differ_are_listed_whichever_command_made_the_run(tmp_path: Path) -> None:
+    runs = []
+    for name in ("run", "train"):
+        runs.append(RunFolder.create(tmp_path / name))
+    whole = RunSettings(seed=1)
+    with runs[0], runs[1]:
+        runs[0].write_settings("run", whole)
+        shared = {key: value for key, value in dict(whole).items() if key not in ("search", "derive", "train")}
+        runs[1].write_settings("train", TrainSettings(**shared, **{**dict(whole.train), "lr": 0.1}))
+        for run in runs:
+            run.update_summary(versions={"torch": "2.6"})
+    words = settings_shown(compared(*runs, target=tmp_path / "c.html"))
+    assert [word for word in words if "." in word and not word[0].isdigit()] == ["train.lr"]
+    assert words[-2:] == ["0.025", "0.1"]
+
+
+def test_a_latency_is_the_best_only_beyond_its_noise(shared_run: RunFolder, other: RunFolder, tmp_path: Path) -> None:
+    for median, p95, machine, best in (
+        (3.1, 4.0, "a CPU, 1 thread", []),  # the other: 3.21, 95 % below 4.0
+        (2.0, 2.5, "a CPU, 1 thread", ["(best)"]),
+        (2.0, 2.5, "another", []),
+    ):
+        with other:
+            other.update_summary(latency_ms=median, latency_p95_ms=p95, latency_on=machine)
+        page = compared(shared_run, other, target=tmp_path / "c.html")
+        assert after(page, "Latency an image", 2 + len(best)) == ["3.21 ms", f"{median:.3g} ms", *best]
+        assert "(best)" not in after(page, "Search time", 3)
 
 
 def test_the_baseline_of_a_search_joins_the_distances(

@@ -19,7 +19,7 @@ _MARK = b'<meta name="generator" content="ddarts">'
 
 
 def report(runs: PathLike | Sequence[PathLike], *, out: PathLike | None = None) -> ReportResult:
-    """Write the report of a run, or a page that compares several, from what lies in their folders.
+    """Write the report of a run, a comparison or a study, or a page that compares several runs, from their folders.
 
     Args:
         runs: a run, or up to 12 of them.
@@ -36,6 +36,10 @@ def report(runs: PathLike | Sequence[PathLike], *, out: PathLike | None = None) 
     target = Path("comparison.html") if out is None and len(folders) > 1 else None if out is None else Path(out)
     if target is not None:
         _check_target(target)
+    if len(folders) == 1 and "compare" in folders[0].stages:
+        from ddarts.api.compare import report_comparison
+
+        return ReportResult(report_comparison(folders[0], target))
     for folder in folders:
         _measure(folder)
     if len(folders) == 1:

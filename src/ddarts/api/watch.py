@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 PathLike = str | os.PathLike[str]
 
-_SILENT_S = 600.0  # where locks cannot be read, a run that says nothing for so long counts as over
+_OF_RUNS = {"compare", "study"}  # these consist of runs of their own, and write NAME.json at the end
+_SILENT_S = 600.0  # where locks cannot be read, a run that writes nothing for so long counts as over
 
 
 @dataclass(frozen=True)
@@ -187,18 +188,28 @@ class _Follower:
             seen.last.get(seen.stage, {}).get("epoch", 0),
             seen.epochs(self.settings),
             left,
-            tuple(seen.rows()),
+            tuple(seen.rows() or self._parts()),
             tuple(seen.cells()),
             top1 if isinstance(top1, int | float) else None,
         )
 
     def _complete(self) -> bool:
+        for stage in _OF_RUNS & self.settings.keys():
+            return (self.run.path / f"{stage}.json").is_file()
         if "run" in self.settings:
             return (self.run.path / "report.html").is_file()
         return ("train_s" if "train" in self.settings else "search_s") in self.summary
 
+    def _parts(self) -> list[tuple[str, str]]:
+        """Return how many runs of a comparison or a study are complete."""
+        if not _OF_RUNS & self.settings.keys():
+            return []
+        done = sum('"train_s"' in path.read_text("utf-8") for path in self.run.path.glob("trainings/*/summary.json"))
+        done += sum(1 for _ in self.run.path.glob("trials/*/*.json"))
+        return [("trainings complete", str(done))]
+
     def _stopped(self) -> str:
-        command = next((name for name in ("run", "search", "train") if name in self.settings), None)
+        command = next((name for name in ("run", "search", "train", *_OF_RUNS) if name in self.settings), None)
         return f"stopped; go on with: ddarts {command} --resume {self.run.path}" if command else "stopped"
 
     def picture(self) -> RenderableType:

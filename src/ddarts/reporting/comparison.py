@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ddarts.config.layers import SHARED
+from ddarts.config.schema import DeriveOptions
 from ddarts.genotype.distance import architecture_distance
 from ddarts.reporting.chosen import CellEvidence
 from ddarts.reporting.collect import RunContents, read_run
@@ -20,7 +22,8 @@ from ddarts.runtime.atomic_files import write_text
 _DRAWN_BYTES = 2_000_000
 _MOST_CLASSES = 100  # of which the page compares the accuracies
 _LARGER_IS_BETTER = ("test_top1", "val_top1")
-_NOT_RATED = ("distance",)
+#: Not rated: seconds depend on what else the machine did. Latencies are rated by `_fastest`.
+_NOT_RATED = ("distance", "latency_ms", "search_s", "train_s")
 
 
 @dataclass(frozen=True)
@@ -89,11 +92,30 @@ def _results(runs: Sequence[RunContents]) -> list[tuple[str, list[Value]]]:
         best = max(there) if key in _LARGER_IS_BETTER else min(there)
         rated = len(there) > 1 and key not in _NOT_RATED and len(set(there)) > 1
         values = [Value(known.text(n[key]), rated and n[key] == best) if key in n else Value(NONE) for n in numbers]
+        if key == "latency_ms" and (fastest := _fastest(runs)) is not None:
+            values[fastest] = replace(values[fastest], best=True)
         rows.append((known.label, values))
     rows.append(("Cells", [Value(str(len(run.genotype)) if run.genotype else NONE) for run in runs]))
     for key, label in (("data", "Data"), ("seed", "Seed")):
         rows.append((label, [Value(str(run.summary.get(key, NONE))) for run in runs]))
     return rows
+
+
+def _fastest(runs: Sequence[RunContents]) -> int | None:
+    """Return the run with the lowest latency, None if that may be noise.
+
+    Its 95th percentile must lie below every other median, all measured on the same machine.
+    """
+    found = []
+    for i, run in enumerate(runs):
+        median, p95 = (run.summary.get(key) for key in ("latency_ms", "latency_p95_ms"))
+        if isinstance(median, int | float) and isinstance(p95, int | float):
+            found.append((median, p95, i))
+    machines = {run.summary.get("latency_on") for run in runs if "latency_ms" in run.summary}
+    if len(found) < 2 or len(machines) > 1:
+        return None
+    (_, p95, fastest), (second, _, _), *_ = sorted(found)
+    return fastest if p95 < second else None
 
 
 def _classes(runs: Sequence[RunContents]) -> list[tuple[str, list[Value]]]:
@@ -160,15 +182,22 @@ def _distances(named: Sequence[tuple[str, RunContents]]) -> Distances | None:
 
 
 def _settings(run: RunContents) -> dict[str, str]:
-    """Return all settings of a run under dotted names, those of a stage run alone as those of a whole run."""
+    """Return all settings of a run under the names that `ddarts run` gives them, whichever command made it."""
     whole = run.settings.get("run")
     if isinstance(whole, dict):
         return dict(flat(whole))
-    return {f"{stage}.{key}": value for stage, section in run.settings.items() for key, value in flat(section)}
+    found = {}
+    for stage, section in run.settings.items():
+        for key, value in flat(section):
+            group = "derive" if stage == "search" and key in DeriveOptions.model_fields else stage
+            found[key if key in SHARED else f"{group}.{key}"] = value
+    return found
 
 
 def _differences(settings: Sequence[Mapping[str, str]], *, all_rows: bool = False) -> list[tuple[str, list[Value]]]:
-    """Return the settings in which runs differ, or all of them."""
+    """Return the settings in which runs differ, of those that two runs or more have, or all of them."""
     names = dict.fromkeys(name for section in settings for name in section)
-    rows = [(name, [section.get(name, NONE) for section in settings]) for name in names]
-    return [(name, [Value(text) for text in texts]) for name, texts in rows if all_rows or len(set(texts)) > 1]
+    found = [(name, [section.get(name, NONE) for section in settings]) for name in names]
+    return [
+        (name, [Value(text) for text in texts]) for name, texts in found if all_rows or len(set(texts) - {NONE}) > 1
+    ]

@@ -255,7 +255,8 @@ def _agreement(scores: list[float], truths: list[float], seed: int) -> RankAgree
     from scipy import stats
 
     values: list[Any] = []
-    for correlation in (stats.kendalltau, stats.spearmanr):
+    correlations: tuple[Any, ...] = (stats.kendalltau, stats.spearmanr)
+    for correlation in correlations:
         with warnings.catch_warnings():  # a resample may hold one value only: its correlation is left out
             warnings.simplefilter("ignore")
             drawn = stats.bootstrap(

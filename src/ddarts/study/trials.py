@@ -1,0 +1,236 @@
+"""The outcomes of trials, and the board of each data set: means, intervals, costs and verdicts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ddarts.errors import RunError
+from ddarts.reporting.formatting import count, percent
+from ddarts.runtime.atomic_files import write_text
+from ddarts.runtime.progress import format_seconds
+from ddarts.study.statistics import Interval, Verdict, interval_of_mean, judge, mean
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One method on one data set with one seed, and how it ended.
+
+    Attributes:
+        method: name of the method, or of the architecture.
+        data: name of the data set.
+        seed: of everything random.
+        top1: accuracy that is compared, 0 to 1; None if the trial failed.
+        val_top1: accuracy on the validation images; None without any.
+        part: what `top1` is of: "test", "validation", or "table" (looked up).
+        search_s: seconds spent before the final training: on the search, or on short trainings.
+        train_s: seconds of the final training.
+        search_steps, train_steps: optimizer steps of both, on weights.
+        parameters, macs: of the network that was trained; macs are multiply-accumulates an image.
+        error: one line, if the trial failed.
+    """
+
+    method: str
+    data: str
+    seed: int
+    top1: float | None = None
+    val_top1: float | None = None
+    part: str = "test"
+    search_s: float | None = None
+    train_s: float | None = None
+    search_steps: int | None = None
+    train_steps: int | None = None
+    parameters: int | None = None
+    macs: int | None = None
+    error: str | None = None
+
+    def save(self, path: Path) -> None:
+        """Write the record as JSON, in one step."""
+        write_text(path, json.dumps(asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Trial | None:
+        """Return the record in a file, None if there is none.
+
+        Raises:
+            RunError: the file is damaged.
+        """
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, RecursionError) as error:
+            raise RunError(f"{path}: cannot be read: {error}; delete the file, and resume the study") from None
+        known = {f.name: f.type for f in fields(cls)}
+        if not isinstance(data, dict) or set(data) != set(known):
+            raise RunError(f"{path}: not the record of a trial; delete the file, and resume the study")
+        for name, value in data.items():
+            kinds = {"str": str, "int": int, "float": int | float}[known[name].partition(" ")[0]]
+            optional = known[name].endswith("None")
+            if isinstance(value, bool) or not (isinstance(value, kinds) or (optional and value is None)):
+                raise RunError(f"{path}: {name} = {str(value)[:40]!r}; delete the file, and resume the study")
+        return cls(**data)
+
+
+@dataclass(frozen=True)
+class Line:
+    """The trials of one method on one data set.
+
+    Attributes:
+        name: of the method.
+        trials: those that ended well, by seed.
+        failed: those that did not.
+        interval: 95 % bootstrap interval of the mean accuracy; None with fewer than two trials.
+    """
+
+    name: str
+    trials: tuple[Trial, ...]
+    failed: tuple[Trial, ...]
+    interval: Interval | None
+
+    @property
+    def top1(self) -> tuple[float, ...]:
+        """The accuracy of each seed, 0 to 1."""
+        return tuple(t.top1 for t in self.trials if t.top1 is not None)
+
+    @property
+    def mean(self) -> float | None:
+        """The mean accuracy, 0 to 1; None without a trial that ended well."""
+        return mean(self.top1) if self.trials else None
+
+    def average(self, name: str) -> float | None:
+        """Return the mean of a field over the trials that have it."""
+        known = [value for t in self.trials if (value := getattr(t, name)) is not None]
+        return mean(known) if known else None
+
+    def cost(self) -> list[str]:
+        """Return parameters, multiply-adds, seconds of search and of training, as text."""
+        shown: list[tuple[str, Callable[[Any], str]]] = [
+            ("parameters", _short),
+            ("macs", _short),
+            ("search_s", format_seconds),
+            ("train_s", format_seconds),
+        ]
+        return ["-" if (v := self.average(name)) is None else text(v) for name, text in shown]
+
+    def interval_text(self) -> str:
+        """Return the interval in percent, such as ``95.10 to 96.32``."""
+        return "-" if self.interval is None else " to ".join(f"{100 * bound:.2f}" for bound in self.interval)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready data."""
+        return {
+            "name": self.name,
+            "seeds": [t.seed for t in self.trials],
+            "top1": list(self.top1),
+            "mean": self.mean,
+            "interval": None if self.interval is None else list(self.interval),
+            **{name: self.average(name) for name in ("parameters", "macs", "search_s", "train_s", "search_steps")},
+            "failed": {str(t.seed): t.error for t in self.failed},
+        }
+
+
+HEADS = ("mean", "95 % interval", "each seed", "parameters", "MACs", "search", "training")
+
+
+@dataclass(frozen=True)
+class Board:
+    """What was found on one data set.
+
+    Attributes:
+        data: its name.
+        part: what the accuracies are of.
+        lines: a line for each method, in the order of the study.
+        verdicts: on pairs of methods.
+    """
+
+    data: str
+    part: str
+    lines: tuple[Line, ...]
+    verdicts: tuple[Verdict, ...]
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Return the table as text, a row for each method: its name, then what `HEADS` say."""
+        return [
+            (
+                line.name,
+                percent(line.mean),
+                line.interval_text(),
+                " ".join(f"{100 * value:.2f}" for value in line.top1) or "-",
+                *line.cost(),
+            )
+            for line in self.lines
+        ]
+
+    def notes(self) -> list[str]:
+        """Return the verdicts, then the failures, a line each."""
+        failed = [f"{t.method}, seed {t.seed}, failed: {t.error}" for line in self.lines for t in line.failed]
+        return [*(verdict.text for verdict in self.verdicts), *failed]
+
+    def table(self, what: str = "method") -> Table:
+        """Return the table for a terminal, with the notes below."""
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        title = f"{self.data}: top-1 ({self.part})"
+        table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False)
+        table.add_column(what, no_wrap=True)
+        for head in HEADS:
+            table.add_column(head, justify="right", overflow="fold")
+        for row in self.rows():
+            table.add_row(*map(Text, row))
+        table.caption = Text("\n".join(self.notes()))
+        table.caption_justify = "left"
+        return table
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready data."""
+        return {
+            "data": self.data,
+            "part": self.part,
+            "methods": [line.to_dict() for line in self.lines],
+            "verdicts": [
+                {**asdict(verdict), "distinguishable": verdict.distinguishable, "text": verdict.text}
+                for verdict in self.verdicts
+            ],
+        }
+
+
+def boards(trials: Iterable[Trial], *, against_first: bool = False) -> tuple[Board, ...]:
+    """Sort trials by data set and method, in the order in which they first appear, and judge them.
+
+    Args:
+        trials: records; those that failed are listed but take no part in the statistics.
+        against_first: compare each method with the first only, instead of every two.
+    """
+    sorted_: dict[str, dict[str, list[Trial]]] = {}
+    for trial in trials:
+        sorted_.setdefault(trial.data, {}).setdefault(trial.method, []).append(trial)
+    found = {data: [_line(name, of) for name, of in methods.items()] for data, methods in sorted_.items()}
+    values = [{li.name: dict(zip(_seeds(li), li.top1, strict=True)) for li in lines} for lines in found.values()]
+    judged = judge(values, against_first=against_first)
+    return tuple(
+        Board(data, next((t.part for li in lines for t in li.trials), "test"), tuple(lines), verdicts)
+        for (data, lines), verdicts in zip(found.items(), judged, strict=True)
+    )
+
+
+def _line(name: str, trials: Sequence[Trial]) -> Line:
+    done = tuple(sorted((t for t in trials if t.top1 is not None), key=lambda t: t.seed))
+    failed = tuple(t for t in trials if t.top1 is None)
+    return Line(name, done, failed, interval_of_mean([t.top1 for t in done if t.top1 is not None]))
+
+
+def _seeds(line: Line) -> list[int]:
+    return [t.seed for t in line.trials]
+
+
+def _short(value: float) -> str:
+    return count(round(value)).rpartition("(")[2].rstrip(")")
