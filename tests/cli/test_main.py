@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import sys
+import typing
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,9 @@ import torch
 import ddarts
 from ddarts import Edge, Genotype
 from ddarts.cli.main import main
+from ddarts.cli.options import documented_fields
 from ddarts.cli.table import COMMANDS
+from ddarts.config.layers import GROUPS, STAGES
 from ddarts.config.schema import SearchSettings, TrainSettings
 from ddarts.errors import Stopped
 from ddarts.genotype.genotype import CellGenotype
@@ -55,7 +58,7 @@ def complaint(capsys, *arguments, status=2):
         ("--jsn", "unknown option '--jsn'"),
         ("search --epoch 3", "unknown option '--epoch' of ddarts search; did you mean '--epochs'?"),
         ("run --epochs 3", "unknown option '--epochs' of ddarts run; did you mean '--search.epochs' or '--train.ep"),
-        ("search --zzzzzz 3", "unknown option '--zzzzzz' of ddarts search; --help lists all options"),
+        ("search --zzzzzz 3", "unknown option '--zzzzzz' of ddarts search; --help-all lists all options"),
         ("search --epoch=3", "unknown option '--epoch' of ddarts search; did you mean '--epochs'?"),
         ("search --epochs", "argument --epochs: expected one argument; see ddarts search --help"),
         ("search now", "unexpected argument 'now'; see ddarts search --help"),
@@ -276,6 +279,43 @@ def test_every_command_is_a_public_function_and_has_help(capsys, name):
     text = capsys.readouterr().out
     assert COMMANDS[name].help in text
     assert "--json" in text
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_help_shows_at_most_ten_settings_and_what_each_value_does(stage):
+    options = list(documented_fields(stage))
+    assert sum(option.common for option in options) <= 10 or len(options) <= 12
+    fields = [
+        *STAGES[stage].model.model_fields.values(),
+        *(f for g in GROUPS.values() for f in g.model_fields.values()),
+    ]
+    for field in fields:
+        kinds = (field.annotation, *typing.get_args(field.annotation))
+        choices = next((typing.get_args(kind) for kind in kinds if typing.get_origin(kind) is typing.Literal), ())
+        assert tuple((field.json_schema_extra or {}).get("values", {})) == choices
+
+
+def help_of(capsys, line):
+    assert main(line.split()) == 0
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_help_is_short_and_help_all_complete(capsys):
+    short, full = help_of(capsys, "run --help"), help_of(capsys, "run --help-all")
+    assert "--search.epochs" in short
+    assert "--search.momentum" not in short
+    assert "--search.momentum" in full
+    assert "--help-all shows the other" in short
+    assert "low: the outputs of cells; cells are computed twice" in full
+
+
+def test_help_shows_the_defaults_of_the_preset_in_force(capsys, tmp_path):
+    assert "training images for weights (at least 1; default 15)" in help_of(capsys, "run --help")
+    assert "Defaults are those of the preset demo" in help_of(capsys, "run --help")
+    assert "training images for weights (at least 1; default 10)" in help_of(capsys, "run --data photos --help")
+    assert "training images for weights (at least 1; default 50)" in help_of(capsys, "run --preset=paper --help")
+    (tmp_path / "my.yaml").write_text("search:\n  epochs: 77\n")
+    assert "training images for weights (at least 1; default 77)" in help_of(capsys, "run --config my.yaml --help")
 
 
 def test_options_become_settings(monkeypatch, capsys):

@@ -244,6 +244,6 @@ def test_every_setting_of_a_stage_is_an_option_with_a_help_text(stage):
 
 def test_help_tells_choices_bounds_and_default():
     docs = {doc.name: doc.help for doc in documented_fields("search")}
-    assert docs["zero_one_kind"].endswith("(l2, l1; default l2)")
+    assert docs["zero_one_kind"].endswith("(default l2)\n  l2: squared\n  l1: absolute")
     assert docs["nodes"].endswith("(at least 1, at most 8; default 4)")
     assert docs["stop_on_collapse"].endswith("(default yes)")

@@ -1,7 +1,7 @@
-"""The command line: arguments in, a call of the public function of the same name, a table or JSON out.
+"""The command line: parses arguments, calls the public function of the same name, prints a table or JSON.
 
-A command is one entry of `commandtable.COMMANDS`; its options are made from the fields of the settings classes. Values
-stay text here: the public functions check them, so that every message is the same through both doors.
+A command is one entry of `ddarts.cli.table.COMMANDS`; its options are made from the fields of the settings classes.
+Values stay text here: the public functions check them, so that messages are the same from Python.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from ddarts.runtime.distributed import note_for_torchrun, says_it
 from ddarts.runtime.processes import find_place, speaks
 from ddarts.runtime.signals import end_with_a_word
 
-#: Commands that several processes can do together.
+#: Commands that several processes can run together.
 _TOGETHER = ("run", "search", "train")
-#: Commands that compute for long.
+#: Commands that compute for a long time.
 _HEAVY = (*_TOGETHER, "compare", "measure-operations")
 #: How PyTorch says that there is no memory, on GPUs and on CPUs.
 _NO_MEMORY = ("out of memory", "can't allocate memory")
@@ -106,7 +106,7 @@ def _complain(message: str, status: int, debug: bool) -> int:
 
 
 def _dispatch(arguments: list[str], *, alone: bool) -> int:
-    """Run a command; `alone` in a process that does nothing else."""
+    """Run a command; `alone` says that the process does nothing else."""
     names = [a for a in arguments if a != "--debug"]
     if not names or names[0] in ("-h", "--help", "help"):
         _overview()
@@ -129,7 +129,7 @@ def _dispatch(arguments: list[str], *, alone: bool) -> int:
 
     function = getattr(importlib.import_module(command.home), name.replace("-", "_"))
     if name not in _TOGETHER and find_place().size > 1:
-        raise SettingsError(f"ddarts {name} is the work of one process; start it without torchrun")
+        raise SettingsError(f"ddarts {name} runs in one process; start it without torchrun")
     if alone and name in _HEAVY:
         keep_memory()
     result = function(*place, **given)
@@ -174,7 +174,7 @@ def _overview() -> None:
     for name, command in COMMANDS.items():
         print(f"  {name:<{width}}  {command.help}")
     print(
-        "\nddarts COMMAND --help tells what a command takes; every command takes --json and --debug.\n"
+        "\nddarts COMMAND --help shows the options of a command; every command accepts --json and --debug.\n"
         "First steps: ddarts run --data digits"
     )
 
@@ -184,30 +184,49 @@ class _Parser(argparse.ArgumentParser):
         raise SettingsError(f"{message}; see {self.prog} --help")
 
 
+class _Lines(argparse.HelpFormatter):
+    """Wraps each line of a help text separately; a line that is indented stays so."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        lines = []
+        for line in text.splitlines():
+            inner = line.lstrip()
+            indent = "  " if inner != line else ""
+            wrapped = super()._split_lines(inner, width - 2 * len(indent))
+            lines += [indent + wrapped[0], *(2 * indent + more for more in wrapped[1:])]
+        return lines
+
+
+#: A stage with at most so many settings shows all of them with ``--help``.
+_FEW = 12
+
+
 def _parse(name: str, command: Command, rest: list[str]) -> dict[str, Any] | None:
     """Return the keywords that were given; None after help was printed."""
     parser = _Parser(
         prog=f"ddarts {name}",
         usage=f"ddarts {name} {_positional(command)}[OPTION ...]",
         description=command.help,
-        epilog="Settings come from the command line, else from --config, else from the preset, else as shown."
-        if command.stage in ("run", "search", "train", "compare")
-        else None,
+        formatter_class=_Lines,
         allow_abbrev=False,
         add_help=False,
         argument_default=argparse.SUPPRESS,
     )
-    parser.add_argument("-h", "--help", action="store_true", help="show this help")
+    parser.add_argument("-h", "--help", action="store_true", help="show the usual options")
+    parser.add_argument("--help-all", action="store_true", help="show all options")
     for flags, options in command.options:
         parser.add_argument(*flags, **options)
     parser.add_argument("--json", action="store_true", default=False, help="print the result as JSON")
     parser.add_argument("--debug", action="store_true", help="show a traceback with errors")
+    tokens = [_with_dashes(token) for token in rest]
+    everything = "--help-all" in tokens
+    wants_help = everything or bool({"-h", "--help"} & set(tokens))
     if command.stage:
-        _add_settings(parser, command.stage)
-    if any(token in ("-h", "--help") for token in rest):
+        parser.epilog = _add_settings(parser, command.stage, tokens if wants_help else None, everything)
+    if wants_help:
         print(parser.format_help(), end="")
         return None
-    given, unknown = parser.parse_known_args([_with_dashes(token) for token in rest])
+    given, unknown = parser.parse_known_args(tokens)
     options = [token.partition("=")[0] for token in unknown if token.startswith("-")]
     if options:
         known = [flag for action in parser._actions for flag in action.option_strings]
@@ -226,12 +245,12 @@ def _positional(command: Command) -> str:
 
 
 def _nearest_option(option: str, known: list[str]) -> str:
-    """Name the nearest option; of many hundred, a list would help nobody."""
+    """Name the nearest option; a list of more than a hundred would not help."""
     grouped = [flag for flag in known if flag.endswith(f".{option.lstrip('-')}")]
     if grouped:
         return f"; did you mean {' or '.join(repr(flag) for flag in grouped)}?"
     suggestion = nearest(option, known)
-    return suggestion if "did you mean" in suggestion else "; --help lists all options"
+    return suggestion if "did you mean" in suggestion else "; --help-all lists all options"
 
 
 def _with_dashes(token: str) -> str:
@@ -240,20 +259,53 @@ def _with_dashes(token: str) -> str:
     return name.replace("_", "-") + equals + value if name.startswith("--") else token
 
 
-def _add_settings(parser: argparse.ArgumentParser, stage: str) -> None:
-    from ddarts.cli.options import documented_fields
+def _add_settings(
+    parser: argparse.ArgumentParser, stage: str, help_for: Sequence[str] | None, everything: bool
+) -> str | None:
+    """Add the settings of a stage as options; return the text below the help.
 
+    Args:
+        parser: gets the options.
+        stage: a key of `ddarts.config.layers.STAGES`.
+        help_for: the command line that asks for help: the defaults are those of the preset and the file that it names.
+        everything: whether the help shows all settings, or only the common ones.
+    """
+    from ddarts.cli.options import documented_fields
+    from ddarts.config.loading import WITH_PRESET, default_preset, load_settings
+
+    preset, config, data = (_value_of(help_for or (), f"--{name}") for name in ("preset", "config", "data"))
+    settings = load_settings(stage, preset=preset, config=config, overrides={"data": data} if data else {})
+    options = list(documented_fields(stage, settings))
+    everything = everything or len(options) <= _FEW
     groups: dict[str, Any] = {}
-    for option in documented_fields(stage):
+    for option in options:
         if option.group not in groups:
             groups[option.group] = parser.add_argument_group(option.group)
         group, flag = groups[option.group], option.name.replace("_", "-")
-        text = option.help.replace("%", "%%")
+        text = option.help.replace("%", "%%") if everything or option.common else argparse.SUPPRESS
         if option.is_switch:
             head, dot, tail = flag.rpartition(".")
-            group.add_argument(f"--{flag}", dest=option.name, action="store_const", const=True, help=text)
-            group.add_argument(
-                f"--{head}{dot}no-{tail}", dest=option.name, action="store_const", const=False, help="the opposite"
-            )
+            for name, value in ((flag, True), (f"{head}{dot}no-{tail}", False)):
+                help_text = text if value or text is argparse.SUPPRESS else f"the opposite of --{flag}"
+                group.add_argument(f"--{name}", dest=option.name, action="store_const", const=value, help=help_text)
         else:
             group.add_argument(f"--{flag}", dest=option.name, metavar=option.metavar, help=text)
+    more = (
+        "" if everything else f"--help-all shows the other {len(options) - sum(o.common for o in options)} settings. "
+    )
+    if stage not in WITH_PRESET:
+        return more or None
+    preset = preset or default_preset(data or "digits")
+    return (
+        f"{more}Defaults are those of the preset {preset}; --preset NAME --help shows another's. A setting comes from "
+        "the command line, else from --config, else from the preset."
+    )
+
+
+def _value_of(tokens: Sequence[str], flag: str) -> str | None:
+    """Return the value of a flag on a command line that is not parsed, None if it is not there."""
+    for i, token in enumerate(tokens):
+        name, equals, value = token.partition("=")
+        if name == flag:
+            return value if equals else next(iter(tokens[i + 1 :]), None)
+    return None

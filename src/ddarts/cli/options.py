@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from ddarts.config.layers import GROUPS, RUN_GROUPS, STAGES
@@ -20,10 +21,11 @@ class SettingDoc:
 
     Attributes:
         name: dotted name, such as ``search.alpha_lr``.
-        group: heading under which it stands.
+        group: heading of the help text.
         metavar: placeholder of the value.
-        help: description, bounds and default.
+        help: description, bounds and default; then a line for each value of an enumeration.
         is_switch: whether it is true or false.
+        common: whether ``--help`` shows it; ``--help-all`` shows all.
     """
 
     name: str
@@ -31,18 +33,25 @@ class SettingDoc:
     metavar: str
     help: str
     is_switch: bool
+    common: bool
 
 
-def documented_fields(stage: str) -> Iterator[SettingDoc]:
-    """Yield every setting of a stage, group by group; those of the groups of `run` have dotted names."""
+def documented_fields(stage: str, defaults: BaseModel | None = None) -> Iterator[SettingDoc]:
+    """Yield every setting of a stage, group by group; those of the groups of `run` have dotted names.
+
+    Args:
+        stage: a key of `ddarts.config.layers.STAGES`.
+        defaults: settings whose values are shown as defaults; those of the class if not given.
+    """
+    defaults = STAGES[stage].model() if defaults is None else defaults
     fields = {name: field for name, field in STAGES[stage].model.model_fields.items() if name not in GROUPS}
     order = ("data", "engine", stage, *STAGES[stage].groups)
     for name, field in sorted(fields.items(), key=lambda item: order.index(_heading(stage, item[0]))):
-        yield _doc(name, _heading(stage, name), field)
+        yield _doc(name, _heading(stage, name), field, getattr(defaults, name))
     if stage == "run":
         for group in RUN_GROUPS:
             for name, field in GROUPS[group].model_fields.items():
-                yield _doc(f"{group}.{name}", group, field)
+                yield _doc(f"{group}.{name}", group, field, getattr(getattr(defaults, group), name))
 
 
 def _heading(stage: str, name: str) -> str:
@@ -53,13 +62,16 @@ def _heading(stage: str, name: str) -> str:
     return next((group for group in STAGES[stage].groups if name in GROUPS[group].model_fields), stage)
 
 
-def _doc(name: str, group: str, field: FieldInfo) -> SettingDoc:
+def _doc(name: str, group: str, field: FieldInfo, default: Any) -> SettingDoc:
     members = typing.get_args(field.annotation) if _is_union(field.annotation) else (field.annotation,)
-    bounds = _bounds(field, members)
-    default = _text(field.default)
-    notes = "; ".join(note for note in (bounds, f"default {default}" if default else "") if note)
+    facts: Any = field.json_schema_extra or {}
+    shown = _text(default)
+    notes = "; ".join(note for note in (_bounds(field, members), f"default {shown}" if shown else "") if note)
     text = f"{field.description} ({notes})" if notes else str(field.description)
-    return SettingDoc(name, group, _metavar(members), text, bool in members)
+    values = [f"  {value}: {meaning}" for value, meaning in facts.get("values", {}).items()]
+    return SettingDoc(
+        name, group, _metavar(members), "\n".join([text, *values]), bool in members, facts.get("common", False)
+    )
 
 
 def _is_union(annotation: Any) -> bool:
@@ -75,9 +87,8 @@ def _metavar(members: tuple[Any, ...]) -> str:
 
 
 def _bounds(field: FieldInfo, members: tuple[Any, ...]) -> str:
-    for member in members:
-        if typing.get_origin(member) is typing.Literal:
-            return ", ".join(str(choice) for choice in typing.get_args(member))
+    if any(typing.get_origin(member) is typing.Literal for member in members):
+        return ""  # its values are listed
     limits = {}
     for item in field.metadata:
         for name, word in (("ge", "at least"), ("gt", "above"), ("le", "at most"), ("lt", "below")):
@@ -92,4 +103,6 @@ def _text(default: Any) -> str:
         return ""
     if isinstance(default, bool):
         return "yes" if default else "no"
+    if isinstance(default, tuple):
+        return ",".join(map(str, default))
     return f"{default:g}" if isinstance(default, float) else str(default)

@@ -1,4 +1,4 @@
-"""The table of commands: what each is for, and what it takes besides the settings of its stage."""
+"""The table of commands: purpose, options and positional arguments besides the settings of the stage."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from typing import Any
 
 Option = tuple[tuple[str, ...], dict[str, Any]]
 
-_OUT: Option = (("--out",), {"metavar": "DIR", "help": "folder for all that is made (default: runs/DATA-TIME)"})
-_OVERWRITE: Option = (("--overwrite",), {"action": "store_true", "help": "replace the run that is in --out"})
+_OUT: Option = (("--out",), {"metavar": "DIR", "help": "folder of the run (default: runs/DATA-TIME)"})
+_OVERWRITE: Option = (("--overwrite",), {"action": "store_true", "help": "replace the run in --out"})
 _CONFIG: Option = (("--config",), {"metavar": "FILE", "help": "YAML file with settings"})
 _PRESET: Option = (
     ("--preset",),
-    {"metavar": "NAME", "help": "demo, small or paper (default: demo for the digits, else small)"},
+    {"metavar": "NAME", "help": "demo, small or paper (default: demo for digits, else small)"},
 )
-_RESUME: Option = (("--resume",), {"metavar": "RUN", "help": "go on with a run that was stopped"})
+_RESUME: Option = (("--resume",), {"metavar": "RUN", "help": "resume a run that was stopped"})
 _QUIET: Option = (("--quiet",), {"action": "store_true", "help": "show no progress"})
 _RUN_OPTIONS = (_OUT, _OVERWRITE, _RESUME, _PRESET, _CONFIG, _QUIET)
 
 
 @dataclass(frozen=True)
 class Command:
-    """One command: the public function of the same name (with ``_`` for ``-``), and what it takes.
+    """One command: the public function of the same name (with ``_`` for ``-``), and its arguments.
 
     Attributes:
         help: one line for the overview.
-        stage: whose settings become options (a key of `ddarts.config.loading.STAGES`); None for none.
+        stage: key of `ddarts.config.layers.STAGES` whose settings become options; None for none.
         options: flags, and positional arguments, for `argparse`; each becomes the keyword of its name.
-        positional: name of the argument that the function takes by position, if any.
+        positional: name of the argument that is passed by position, if any.
         home: module of the public function.
     """
 
@@ -39,8 +39,8 @@ class Command:
 
 
 COMMANDS = {
-    "run": Command("do the whole job: search, derive, train, test, report", "run", _RUN_OPTIONS),
-    "search": Command("search an architecture for the data", "search", _RUN_OPTIONS),
+    "run": Command("search, derive, train, test and report in one job", "run", _RUN_OPTIONS),
+    "search": Command("search for an architecture on the data", "search", _RUN_OPTIONS),
     "derive": Command(
         "turn the gates of a search into a genotype",
         "derive",
@@ -48,9 +48,9 @@ COMMANDS = {
             (("source",), {"metavar": "RUN|GATES", "help": "a run, or its gates.json"}),
             (
                 ("--out",),
-                {"metavar": "FILE", "help": "file for the genotype (default: genotype.json beside the gates)"},
+                {"metavar": "FILE", "help": "file of the genotype (default: genotype.json in the folder of the gates)"},
             ),
-            (("--overwrite",), {"action": "store_true", "help": "replace a file that holds another genotype"}),
+            (("--overwrite",), {"action": "store_true", "help": "replace a file with another genotype"}),
             _CONFIG,
         ),
         positional="source",
@@ -58,7 +58,7 @@ COMMANDS = {
     "train": Command(
         "train the network of a genotype",
         "train",
-        ((("--genotype",), {"metavar": "FILE|RUN", "help": "genotype to train, or a run that has one"}), *_RUN_OPTIONS),
+        ((("--genotype",), {"metavar": "FILE|RUN", "help": "genotype to train, or a run with one"}), *_RUN_OPTIONS),
     ),
     "test": Command(
         "evaluate a trained model on test images",
@@ -67,40 +67,43 @@ COMMANDS = {
         positional="model",
     ),
     "predict": Command(
-        "tell what a trained model sees in image files",
+        "classify image files with a trained model",
         None,
         (
             (("images",), {"metavar": "IMAGE", "nargs": "+", "help": "image files"}),
             (
                 ("--model",),
-                {"metavar": "MODEL|RUN", "help": "a run, a model's folder or an ONNX file (default: the newest run)"},
+                {
+                    "metavar": "MODEL|RUN",
+                    "help": "a run, the folder of a model, or an ONNX file (default: the newest run)",
+                },
             ),
-            (("--top",), {"metavar": "K", "help": "classes to name for each image (default 5)"}),
+            (("--top",), {"metavar": "K", "help": "classes to print per image (default 5)"}),
             (("--strict",), {"action": "store_true", "help": "stop at the first image that cannot be decoded"}),
             (("--device",), {"metavar": "TEXT", "help": "auto | cpu | cuda | cuda:N | mps (default auto)"}),
         ),
         positional="images",
     ),
     "show": Command(
-        "list the cells of a genotype, or draw them",
+        "print the cells of a genotype, and draw them with --out",
         None,
         (
-            (("genotype",), {"metavar": "GENOTYPE|RUN", "help": "a genotype file, a run that has one, or a name"}),
-            (("--out",), {"metavar": "FILE", "help": "draw into this file: .svg, .png, .pdf or .html"}),
+            (("genotype",), {"metavar": "GENOTYPE|RUN", "help": "a genotype file, a run with one, or a name"}),
+            (("--out",), {"metavar": "FILE", "help": "file for a drawing: .svg, .png, .pdf or .html"}),
             (("--cell",), {"metavar": "K", "help": "only this cell, counted from 0"}),
-            (("--network",), {"action": "store_true", "help": "the chain of cells instead of what is in them"}),
+            (("--network",), {"action": "store_true", "help": "the chain of cells instead of their content"}),
         ),
         positional="genotype",
         home="ddarts.api.show",
     ),
     "measure-operations": Command(
-        "measure on the data what each operation counts for in the distance",
+        "measure the weights of the operations in the distance on the data",
         "measure-operations",
         _RUN_OPTIONS,
         home="ddarts.api.measure",
     ),
     "zoo": Command(
-        "list published architectures, or show one with its figures",
+        "list published architectures, or show one with its published numbers",
         None,
         (
             (("name",), {"metavar": "NAME", "nargs": "?", "help": "an entry (default: a table of all)"}),
@@ -111,13 +114,13 @@ COMMANDS = {
         home="ddarts.api.catalogue",
     ),
     "baselines": Command(
-        "list the hand-made networks from which a search can start",
+        "list the hand-made networks that a search can start from",
         None,
         ((("--channels",), {"metavar": "C", "help": "width of the first cell (default 64)"}),),
         home="ddarts.api.catalogue",
     ),
     "distance": Command(
-        "tell how far architectures are from each other",
+        "print the distances between architectures",
         None,
         (
             (
@@ -127,20 +130,27 @@ COMMANDS = {
             (("--weights",), {"metavar": "FILE", "help": "weights of the operations, from ddarts measure-operations"}),
             (
                 ("--unequal",),
-                {"metavar": "NAME", "help": "unequal lengths: over the shorter (default), or penalty: 1 an extra cell"},
+                {
+                    "metavar": "NAME",
+                    "help": "for unequal lengths: shorter, ignores extra cells (default); penalty, counts each as 1",
+                },
             ),
-            (("--out",), {"metavar": "FILE", "help": "draw a heat map into this file (.svg, .png or .pdf)"}),
+            (("--out",), {"metavar": "FILE", "help": "file for a heat map: .svg, .png or .pdf"}),
         ),
         positional="architectures",
         home="ddarts.api.distance",
     ),
     "compare": Command(
-        "train architectures the same way and tell whether one is better",
+        "train architectures under one recipe and test their differences",
         "compare",
         (
             (
                 ("architectures",),
-                {"metavar": "ARCHITECTURE", "nargs": "*", "help": "files, runs or names; the first is the rule"},
+                {
+                    "metavar": "ARCHITECTURE",
+                    "nargs": "*",
+                    "help": "files, runs or names; the first one is the reference",
+                },
             ),
             *_RUN_OPTIONS,
         ),
@@ -148,29 +158,36 @@ COMMANDS = {
         home="ddarts.api.compare",
     ),
     "import-weights": Command(
-        "turn a checkpoint of the authors' code into a model",
+        "convert a checkpoint of the authors' code to a model",
         None,
         (
-            (("checkpoint",), {"metavar": "CHECKPOINT", "help": "its .pth, .pth.tar or .safetensors file"}),
+            (("checkpoint",), {"metavar": "CHECKPOINT", "help": "a .pth, .pth.tar or .safetensors file"}),
             (
                 ("--genotype",),
-                {"metavar": "GENOTYPE", "required": True, "help": "what was trained: a genotype file, a run or a name"},
+                {
+                    "metavar": "GENOTYPE",
+                    "required": True,
+                    "help": "architecture of the checkpoint: a genotype file, a run or a name",
+                },
             ),
             (("--out",), {"metavar": "DIR", "required": True, "help": "folder for the model"}),
             (
                 ("--data",),
-                {"metavar": "DATA", "help": "its data set, for the names of the classes (default: numbers)"},
+                {"metavar": "DATA", "help": "data set with the names of the classes (default: numbers)"},
             ),
             (
                 ("--resolution",),
-                {"metavar": "N", "help": "pixels a side (default: 32 for a CIFAR stem, 224 for an ImageNet stem)"},
+                {
+                    "metavar": "N",
+                    "help": "side of the images in pixels (default: 32 for a CIFAR stem, 224 for an ImageNet stem)",
+                },
             ),
             (
                 ("--mean",),
-                {"metavar": "M,...", "help": "mean of each channel, of 0..1 (default: as the authors normalise)"},
+                {"metavar": "M,...", "help": "mean of each channel, 0 to 1 (default: as the authors normalise)"},
             ),
-            (("--std",), {"metavar": "S,...", "help": "standard deviation of each channel, of 0..1"}),
-            (("--overwrite",), {"action": "store_true", "help": "replace the model that is in --out"}),
+            (("--std",), {"metavar": "S,...", "help": "standard deviation of each channel, 0 to 1"}),
+            (("--overwrite",), {"action": "store_true", "help": "replace the model in --out"}),
             _QUIET,
         ),
         positional="checkpoint",
@@ -181,8 +198,8 @@ COMMANDS = {
         None,
         (
             (("run",), {"metavar": "RUN", "help": "a run"}),
-            (("--once",), {"action": "store_true", "help": "print how far it is, and end"}),
-            (("--every",), {"metavar": "SECONDS", "help": "time between two looks (default 2)"}),
+            (("--once",), {"action": "store_true", "help": "print the status once and exit"}),
+            (("--every",), {"metavar": "SECONDS", "help": "time between two updates (default 2)"}),
         ),
         positional="run",
         home="ddarts.api.watch",
@@ -194,14 +211,17 @@ COMMANDS = {
             (("runs",), {"metavar": "RUN", "nargs": "+", "help": "a run, or several to compare"}),
             (
                 ("--out",),
-                {"metavar": "FILE", "help": "the page (default: report.html in the run; of several comparison.html)"},
+                {
+                    "metavar": "FILE",
+                    "help": "file of the page (default: report.html in the run; comparison.html for several)",
+                },
             ),
         ),
         positional="runs",
         home="ddarts.api.report",
     ),
     "profile": Command(
-        "measure what networks cost: parameters, multiply-adds, memory, latency",
+        "measure the cost of networks: parameters, multiply-adds, memory, latency",
         "profile",
         (
             (
@@ -224,13 +244,16 @@ COMMANDS = {
         (
             (("model",), {"metavar": "MODEL|RUN", "help": "a run, or the folder of a model"}),
             (("--format",), {"metavar": "NAME", "help": "onnx, torch-export or safetensors (default onnx)"}),
-            (("--out",), {"metavar": "DIR|FILE", "help": "where to write (default: the folder export in the run)"}),
+            (
+                ("--out",),
+                {"metavar": "DIR|FILE", "help": "file or folder to write (default: the folder export in the run)"},
+            ),
             (
                 ("--images",),
-                {"metavar": "IMAGE", "nargs": "+", "help": "images to check it on (default: of the run's data)"},
+                {"metavar": "IMAGE", "nargs": "+", "help": "images for the check (default: images of the run's data)"},
             ),
-            (("--tolerance",), {"metavar": "X", "help": "largest difference of a logit allowed (default 1e-4)"}),
-            (("--overwrite",), {"action": "store_true", "help": "replace files that are there"}),
+            (("--tolerance",), {"metavar": "X", "help": "largest accepted difference of a logit (default 1e-4)"}),
+            (("--overwrite",), {"action": "store_true", "help": "replace existing files"}),
             _QUIET,
         ),
         positional="model",

@@ -23,7 +23,7 @@ FREE_ON_RESUME = frozenset(
 )
 
 #: Stages that start from a preset if none is named.
-_WITH_PRESET = ("run", "search", "train", "compare", "measure-operations")
+WITH_PRESET = ("run", "search", "train", "compare", "measure-operations")
 
 
 def default_preset(data: str) -> str:
@@ -64,7 +64,7 @@ def load_settings(
     layer: dict[Key, Given] = {}
     if base is not None:
         layer |= flatten(base, stage, "", {})
-    if preset is not None or (base is None and stage in _WITH_PRESET):
+    if preset is not None or (base is None and stage in WITH_PRESET):
         layer |= preset_layer(preset or default_preset(_data_of(top_layer, file_layer)), stage)
     return build(stage, layer | file_layer | top_layer)
 

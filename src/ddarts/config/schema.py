@@ -1,4 +1,4 @@
-"""Settings: what each stage may be told, with units and bounds, checked when built.
+"""Settings of each stage, with units and bounds, checked when built.
 
 The classes here are the one place where a setting is defined: the command line's options, the keys of a YAML file and
 the keyword arguments of the public functions all come from them. Modules of the network take plain keywords instead.
@@ -13,6 +13,27 @@ from pydantic_core import PydanticCustomError
 
 #: The largest number that a setting may have.
 _LARGEST = 1e30
+
+
+def _values(**values: str) -> dict[str, Any]:
+    """Return what each value of an enumeration does, for help texts."""
+    return {"values": dict(values)}
+
+
+#: Marks a setting that people change often: ``--help`` shows it, ``--help-all`` the others too.
+_COMMON: dict[str, Any] = {"common": True}
+_STEMS = _values(
+    auto="from the resolution of the images",
+    cifar="one convolution, keeps the resolution",
+    imagenet="three convolutions, a quarter of the resolution",
+)
+_POLICIES = _values(
+    none="crop, flip and cutout only",
+    autoaugment="the policies learned on CIFAR-10",
+    randaugment="two random operations per image",
+    trivialaugment="one random operation of random strength",
+    augmix="a mixture of several chains of operations",
+)
 
 ParseRule = Literal["darts", "threshold_sparse", "threshold_edge", "threshold_complete"]
 
@@ -35,40 +56,58 @@ class DataOptions(Options):
     """Which images, and how they are divided."""
 
     data: str = Field(
-        default="digits", description="digits | fashion-mnist[:DIR] | cifar10[:DIR] | cifar100[:DIR] | FOLDER"
+        default="digits",
+        description="digits | fashion-mnist[:DIR] | cifar10[:DIR] | cifar100[:DIR] | FOLDER",
+        json_schema_extra=_COMMON,
     )
     resolution: int | None = Field(
-        default=None, ge=2, le=4096, description="pixels a side; found from the data if not given"
+        default=None,
+        ge=2,
+        le=4096,
+        description="pixels a side; found from the data if not given",
+        json_schema_extra=_COMMON,
     )
-    limit: int | None = Field(
-        default=None, ge=1, description="use at most so many training images, drawn class by class"
-    )
+    limit: int | None = Field(default=None, ge=1, description="largest number of training images, drawn class by class")
     validation: float = Field(default=0.1, ge=0, lt=1, description="share of the training images kept for validation")
     flip: bool | None = Field(
-        default=None, description="mirror training images left-right; found from the data if not given"
+        default=None, description="flip training images horizontally at random; found from the data if not given"
     )
     strict: bool = Field(default=False, description="stop at the first image that cannot be decoded")
     stream: Literal["auto", "yes", "no"] = Field(
-        default="auto", description="decode images batch by batch; auto: when all would take a quarter of the memory"
+        default="auto",
+        description="decode images batch by batch instead of once at the start",
+        json_schema_extra=_values(auto="if all images would take a quarter of the memory", yes="always", no="never"),
     )
     workers: int | None = Field(
-        default=None, ge=0, le=256, description="processes that decode streamed images ahead; found from the cores"
+        default=None,
+        ge=0,
+        le=256,
+        description="processes that decode streamed images in advance; found from the number of cores if not given",
     )
 
 
 class EngineOptions(Options):
     """Where and how exactly to compute."""
 
-    seed: int = Field(default=0, ge=0, lt=2**63, description="seed of everything random")
-    device: str = Field(default="auto", description="auto | cpu | cuda | cuda:N | mps")
-    precision: Literal["float32", "bf16", "fp16"] = Field(default="float32", description="arithmetic of the network")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="seed of everything random", json_schema_extra=_COMMON)
+    device: str = Field(default="auto", description="auto | cpu | cuda | cuda:N | mps", json_schema_extra=_COMMON)
+    precision: Literal["float32", "bf16", "fp16"] = Field(
+        default="float32",
+        description="arithmetic of the network",
+        json_schema_extra=_values(
+            float32="full precision",
+            bf16="mixed with bfloat16 (CPU and GPU)",
+            fp16="mixed with float16 and loss scaling (GPU)",
+        ),
+    )
     threads: int | None = Field(default=None, ge=1, description="CPU threads of a process; all cores if not given")
     devices: int | None = Field(
-        default=None, ge=1, le=1024, description="devices of each machine to compute on, a process for each; 1"
+        default=None, ge=1, le=1024, description="devices of each machine, one process each; 1 if not given"
     )
-    machines: int | None = Field(default=None, ge=1, le=4096, description="machines to compute on; 1")
+    machines: int | None = Field(default=None, ge=1, le=4096, description="number of machines; 1 if not given")
     sync_batch_norm: bool = Field(
-        default=False, description="with several devices, batch statistics of the whole batch, not of each part"
+        default=False,
+        description="with several devices, batch statistics of the whole batch instead of each device's share",
     )
 
 
@@ -80,7 +119,9 @@ class BaselineOptions(Options):
     """A search that starts from a hand-made network (DARTOpti; paper, section 5)."""
 
     baseline: str | None = Field(
-        default=None, description="network to start from: resnet18 | resnet50 | ... (ddarts baselines) | FILE | RUN"
+        default=None,
+        description="network to start from: resnet18 | resnet50 | ... (ddarts baselines) | FILE | RUN",
+        json_schema_extra=_COMMON,
     )
     share_gates: bool = Field(default=True, description="cells that are equal in the baseline share gates, not weights")
     baseline_alpha: float = Field(
@@ -88,15 +129,19 @@ class BaselineOptions(Options):
     )
     unused_alpha: float = Field(default=0.0, ge=-30, le=30, description="initial alpha of all other operations")
     pretrain_epochs: int | None = Field(
-        default=None, ge=0, description="epochs of training weights alone first; 5 with a baseline, else 0"
+        default=None,
+        ge=0,
+        description="epochs of training the weights alone before the search; 5 with a baseline, else 0",
     )
-    stop_on_distance: bool = Field(default=True, description="stop when the distance to the baseline has become steady")
+    stop_on_distance: bool = Field(default=True, description="stop when the distance to the baseline is steady")
     distance_tolerance: float = Field(
-        default=0.001, ge=0, le=1, description="largest change of a steady distance from epoch to epoch"
+        default=0.001, ge=0, le=1, description="largest change between two epochs of a steady distance"
     )
-    distance_epochs: int = Field(default=4, ge=1, description="epochs in a row that make a distance steady")
+    distance_epochs: int = Field(
+        default=4, ge=1, description="consecutive epochs without a larger change that make a distance steady"
+    )
     operation_weights: str | None = Field(
-        default=None, description="FILE of ddarts measure-operations; the published weights if not given"
+        default=None, description="FILE written by ddarts measure-operations; the published weights if not given"
     )
 
 
@@ -104,15 +149,27 @@ class SearchOptions(BaselineOptions):
     """The search (paper, sections 3 and 4)."""
 
     space: Literal["auto", "darts", "dartopti"] = Field(
-        default="auto", description="which operations may be chosen; auto: dartopti with a baseline, else darts"
+        default="auto",
+        description="candidate operations",
+        json_schema_extra=_values(
+            auto="dartopti with a baseline, else darts",
+            darts="separable and dilated convolutions, pools, skip",
+            dartopti="these and the blocks of ResNet, Xception and Inception",
+        ),
     )
-    cells: int = Field(default=8, ge=1, le=100, description="cells of the supernet, each with gates of its own")
+    cells: int = Field(
+        default=8, ge=1, le=100, description="cells of the supernet, each with its own gates", json_schema_extra=_COMMON
+    )
     nodes: int = Field(default=4, ge=1, le=8, description="intermediate nodes of a cell")
-    channels: int = Field(default=16, ge=1, description="channels of the first cell")
-    reductions: tuple[int, ...] | None = Field(default=None, description="positions of reduction cells; n//3 and 2n//3")
-    epochs: int = Field(default=50, ge=1, description="passes over the training images for weights")
-    steps_per_epoch: int | None = Field(default=None, ge=1, description="end an epoch after so many steps")
-    batch: int = Field(default=96, ge=2, description="images a batch, for alphas and for weights")
+    channels: int = Field(default=16, ge=1, description="channels of the first cell", json_schema_extra=_COMMON)
+    reductions: tuple[int, ...] | None = Field(
+        default=None, description="positions of reduction cells; n//3 and 2n//3 of n cells if not given"
+    )
+    epochs: int = Field(
+        default=50, ge=1, description="passes over the training images for weights", json_schema_extra=_COMMON
+    )
+    steps_per_epoch: int | None = Field(default=None, ge=1, description="largest number of steps in an epoch")
+    batch: int = Field(default=96, ge=2, description="images per batch, for alphas and for weights")
     weights_share: float | None = Field(
         default=None, gt=0, lt=1, description="share of each class's training images for weights; half if not given"
     )
@@ -120,7 +177,7 @@ class SearchOptions(BaselineOptions):
         default=None, gt=0, lt=1, description="share of each class's training images for alphas; half if not given"
     )
     search_classes: int | None = Field(
-        default=None, ge=2, description="search on so many of the classes, drawn by the seed; all if not given"
+        default=None, ge=2, description="number of classes to search on, drawn by the seed; all if not given"
     )
     alpha_lr: float = Field(default=3e-3, gt=0, description="learning rate of alphas (Adam), at the start")
     alpha_lr_min: float = Field(default=1e-3, ge=0, description="learning rate of alphas at the end of the cosine")
@@ -132,32 +189,50 @@ class SearchOptions(BaselineOptions):
     clip: float = Field(default=5.0, gt=0, description="largest norm of the weights' gradient")
     zero_one_weight: float = Field(default=9.0, ge=0, description="w_01, weight of the zero-one loss")
     zero_one_kind: Literal["l2", "l1"] = Field(
-        default="l2", description="square or absolute distance of gates from 1/2"
+        default="l2",
+        description="distance of gates from 1/2 in the zero-one loss",
+        json_schema_extra=_values(l2="squared", l1="absolute"),
     )
     zero_one_schedule: Literal["constant", "linear", "quadratic"] = Field(
-        default="quadratic", description="how w_01 rises from 0 during the warm-up"
+        default="quadratic",
+        description="w_01 during the warm-up",
+        json_schema_extra=_values(
+            constant="no warm-up", linear="rises linearly with the steps", quadratic="with their square"
+        ),
     )
     zero_one_warmup: float = Field(default=0.8, ge=0, le=1, description="share of the search over which w_01 rises")
-    ablation: Literal["gradient", "monitor", "off"] = Field(default="gradient", description="use of the ablation loss")
+    ablation: Literal["gradient", "monitor", "off"] = Field(
+        default="gradient",
+        description="use of the ablation loss",
+        json_schema_extra=_values(
+            gradient="part of the loss of the gates", monitor="measured, without a gradient", off="not computed"
+        ),
+    )
     ablation_kind: Literal["zero", "random"] = Field(
-        default="zero", description="gates of an ablated cell: 0, or U(0,1)"
+        default="zero",
+        description="gates of an ablated cell",
+        json_schema_extra=_values(zero="all 0", random="drawn uniformly from 0 to 1"),
     )
     ablation_weight: float = Field(default=0.7, ge=0, description="w_AB, weight of the ablation loss")
     ablation_sample: int | None = Field(
-        default=None, ge=1, description="cells ablated a step, drawn anew; all if not given"
+        default=None, ge=1, description="cells ablated per step, drawn at random; all if not given"
     )
-    ablation_floor: float = Field(default=0.1, gt=0, description="floor of nu, as a share of the cross-entropy")
+    ablation_floor: float = Field(default=0.1, gt=0, description="lower bound of nu, as a share of the cross-entropy")
     stop_on_collapse: bool = Field(
-        default=True, description="stop when a cell would be made of parameter-free operations only"
+        default=True, description="stop when a cell would have parameter-free operations only"
     )
     memory: Literal["normal", "low"] = Field(
-        default="normal", description="low: keep the outputs of cells only and compute cells twice; same numbers"
+        default="normal",
+        description="what the forward pass saves for the backward pass; results are the same",
+        json_schema_extra=_values(
+            normal="the intermediate tensors of all cells", low="the outputs of cells; cells are computed twice"
+        ),
     )
     compile: bool = Field(
         default=False, description="compile the supernet's operations by torch.compile, for GPUs; takes minutes first"
     )
     checkpoint_steps: int = Field(
-        default=200, ge=1, description="steps between checkpoints (one is written every epoch too)"
+        default=200, ge=1, description="steps between checkpoints, besides the one after each epoch"
     )
 
     @field_validator("reductions", mode="before")
@@ -170,7 +245,16 @@ class SearchOptions(BaselineOptions):
 class DeriveOptions(Options):
     """From gates to a genotype (paper, section 3.4)."""
 
-    method: ParseRule = Field(default="threshold_sparse", description="rule that picks the operations")
+    method: ParseRule = Field(
+        default="threshold_sparse",
+        description="rule that picks the operations",
+        json_schema_extra=_values(
+            darts="the best operation of the two best edges of each node",
+            threshold_sparse="as darts, but only gates from the threshold on",
+            threshold_edge="the two best operations of every edge from the threshold on",
+            threshold_complete="every operation from the threshold on",
+        ),
+    )
     threshold: float = Field(
         default=0.85, ge=0, le=1, description="smallest gate that a threshold rule accepts, 0 to 1"
     )
@@ -182,20 +266,20 @@ class DeriveOptions(Options):
 class TrainOptions(Options):
     """Final training of the discrete network (paper, section 4)."""
 
-    channels: int = Field(default=36, ge=1, description="channels of the first cell")
+    channels: int = Field(default=36, ge=1, description="channels of the first cell", json_schema_extra=_COMMON)
     stem: Literal["auto", "cifar", "imagenet"] = Field(
-        default="auto", description="cifar keeps the resolution, imagenet / 4"
+        default="auto", description="layers before the first cell", json_schema_extra=_STEMS
     )
-    epochs: int = Field(default=600, ge=1, description="passes over the training images")
-    steps_per_epoch: int | None = Field(default=None, ge=1, description="end an epoch after so many steps")
-    batch: int = Field(default=128, ge=2, description="images a batch")
+    epochs: int = Field(default=600, ge=1, description="passes over the training images", json_schema_extra=_COMMON)
+    steps_per_epoch: int | None = Field(default=None, ge=1, description="largest number of steps in an epoch")
+    batch: int = Field(default=128, ge=2, description="images per batch")
     lr: float = Field(default=0.025, gt=0, description="learning rate (SGD), at the start")
     lr_min: float = Field(default=0.0, ge=0, description="learning rate at the end of the cosine")
     momentum: float = Field(default=0.9, ge=0, lt=1, description="momentum of SGD")
     weight_decay: float = Field(default=3e-4, ge=0, description="weight decay")
     clip: float = Field(default=5.0, gt=0, description="largest norm of the gradient")
     drop_path: float = Field(
-        default=0.2, ge=0, lt=1, description="drop-path probability at the last epoch, rising linearly"
+        default=0.2, ge=0, lt=1, description="drop-path probability at the last epoch; rises linearly from 0"
     )
     auxiliary_weight: float = Field(
         default=0.4, ge=0, description="weight of the auxiliary head's loss; 0 builds no such head"
@@ -203,12 +287,12 @@ class TrainOptions(Options):
     cutout: int = Field(default=16, ge=0, description="side in pixels of the square that cutout erases; 0 for none")
     crop: int = Field(default=4, ge=0, description="pixels of padding before the random crop; 0 for none")
     policy: Literal["none", "autoaugment", "randaugment", "trivialaugment", "augmix"] = Field(
-        default="autoaugment", description="torchvision augmentation policy"
+        default="autoaugment", description="augmentation policy of torchvision", json_schema_extra=_POLICIES
     )
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="label smoothing")
     ema: float = Field(default=0.0, ge=0, lt=1, description="decay of the moving average of the weights; 0 for none")
     checkpoint_steps: int = Field(
-        default=500, ge=1, description="steps between checkpoints (one is written every epoch too)"
+        default=500, ge=1, description="steps between checkpoints, besides the one after each epoch"
     )
 
 
@@ -219,49 +303,57 @@ class MeasureOptions(TrainOptions):
     positions: int = Field(default=4, ge=1, le=12, description="edges of each cell on which operations are placed")
     repeats: int = Field(default=1, ge=1, le=100, description="trainings of each operation in each position")
     statistic: Literal["median", "mean"] = Field(
-        default="median", description="weight of an operation from its accuracies; published weights are means"
+        default="median",
+        description="weight of an operation from its accuracies; published weights are means",
+        json_schema_extra=_values(median="of the accuracies", mean="of the accuracies"),
     )
-    # in the published code the rest of the training is as here; the number of its epochs is not told
+    # in the published code the rest of the training is as here; it does not state the number of its epochs
     channels: int = Field(default=64, ge=1, description="channels of the first cell")
     epochs: int = Field(default=10, ge=1, description="passes over the training images")
-    batch: int = Field(default=96, ge=2, description="images a batch")
+    batch: int = Field(default=96, ge=2, description="images per batch")
     auxiliary_weight: float = Field(
         default=0.0, ge=0, description="weight of the auxiliary head's loss; 0 builds no such head"
     )
     cutout: int = Field(default=0, ge=0, description="side in pixels of the square that cutout erases; 0 for none")
     policy: Literal["none", "autoaugment", "randaugment", "trivialaugment", "augmix"] = Field(
-        default="none", description="torchvision augmentation policy"
+        default="none", description="augmentation policy of torchvision", json_schema_extra=_POLICIES
     )
 
 
 class SearchSettings(DataOptions, EngineOptions, SearchOptions, DeriveOptions):
-    """Everything that `ddarts.search` may be told."""
+    """Settings of `ddarts.search`."""
 
 
 class TrainSettings(DataOptions, EngineOptions, TrainOptions):
-    """Everything that `ddarts.train` may be told besides the genotype."""
+    """Settings of `ddarts.train` besides the genotype."""
 
 
 class CompareSettings(TrainSettings):
-    """Everything that `ddarts.compare` may be told besides the architectures."""
+    """Settings of `ddarts.compare` besides the architectures."""
 
-    seeds: int = Field(default=3, ge=1, le=100, description="trainings of each architecture, from seed on")
+    seeds: int = Field(
+        default=3,
+        ge=1,
+        le=100,
+        description="trainings of each architecture, with the seeds seed, seed + 1, ...",
+        json_schema_extra=_COMMON,
+    )
 
 
 class MeasureSettings(DataOptions, EngineOptions, MeasureOptions):
-    """Everything that `ddarts.measure_operations` may be told."""
+    """Settings of `ddarts.measure_operations`."""
 
     validation: float = Field(default=0.3, ge=0, lt=1, description="share of the training images to measure on")
 
 
 class EvaluateSettings(DataOptions, EngineOptions):
-    """Everything that `ddarts.test` may be told besides the model."""
+    """Settings of `ddarts.test` besides the model."""
 
-    batch: int = Field(default=256, ge=1, description="images a batch")
+    batch: int = Field(default=256, ge=1, description="images per batch")
 
 
 class RunSettings(DataOptions, EngineOptions):
-    """Everything that `ddarts.run` may be told: shared settings, then one group for each stage."""
+    """Settings of `ddarts.run`: shared settings, then one group for each stage."""
 
     search: SearchOptions = Field(default_factory=SearchOptions)
     derive: DeriveOptions = Field(default_factory=DeriveOptions)
@@ -269,34 +361,38 @@ class RunSettings(DataOptions, EngineOptions):
 
 
 class ProfileSettings(Options):
-    """Everything that `ddarts.profile` may be told besides the architectures."""
+    """Settings of `ddarts.profile` besides the architectures."""
 
     batch: tuple[Annotated[int, Field(ge=1, le=65536)], ...] = Field(
-        default=(1,), min_length=1, description="images a forward pass; each of several is measured"
+        default=(1,), min_length=1, description="images per forward pass; each of several values is measured"
     )
     threads: tuple[Annotated[int, Field(ge=1, le=1024)], ...] = Field(
-        default=(1,), min_length=1, description="CPU threads; each of several is measured"
+        default=(1,), min_length=1, description="CPU threads; each of several values is measured"
     )
     resolution: int | None = Field(
-        default=None, ge=2, le=4096, description="pixels a side; 32, or a trained model's own, if not given"
+        default=None, ge=2, le=4096, description="pixels a side; 32, or that of a trained model, if not given"
     )
     channels: int | None = Field(
-        default=None, ge=1, le=4096, description="channels of the first cell; 36, or a trained model's own"
+        default=None, ge=1, le=4096, description="channels of the first cell; 36, or that of a trained model"
     )
     in_channels: int | None = Field(
-        default=None, ge=1, le=4096, description="channels of the images; 3, or a trained model's own"
+        default=None, ge=1, le=4096, description="channels of the images; 3, or that of a trained model"
     )
     classes: int | None = Field(
-        default=None, ge=1, le=1000000, description="number of classes; 10, or a trained model's own"
+        default=None, ge=1, le=1000000, description="number of classes; 10, or that of a trained model"
     )
     stem: Literal["auto", "cifar", "imagenet"] | None = Field(
-        default=None, description="cifar keeps the resolution, imagenet / 4; as the resolution asks for"
+        default=None, description="layers before the first cell", json_schema_extra=_STEMS
     )
     by: Literal["cell", "operation"] | None = Field(
-        default=None, description="show the parts too, at the first batch and number of threads"
+        default=None,
+        description="measure the parts too, at the first batch size and number of threads",
+        json_schema_extra=_values(cell="each cell", operation="each kind of operation"),
     )
-    onnx: bool | None = Field(default=None, description="measure onnxruntime too; if it is installed, when not given")
-    seconds: float = Field(default=2.0, gt=0, le=3600, description="about how long each latency is measured")
+    onnx: bool | None = Field(
+        default=None, description="measure onnxruntime too; only if it is installed, if not given"
+    )
+    seconds: float = Field(default=2.0, gt=0, le=3600, description="seconds for which each latency is measured, about")
     device: str = Field(default="cpu", description="auto | cpu | cuda | cuda:N | mps, for PyTorch")
 
     @field_validator("batch", "threads", mode="before")
