@@ -107,10 +107,7 @@ class Genotype:
             raise GenotypeError("a genotype needs at least one cell; this one has none")
         if len(self.cells) > _MAX_CELLS:
             raise GenotypeError(f"{len(self.cells)} cells are more than the {_MAX_CELLS} that a genotype may hold")
-        if not self.name.isprintable() or len(self.name) > _MAX_NAME:  # it is printed in terminals, pages and drawings
-            raise GenotypeError(
-                f"name {checks.shown(self.name)} must be one line of at most {_MAX_NAME} printable characters"
-            )
+        check_name(self.name)
 
     def __len__(self) -> int:
         return len(self.cells)
@@ -211,6 +208,12 @@ class Genotype:
             GenotypeError: with line and column where the text is not JSON.
         """
         return cls.from_dict(checks.parse(text, where, "genotype"), where)
+
+
+def check_name(name: str) -> None:
+    """Raise `GenotypeError` unless `name` can be printed in terminals, pages and drawings."""
+    if not name.isprintable() or len(name) > _MAX_NAME:
+        raise GenotypeError(f"name {checks.shown(name)} must be one line of at most {_MAX_NAME} printable characters")
 
 
 def printable_name(text: str) -> str:

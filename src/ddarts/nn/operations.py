@@ -41,7 +41,7 @@ def conv(inputs: int, outputs: int, kernel: int | tuple[int, int], *, stride: in
 
 def depthwise(channels: int, kernel: int, *, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
     """Return a convolution of each channel with itself, padded so that stride 1 keeps the size."""
-    if stride == 1 or dilation > 1:
+    if kernel <= 5 and (stride == 1 or dilation > 1):
         return DepthwiseConv(channels, kernel, stride=stride, dilation=dilation)  # its gradients are faster on the CPU
     return nn.Conv2d(channels, channels, kernel, stride, kernel // 2, groups=channels, bias=False)
 

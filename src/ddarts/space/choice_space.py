@@ -1,0 +1,91 @@
+"""Choice spaces: a fixed skeleton with numbered choices, each with candidates of its own.
+
+A chain space is the plain case: a sequence of layers and one choice for each of them, which is the nesting of the
+paper (section 3.1: every cell has architecture weights of its own) on the networks that phones use. A choice may
+also stand at several positions of the skeleton: the six edges of NAS-Bench-201 are six choices, each used in 15 cells.
+
+This module holds the facts without PyTorch; the modules are built by the skeleton (`ddarts.nn.choice_network`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ddarts.errors import GenotypeError, SettingsError
+from ddarts.runtime.json_input import shown
+from ddarts.runtime.registry import Registry
+
+_MAX_CHOICES = 1000
+_MAX_CANDIDATES = 1000
+
+
+class Choice(NamedTuple):
+    """One decision of the search."""
+
+    name: str
+    """What is chosen, such as ``layer 3``."""
+    candidates: tuple[str, ...]
+    """Names of the candidates, in the order of the columns of alpha."""
+
+
+@dataclass(frozen=True)
+class ChoiceSpace:
+    """What a search may choose from, and where the modules come from.
+
+    Attributes:
+        name: name of the space, as genotypes and ``--space`` give it.
+        choices: the choices, in the order of the network.
+        skeleton: ``module:attribute`` of a `ddarts.nn.choice_network.Skeleton`, which builds the supernet and the
+            discrete network.
+        halvings: how often the network halves the resolution after its stem.
+        parameter_free: candidates without weights where the shape is kept.
+
+    Raises:
+        SettingsError: no choices, too many, a choice without candidates or with one candidate twice, or a skeleton
+            that is not ``module:attribute``.
+    """
+
+    name: str
+    choices: tuple[Choice, ...]
+    skeleton: str
+    halvings: int = 0
+    parameter_free: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.choices) <= _MAX_CHOICES:
+            raise SettingsError(f"space {self.name}: {len(self.choices)} choices, expected 1 to {_MAX_CHOICES}")
+        for choice in self.choices:
+            candidates = choice.candidates
+            if not 1 <= len(candidates) <= _MAX_CANDIDATES or len(set(candidates)) != len(candidates):
+                raise SettingsError(
+                    f"space {self.name}: the candidates of {choice.name}, {shown(list(candidates))}, must be distinct, "
+                    f"1 to {_MAX_CANDIDATES}"
+                )
+        if not all(self.skeleton.partition(":")[::2]):
+            raise SettingsError(f"space {self.name}: skeleton {self.skeleton!r} must be written module:attribute")
+
+    def __len__(self) -> int:
+        return len(self.choices)
+
+    @property
+    def searched_cells(self) -> int:
+        """Number of alphas: one for each choice."""
+        return len(self.choices)
+
+    @property
+    def size(self) -> int:
+        """Number of architectures in the space."""
+        return math.prod(len(choice.candidates) for choice in self.choices)
+
+
+def chain(layers: int, candidates: tuple[str, ...]) -> tuple[Choice, ...]:
+    """Return the choices of a chain space of `layers` layers that all have the same candidates."""
+    return tuple(Choice(f"layer {i}", candidates) for i in range(layers))
+
+
+#: Choice spaces by name. Another package offers one by an entry point of the group ``ddarts.spaces``.
+SPACES: Registry[ChoiceSpace] = Registry(
+    "search space", "ddarts.spaces", {"mobile": "ddarts.space.mobile:MOBILE"}, error=GenotypeError
+)

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ddarts.errors import SettingsError
+from ddarts.space.choice_space import SPACES, Choice, ChoiceSpace, chain
+from ddarts.space.mobile import CANDIDATES, STAGES
+
+
+def space(**changes: Any) -> ChoiceSpace:
+    return ChoiceSpace(**{"name": "toy", "choices": chain(2, ("a", "b")), "skeleton": "module:Toy", **changes})
+
+
+def test_a_chain_has_one_choice_a_layer() -> None:
+    assert chain(2, ("a", "b")) == (Choice("layer 0", ("a", "b")), Choice("layer 1", ("a", "b")))
+
+
+def test_the_size_is_the_number_of_architectures() -> None:
+    assert space(choices=(Choice("x", ("a", "b", "c")), Choice("y", ("a", "b")))).size == 6
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"choices": ()}, "0 choices, expected 1 to 1000"),
+        ({"choices": chain(1001, ("a",))}, "1001 choices, expected 1 to 1000"),
+        ({"choices": chain(1, ())}, "the candidates of layer 0, .*, must be distinct, 1 to 1000"),
+        ({"choices": chain(1, ("a", "a"))}, "the candidates of layer 0, .*, must be distinct, 1 to 1000"),
+        ({"skeleton": "module"}, "skeleton 'module' must be written module:attribute"),
+        ({"skeleton": ":Toy"}, "skeleton ':Toy' must be written module:attribute"),
+    ],
+)
+def test_a_space_is_checked(changes: dict[str, Any], reason: str) -> None:
+    with pytest.raises(SettingsError, match=f"^space toy: {reason}"):
+        space(**changes)
+
+
+def test_mobile_has_a_choice_a_layer_of_kernel_expansion_squeeze_and_skip() -> None:
+    mobile = SPACES.get("mobile")
+    assert len(mobile) == sum(stage.layers for stage in STAGES) == 14
+    assert all(choice.candidates == CANDIDATES for choice in mobile.choices)
+    assert len(CANDIDATES) == 3 * 3 * 2 + 1
+    assert mobile.halvings == 3
