@@ -115,7 +115,7 @@ def _statistics(module: nn.Module, track: bool) -> Iterator[None]:
             norm.track_running_stats = True
 
 
-class ChoiceSupernet(Searchable):
+class ChoiceSupernet(Searchable[ChoiceSpace]):
     """Every position of the skeleton holds every candidate of its choice.
 
     A choice that is ablated with "zero" is removed: the successor of a layer reads what the layer read. Where the layer
@@ -130,8 +130,6 @@ class ChoiceSupernet(Searchable):
         classes: number of classes.
         stem: "cifar" or "imagenet".
     """
-
-    space: ChoiceSpace
 
     def __init__(
         self, space: ChoiceSpace, *, channels: int = 16, in_channels: int = 3, classes: int = 10, stem: str = "cifar"

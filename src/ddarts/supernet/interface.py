@@ -11,12 +11,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from ddarts.space.cell_space import SearchSpace
+from ddarts.space.choice_space import ChoiceSpace
+
+#: What a supernet searches: `SearchSpace` or `ChoiceSpace`.
+Space = TypeVar("Space", SearchSpace, ChoiceSpace)
 
 #: Standard deviation of the initial alphas: small, so that no operation is preferred, and not 0, so that none are tied.
 _ALPHA_SPREAD = 1e-3
@@ -38,7 +42,7 @@ class Trunk:
     precomputed: Any = None
 
 
-class Searchable(nn.Module, ABC):
+class Searchable(nn.Module, ABC, Generic[Space]):
     """Base class of a supernet that the search can drive.
 
     A subclass builds its weights, then calls `add_alphas`, and implements `trunk`, `branch_starts` and `branch`.
@@ -52,7 +56,7 @@ class Searchable(nn.Module, ABC):
             it: the same numbers with less memory, at the cost of one more forward pass.
     """
 
-    space: SearchSpace
+    space: Space
     alphas: nn.ParameterList
     recompute = False
 

@@ -17,7 +17,7 @@ from ddarts.supernet.interface import Searchable, Trunk
 from ddarts.supernet.mixed_op import Measured
 
 
-class Supernet(Searchable):
+class Supernet(Searchable[SearchSpace]):
     """Every cell holds every operation on every edge, each multiplied by its gate.
 
     Args:
