@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from ddarts.data.augment import POLICIES, Augment, apply_policy, crop_and_flip, cutout
+from ddarts.data.augment import Augment, crop_and_flip, cutout
 from ddarts.errors import SettingsError
 
 
@@ -53,26 +53,6 @@ def test_cutout_erases_one_square_at_most_as_large_as_asked(side: int) -> None:
         assert 1 <= len(wide) <= side
         assert len(rows) == len(tall) * len(wide)
     assert bool(((after[:, 0] == 0).flatten(1).sum(1) == side**2).any())
-
-
-@pytest.mark.parametrize("policy", [p for p in POLICIES if p != "none"])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_policies_change_images_reproducibly(policy: str, channels: int) -> None:
-    before = noise(6, channels, 12, 10)
-    after = apply_policy(before, policy, 5)
-    assert after.shape == before.shape
-    assert after.dtype == torch.uint8
-    assert not torch.equal(after, before)
-    assert torch.equal(after, apply_policy(before, policy, 5))
-    assert not torch.equal(after, apply_policy(before, policy, 6))
-
-
-def test_a_policy_treats_a_grey_image_as_the_colour_image_of_equal_channels() -> None:
-    grey = noise(8, 1, 9, 9)
-    for policy in ("autoaugment", "randaugment", "trivialaugment", "augmix"):
-        colour = apply_policy(grey.expand(-1, 3, -1, -1).contiguous(), policy, 1)
-        assert torch.equal(colour[:, :1].expand_as(colour), colour)
-        assert torch.equal(apply_policy(grey, policy, 1), colour[:, :1])
 
 
 def test_an_unknown_policy_names_the_nearest() -> None:

@@ -36,6 +36,7 @@ _POLICIES = _values(
 )
 
 ParseRule = Literal["darts", "threshold_sparse", "threshold_edge", "threshold_complete"]
+Policy = Literal["none", "autoaugment", "randaugment", "trivialaugment", "augmix"]
 
 
 class Options(BaseModel):
@@ -286,9 +287,7 @@ class TrainOptions(Options):
     )
     cutout: int = Field(default=16, ge=0, description="side in pixels of the square that cutout erases; 0 for none")
     crop: int = Field(default=4, ge=0, description="pixels of padding before the random crop; 0 for none")
-    policy: Literal["none", "autoaugment", "randaugment", "trivialaugment", "augmix"] = Field(
-        default="autoaugment", description="augmentation policy of torchvision", json_schema_extra=_POLICIES
-    )
+    policy: Policy = Field(default="autoaugment", description="augmentation policy", json_schema_extra=_POLICIES)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="label smoothing")
     ema: float = Field(default=0.0, ge=0, lt=1, description="decay of the moving average of the weights; 0 for none")
     checkpoint_steps: int = Field(
@@ -315,9 +314,7 @@ class MeasureOptions(TrainOptions):
         default=0.0, ge=0, description="weight of the auxiliary head's loss; 0 builds no such head"
     )
     cutout: int = Field(default=0, ge=0, description="side in pixels of the square that cutout erases; 0 for none")
-    policy: Literal["none", "autoaugment", "randaugment", "trivialaugment", "augmix"] = Field(
-        default="none", description="augmentation policy of torchvision", json_schema_extra=_POLICIES
-    )
+    policy: Policy = Field(default="none", description="augmentation policy", json_schema_extra=_POLICIES)
 
 
 class SearchSettings(DataOptions, EngineOptions, SearchOptions, DeriveOptions):

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from typing import get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ddarts.config.schema import Policy
 from ddarts.data.transfer import send
 from ddarts.errors import SettingsError, nearest
 
-POLICIES = ("none", "autoaugment", "randaugment", "trivialaugment", "augmix")
+POLICIES: tuple[str, ...] = get_args(Policy)
 
 
 @dataclass(frozen=True)
@@ -117,40 +117,3 @@ def cutout(x: Tensor, side: int, random: torch.Generator, share: Share | None = 
     rows = (row >= top) & (row < top + side)
     columns = (column >= left) & (column < left + side)
     return x.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0.0)
-
-
-def apply_policy(pixels: Tensor, policy: str, seed: int, share: Share | None = None) -> Tensor:
-    """Apply a torchvision policy to each image of uint8 [B, 1 or 3, H, W] on the CPU.
-
-    torchvision draws from torch's global CPU stream; it is seeded with `seed` here and put back as it was after. How
-    much it draws for an image depends on what it has drawn before: for the images of a batch that come before a `share`
-    it is run on tiny empty images; what it draws does not depend on pixels or size.
-    """
-    transform = _policy(policy)
-    grey = pixels.shape[1] == 1
-    # The operations treat the channels of a grey image alike, so any one of the three is the result.
-    images = pixels.expand(-1, 3, -1, -1) if grey else pixels
-    before = torch.get_rng_state()
-    try:
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs' streams too
-        for _ in range(share.start if share is not None else 0):
-            transform(torch.zeros((3, 8, 8), dtype=torch.uint8))
-        changed = torch.stack([transform(image.contiguous()) for image in images])
-    finally:
-        torch.set_rng_state(before)
-    return changed[:, :1] if grey else changed
-
-
-@cache
-def _policy(name: str) -> Callable[[Tensor], Tensor]:
-    from torchvision.transforms import v2  # a second to import
-
-    if name == "autoaugment":
-        return v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10)
-    if name == "randaugment":
-        return v2.RandAugment()
-    if name == "trivialaugment":
-        return v2.TrivialAugmentWide()
-    if name == "augmix":
-        return v2.AugMix()
-    raise SettingsError(f"policy {name!r}: unknown{nearest(name, POLICIES)}")

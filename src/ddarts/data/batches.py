@@ -9,15 +9,16 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from ddarts.data.augment import Augment, Share, apply_policy, crop_and_flip, cutout
+from ddarts.data.augment import Augment, Share, crop_and_flip, cutout
 from ddarts.data.images import Images
+from ddarts.data.policies import apply_policy
 from ddarts.data.prefetch import Ahead, Prepared
 from ddarts.data.streamed import StreamedPixels
 from ddarts.data.transfer import fits, send
 from ddarts.errors import DataError, SettingsError
 from ddarts.runtime.distributed import Ranks
 from ddarts.runtime.processes import local_processes
-from ddarts.runtime.seeds import derive_seed, generator
+from ddarts.runtime.seeds import generator
 
 
 class Batches:
@@ -158,8 +159,8 @@ class Batches:
             pixels = crop_and_flip(pixels, crop=augment.crop, flip=augment.flip, random=random, share=share)
         else:
             pixels = crop_and_flip(pixels, crop=augment.crop, flip=augment.flip, random=random, share=share)
-            seed = derive_seed(self.seed, self.label, "policy", epoch, step)
-            pixels = apply_policy(pixels, augment.policy, seed, share)
+            draws = generator(self.seed, self.label, "policy", epoch, step)
+            pixels = apply_policy(pixels, augment.policy, draws, share)
         return pixels, labels
 
     def in_order(self, batch: int | None = None, ranks: Ranks | None = None) -> Iterator[tuple[Tensor, Tensor]]:
