@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from ddarts.data.augment import Augment, crop_and_flip, cutout
+from ddarts.data.augment import Augment, Share, crop_and_flip, cutout, resized_crop
 from ddarts.errors import SettingsError
 
 
@@ -63,3 +63,31 @@ def test_an_unknown_policy_names_the_nearest() -> None:
 def test_a_negative_crop_is_refused() -> None:
     with pytest.raises(SettingsError, match="crop -1: must be 0"):
         Augment(crop=-1)
+
+
+def test_a_resized_crop_shows_a_part_of_the_image_that_keeps_a_quarter_of_it() -> None:
+    height, width = 80, 64
+    row, column = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    before = torch.stack([row, column]).to(torch.uint8).expand(200, -1, -1, -1)
+    after = resized_crop(before, random()).float()
+    tall = (after[:, 0, -1, 0] - after[:, 0, 0, 0] + 1) / height
+    wide = (after[:, 1, 0, -1] - after[:, 1, 0, 0] + 1) / width
+    assert bool((tall * wide > 0.22).all())
+    assert (tall * wide).min() < 0.35
+    assert (tall * wide).max() > 0.85
+    assert bool((after[:, 0].diff(dim=1) >= 0).all())  # neither mirrored nor turned
+    assert len(after[:, 0, 0, 0].unique()) > 10
+
+
+def test_the_shares_of_a_resized_batch_make_the_whole() -> None:
+    before = noise(6, 3, 64, 64)
+    whole = resized_crop(before, random())
+    assert torch.equal(resized_crop(before[2:4], random(), Share.of(6, 1, 3)), whole[2:4])
+
+
+def test_crops_follow_the_resolution_unless_told() -> None:
+    assert Augment.at(32, 96) == Augment(crop=4)
+    assert Augment.at(63, 63, shift=7, flip=True) == Augment(crop=7, flip=True)
+    assert Augment.at(64, 96, cutout=8) == Augment(resized=True, cutout=8)
+    assert Augment.at(224, 224, crop=4) == Augment(crop=4)
+    assert Augment.at(224, 224, crop=0) == Augment()

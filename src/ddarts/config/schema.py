@@ -286,7 +286,11 @@ class TrainOptions(Options):
         default=0.4, ge=0, description="weight of the auxiliary head's loss; 0 builds no such head"
     )
     cutout: int = Field(default=16, ge=0, description="side in pixels of the square that cutout erases; 0 for none")
-    crop: int = Field(default=4, ge=0, description="pixels of padding before the random crop; 0 for none")
+    crop: int | None = Field(
+        default=None,
+        ge=0,
+        description="pixels of padding before the random crop; 4, or from 64 pixels on a crop of random size",
+    )
     policy: Policy = Field(default="autoaugment", description="augmentation policy", json_schema_extra=_POLICIES)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="label smoothing")
     ema: float = Field(default=0.0, ge=0, lt=1, description="decay of the moving average of the weights; 0 for none")

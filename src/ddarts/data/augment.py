@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -16,6 +18,13 @@ from ddarts.errors import SettingsError, nearest
 POLICIES: tuple[str, ...] = get_args(Policy)
 
 
+#: Side in pixels from which crops are of random size: a shift of a few pixels says little about a large image.
+RESIZED_FROM = 64
+#: Least share of the area that a crop of random size keeps. ImageNet recipes say 0.08, but of images that are larger
+#: than what the network sees; here they have been fitted to it already.
+_LEAST_AREA = 0.25
+
+
 @dataclass(frozen=True)
 class Augment:
     """What to do to training images.
@@ -23,6 +32,7 @@ class Augment:
     Attributes:
         flip: mirror every other image, at random.
         crop: pixels of black padding on each side before a random crop to the old size; 0 for none.
+        resized: take a crop of 25 to 100 % of the area, 3:4 to 4:3, and scale it to the old size.
         cutout: side in pixels of a square set to the mean, at a random place (partly outside, too); 0 for none.
         policy: one of `POLICIES`; the policies need 1 or 3 channels.
 
@@ -32,6 +42,7 @@ class Augment:
 
     flip: bool = False
     crop: int = 0
+    resized: bool = False
     cutout: int = 0
     policy: str = "none"
 
@@ -41,6 +52,20 @@ class Augment:
                 raise SettingsError(f"{name} {getattr(self, name)}: must be 0 (none) or more pixels")
         if self.policy not in POLICIES:
             raise SettingsError(f"policy {self.policy!r}: unknown{nearest(self.policy, POLICIES)}")
+
+    @classmethod
+    def at(cls, height: int, width: int, *, crop: int | None = None, shift: int = 4, **others: Any) -> Augment:
+        """Return the augmentation for images of a size.
+
+        Args:
+            height, width: pixels.
+            crop: as the attribute. If None, it is `shift` below `RESIZED_FROM` pixels and ``resized`` from there on.
+            shift: see `crop`.
+            **others: the other attributes.
+        """
+        if crop is None and min(height, width) >= RESIZED_FROM:
+            return cls(resized=True, **others)
+        return cls(crop=shift if crop is None else crop, **others)
 
     def check_channels(self, channels: int) -> None:
         """Raise SettingsError if the policy cannot treat images of so many channels."""
@@ -103,6 +128,24 @@ def crop_and_flip(
     return pixels
 
 
+def resized_crop(pixels: Tensor, random: torch.Generator, share: Share | None = None) -> Tensor:
+    """Scale a random part of each image of uint8 [B, C, H, W] to the whole (Szegedy et al., arXiv 1409.4842).
+
+    The part has 25 to 100 % of the area and, where it fits, an aspect ratio of 3/4 to 4/3 of the image's.
+    """
+    batch, _, height, width = pixels.shape
+    share = share or Share.of(batch)
+    area, ratio, x, y = (torch.rand(4, share.whole, generator=random)[:, share.rows]).unbind(0)
+    area = _LEAST_AREA + (1 - _LEAST_AREA) * area
+    ratio = torch.exp((2 * ratio - 1) * math.log(4 / 3) / 2)
+    wide, tall = (area.sqrt() * ratio).clamp(max=1), (area.sqrt() / ratio).clamp(max=1)
+    left, top = (2 * x - 1) * (1 - wide) * width / 2, (2 * y - 1) * (1 - tall) * height / 2
+    nothing = torch.zeros_like(wide)
+    matrices = torch.stack([wide, nothing, left, nothing, tall, top], 1).view(-1, 2, 3)
+    places = centred((height, width)) @ matrices.transpose(1, 2)[:, None]
+    return sample(pixels, places.to(pixels.device), "bilinear", "border")
+
+
 def cutout(x: Tensor, side: int, random: torch.Generator, share: Share | None = None) -> Tensor:
     """Set a square of `side` pixels to 0 in each image of [B, C, H, W] (DeVries & Taylor, arXiv 1708.04552).
 
@@ -117,3 +160,16 @@ def cutout(x: Tensor, side: int, random: torch.Generator, share: Share | None = 
     rows = (row >= top) & (row < top + side)
     columns = (column >= left) & (column < left + side)
     return x.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0.0)
+
+
+def centred(size: Sequence[int]) -> Tensor:
+    """Return (x, y, 1) of every pixel, from the centre of the image: [H, W, 3]."""
+    y, x = (torch.arange(n) - (n - 1) / 2 for n in size)
+    return torch.stack([*torch.meshgrid(x, y, indexing="xy"), torch.ones(len(y), len(x))], 2)
+
+
+def sample(x: Tensor, places: Tensor, mode: str, padding: str = "zeros") -> Tensor:
+    """Return uint8 [N, C, H', W']: images [N, C, H, W] read at `places` [N, H', W', 2], in pixels from the centre."""
+    grid = places / (torch.tensor(x.shape[:1:-1], device=x.device) / 2)
+    read = functional.grid_sample(x.float(), grid, mode=mode, padding_mode=padding, align_corners=False)
+    return read.round_().to(torch.uint8)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from ddarts.data.augment import Augment, Share, crop_and_flip, cutout
+from ddarts.data.augment import Augment, Share, crop_and_flip, cutout, resized_crop
 from ddarts.data.images import Images
 from ddarts.data.policies import apply_policy
 from ddarts.data.prefetch import Ahead, Prepared
@@ -156,9 +156,10 @@ class Batches:
         pixels, labels = self._pixels[index], self._labels[index]
         if augment.policy == "none":
             pixels = send(pixels, device)
-            pixels = crop_and_flip(pixels, crop=augment.crop, flip=augment.flip, random=random, share=share)
-        else:
-            pixels = crop_and_flip(pixels, crop=augment.crop, flip=augment.flip, random=random, share=share)
+        if augment.resized:
+            pixels = resized_crop(pixels, random, share)
+        pixels = crop_and_flip(pixels, crop=augment.crop, flip=augment.flip, random=random, share=share)
+        if augment.policy != "none":
             draws = generator(self.seed, self.label, "policy", epoch, step)
             pixels = apply_policy(pixels, augment.policy, draws, share)
         return pixels, labels

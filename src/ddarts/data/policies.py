@@ -6,7 +6,7 @@ by image: 128 images of 32x32 pixels take them 70 to 380 ms on a core, and this 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ddarts.data.augment import Share
+from ddarts.data.augment import Share, centred, sample
 
 #: The operations of RandAugment (Cubuk et al., arXiv 1909.13719), in torchvision's order; AutoAugment also inverts.
 OPERATIONS = (
@@ -192,7 +192,7 @@ def apply_operations(
             changed[rows] = _apply(name, pixels[rows], magnitude)
     if moved:  # all geometric operations at once
         rows, matrices = (torch.cat(parts) for parts in zip(*moved, strict=True))
-        places = _centred(pixels.shape[2:]) @ matrices.transpose(1, 2)[:, None]
+        places = centred(pixels.shape[2:]) @ matrices.transpose(1, 2)[:, None]
         changed[rows] = sample(pixels[rows], places, mode)
     return changed
 
@@ -256,16 +256,3 @@ _MATRICES: dict[str, Callable[[Tensor, int, int], Tensor]] = {
     "TranslateY": lambda m, height, width: _matrix(1.0, 0.0, 0.0, 0.0, 1.0, -m),
     "Rotate": _rotation,
 }
-
-
-def _centred(size: Sequence[int]) -> Tensor:
-    """Return (x, y, 1) of every pixel, from the centre of the image: [H, W, 3]."""
-    y, x = (torch.arange(n) - (n - 1) / 2 for n in size)
-    return torch.stack([*torch.meshgrid(x, y, indexing="xy"), torch.ones(len(y), len(x))], 2)
-
-
-def sample(x: Tensor, places: Tensor, mode: str, padding: str = "zeros") -> Tensor:
-    """Return uint8 [N, C, H', W']: images [N, C, H, W] read at `places` [N, H', W', 2], in pixels from the centre."""
-    grid = places / (torch.tensor(x.shape[:1:-1], device=x.device) / 2)
-    read = functional.grid_sample(x.float(), grid, mode=mode, padding_mode=padding, align_corners=False)
-    return read.round_().to(torch.uint8)

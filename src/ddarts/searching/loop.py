@@ -128,7 +128,9 @@ class _Search:
             "device": fabric.device,
             "ranks": self.ranks,
             "workers": workers_each(settings.workers),
-            "augment": Augment(flip=images.flip, crop=min(images.height, images.width) // 8),
+            "augment": Augment.at(
+                images.height, images.width, shift=min(images.height, images.width) // 8, flip=images.flip
+            ),
         }
         steps = settings.steps_per_epoch
         self.weight_batches = Batches(weight_half, settings.batch, label="search weights", steps=steps, **shared)

@@ -98,7 +98,14 @@ class _Training:
             "std": images.std,
             "device": fabric.device,
         }
-        augment = Augment(flip=images.flip, crop=settings.crop, cutout=settings.cutout, policy=settings.policy)
+        augment = Augment.at(
+            images.height,
+            images.width,
+            crop=settings.crop,
+            flip=images.flip,
+            cutout=settings.cutout,
+            policy=settings.policy,
+        )
         ranks = current()
         self.batches = Batches(
             parts.train,
