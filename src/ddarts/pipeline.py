@@ -36,7 +36,7 @@ from ddarts.runtime.distributed import current
 from ddarts.runtime.processes import find_place, speaks
 
 if TYPE_CHECKING:
-    from ddarts.data import ImageData
+    from ddarts.data import GivenData, ImageData
     from ddarts.searching.start import StartingPoint
 
 
@@ -53,6 +53,7 @@ class Opening:
     path: Path
     resumed: RunFolder | None
     overwrite: bool
+    given: GivenData | None = None
 
     @classmethod
     def of(
@@ -65,13 +66,15 @@ class Opening:
         overwrite: bool,
         overrides: Mapping[str, Any],
     ) -> Opening:
-        """Load the settings, and check that the folder can be used.
+        """Load the settings, and check that the folder can be used; data from Python are read here.
 
         Raises:
             SettingsError: a setting is wrong, or disagrees with the run that is to go on.
             RunError: `resume` holds no run or none of this stage, or `out` cannot be used.
         """
+        overrides, given = read_given(overrides)
         if resume is not None:
+            resume = os.path.expanduser(resume)
             if out is not None or overwrite:
                 raise SettingsError(f"--resume {resume} goes on in its own folder; leave out --out and --overwrite")
             run = RunFolder.open(resume)
@@ -80,12 +83,12 @@ class Opening:
                 raise RunError(f"{run.path} was not made by `ddarts {stage}`; go on with {others or 'another run'}")
             stored = run.read_settings(stage)
             settings = resume_settings(stage, stored, run.path, preset=preset, config=config, overrides=overrides)
-            return cls(stage, settings, run.path, run, False)
+            return cls(stage, settings, run.path, run, False, given)
         settings = load_settings(stage, preset=preset, config=config, overrides=overrides)
-        path = places.new_run_path(settings.data) if out is None else Path(out)
+        path = places.new_run_path(settings.data) if out is None else Path(os.path.expanduser(out))
         if find_place(settings.devices, settings.machines).rank == 0:
             RunFolder.check_free(path, overwrite=overwrite)
-        return cls(stage, settings, path, None, overwrite)
+        return cls(stage, settings, path, None, overwrite, given)
 
     @contextlib.contextmanager
     def begin(self, images: ImageData) -> Iterator[RunFolder]:
@@ -149,12 +152,25 @@ def resumable_by(command: str) -> Iterator[None]:
         raise type(error)(text) from error.__cause__
 
 
-def load_images(settings: DataOptions, quiet: bool, *, resolution: int | None = None) -> ImageData:
-    """Load the data that the settings name, and say on stderr what was found and what was skipped."""
+def read_given(settings: Mapping[str, Any]) -> tuple[Mapping[str, Any], GivenData | None]:
+    """Return settings in which data given from Python are replaced by their description; and the data, if there are."""
+    data = settings.get("data")
+    if data is None or isinstance(data, str | os.PathLike):
+        return settings, None
+    from ddarts.data import given_data
+
+    given = given_data(data)
+    return {**settings, "data": given.description}, given
+
+
+def load_images(
+    settings: DataOptions, quiet: bool, *, given: GivenData | None = None, resolution: int | None = None
+) -> ImageData:
+    """Load the data that the settings name or that were given, and say on stderr what was found and skipped."""
     from ddarts.data import load_data
 
     images = load_data(
-        settings.data,
+        settings.data if given is None else given,
         resolution=resolution if settings.resolution is None else settings.resolution,
         strict=settings.strict,
         limit=settings.limit,
@@ -297,7 +313,7 @@ def test_stage(run: RunFolder, images: ImageData, settings: RunSettings | TrainS
     return run.summary["test_top1"]
 
 
-def evaluate_model(model: Path, settings: EvaluateSettings, quiet: bool) -> TestResult:
+def evaluate_model(model: Path, settings: EvaluateSettings, quiet: bool, given: GivenData | None = None) -> TestResult:
     """Load the test images at the model's resolution and evaluate the model on them.
 
     Raises:
@@ -308,7 +324,7 @@ def evaluate_model(model: Path, settings: EvaluateSettings, quiet: bool) -> Test
 
     check_engine(settings)
     height, width = load_model(model).config.resolution
-    images = load_images(settings, quiet, resolution=height if height == width else None)
+    images = load_images(settings, quiet, given=given, resolution=height if height == width else None)
     if images.test is None:
         raise DataError(f"{settings.data} has no test images; put them into a folder test/ beside train/")
     return _evaluate(model, images, settings.data, settings.device, settings.batch)

@@ -259,3 +259,22 @@ def test_a_search_from_a_baseline_tells_how_far_it_came(genotype, tmp_path):
     )
     assert far.distance is not None
     assert dict(far.rows())["distance to the baseline"] == f"{far.distance:.4f}" != "0.0000"
+
+
+def test_arrays_from_python_are_searched_trained_tested_and_asked_for_again(genotype, tmp_path, monkeypatch):
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 8, 8), dtype=np.uint8)
+    labels = np.arange(60) % 2
+    tiny = {k: v for k, v in TINY.items() if k not in ("data", "limit")}
+    monkeypatch.setenv("HOME", str(tmp_path))
+    done = ddarts.train(data=(pixels, labels), genotype=genotype, out="~/run", quiet=True, threads=1, **tiny)
+    assert done.path == tmp_path / "run"
+    stored = RunFolder.open(done.path).read_settings("train")["data"]
+    assert stored.startswith("arrays 60x8x8 sha256:")
+    with pytest.raises(DataError, match="was given from Python; give the same data again"):
+        ddarts.train(resume=done.path, quiet=True)
+    with pytest.raises(SettingsError, match=r"data \(the run has arrays 60x8x8 sha256.*, given is arrays 60x8x8"):
+        ddarts.train(resume=done.path, quiet=True, data=(255 - pixels, labels))
+    assert ddarts.train(resume=done.path, quiet=True, data=(pixels, labels)).parameters == done.parameters
+    result = ddarts.test(done.path, data=(pixels, labels), quiet=True, device="cpu")
+    assert (result.count, result.data) == (8, stored)
+    assert (done.path / "test.json").is_file()

@@ -114,7 +114,7 @@ def compare(
             raise SettingsError(f"a comparison needs at least 2 architectures, {len(architectures)} given; name more")
         named = _named(architectures)
     check_engine_settings(wanted)
-    images = load_images(wanted, quiet)
+    images = load_images(wanted, quiet, given=opening.given)
     for genotype in named.values():
         check_train_data(wanted, images, wanted.validation, wanted.seed, len(genotype.reductions))
     part = "test" if images.test is not None else "validation"

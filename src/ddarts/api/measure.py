@@ -138,7 +138,7 @@ def measure_operations(
     opening = Opening.of("measure-operations", out, preset, config, resume, overwrite, settings)
     wanted: MeasureSettings = opening.settings
     check_engine_settings(wanted)
-    images = load_images(wanted, quiet)
+    images = load_images(wanted, quiet, given=opening.given)
     check_train_data(wanted, images, wanted.validation, wanted.seed, len(default_reductions(wanted.cells)))
     from ddarts.training.operation_scores import check_validation, measure
 

@@ -26,6 +26,7 @@ from ddarts.pipeline import (
     evaluate_model,
     keep_test,
     load_images,
+    read_given,
     resumable_by,
     search_stage,
     test_stage,
@@ -86,7 +87,7 @@ def run(
     start = StartingPoint.of(wanted.search, opening.resumed)
     space = check_search_settings(wanted.search, wanted.derive.layers, start and start.baseline)
     quiet = not join(wanted).leads or quiet
-    images = load_images(wanted, quiet)
+    images = load_images(wanted, quiet, given=opening.given)
     check_search_data(wanted.search, space, images, wanted.validation, wanted.seed)
     check_train_data(wanted.train, images, wanted.validation, wanted.seed, len(space.reductions))
     shared = {
@@ -150,7 +151,7 @@ def search(
     start = StartingPoint.of(wanted, opening.resumed)
     space = check_search_settings(wanted, wanted.layers, start and start.baseline)
     quiet = not join(wanted).leads or quiet
-    images = load_images(wanted, quiet)
+    images = load_images(wanted, quiet, given=opening.given)
     check_search_data(wanted, space, images, wanted.validation, wanted.seed)
     with opening.begin(images) as folder:
         return search_stage(wanted, images, folder, start, quiet)
@@ -236,7 +237,7 @@ def train(
     architecture = find_genotype(genotype)
     check_engine_settings(wanted, train=wanted.batch)
     quiet = not join(wanted).leads or quiet
-    images = load_images(wanted, quiet)
+    images = load_images(wanted, quiet, given=opening.given)
     check_train_data(wanted, images, wanted.validation, wanted.seed, len(architecture.reductions))
     with opening.begin(images) as folder:
         return train_stage(architecture, wanted, images, folder, quiet)
@@ -262,10 +263,11 @@ def test(
     if owner is not None:
         stage = "train" if "train" in owner.stages else "run"
         base = {k: v for k, v in owner.read_settings(stage).items() if k in DataOptions.model_fields or k == "seed"}
+    settings, given = read_given(settings)
     wanted = load_settings("test", config=config, overrides=settings, base=base)
     if owner is None and "data" not in wanted.model_fields_set:
         raise SettingsError(f"{model} does not say what data it is for; name them with --data")
-    result = evaluate_model(folder, wanted, quiet)
+    result = evaluate_model(folder, wanted, quiet, given)
     if owner is not None and wanted.data == base.get("data"):
         with owner:
             keep_test(owner, result)

@@ -6,6 +6,7 @@ the keyword arguments of the public functions all come from them. Modules of the
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -61,6 +62,16 @@ class DataOptions(Options):
         description="digits | fashion-mnist[:DIR] | cifar10[:DIR] | cifar100[:DIR] | FOLDER",
         json_schema_extra=_COMMON,
     )
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _path_text(cls, value: Any) -> Any:
+        """Let a caller give a `pathlib.Path`; ``./`` keeps it from being taken for the name of a data set."""
+        if not isinstance(value, os.PathLike):
+            return value
+        path = os.fspath(value)
+        return path if os.sep in path else os.path.join(".", path)
+
     resolution: int | None = Field(
         default=None,
         ge=2,

@@ -3,6 +3,7 @@
 from ddarts.data.augment import POLICIES, Augment
 from ddarts.data.batches import Batches, Normalise, check_share, in_order, workers_each
 from ddarts.data.images import ImageData, Images
+from ddarts.data.sources.python import GivenData, given_data
 from ddarts.data.sources.registry import load_data
 from ddarts.data.splits import Parts, halves, halves_index, search_parts, split, with_classes
 
@@ -10,11 +11,13 @@ __all__ = [
     "POLICIES",
     "Augment",
     "Batches",
+    "GivenData",
     "ImageData",
     "Images",
     "Normalise",
     "Parts",
     "check_share",
+    "given_data",
     "halves",
     "halves_index",
     "in_order",

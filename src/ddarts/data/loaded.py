@@ -66,14 +66,16 @@ def finish(loaded: Loaded, request: Request, flip: bool | None) -> ImageData:
         train = train.select(limited(train.labels, request.limit))
         if not isinstance(train.pixels, StreamedPixels):
             train = Images(train.pixels[:], train.labels)  # a copy, so that the rest can be freed
+    fitted = request.resolution is not None and not isinstance(train.pixels, StreamedPixels)
+    known = loaded.statistics if train is loaded.train and not fitted else None
     parts: list[Images | None] = [train, loaded.validation, loaded.test]
-    if request.resolution is not None and not isinstance(train.pixels, StreamedPixels):
+    if fitted and request.resolution is not None:
         count = sum(len(p) for p in parts if p is not None)
         check_budget(count, train.pixels.shape[1], (request.resolution, request.resolution), loaded.place)
         parts = [None if p is None else _fitted(p, request.resolution) for p in parts]
     train, validation, test = parts
     assert train is not None
-    mean, std = loaded.statistics or channel_statistics(train.pixels)
+    mean, std = known or channel_statistics(train.pixels)
     _, channels, height, width = train.pixels.shape
     return ImageData(
         name=printable(loaded.name),

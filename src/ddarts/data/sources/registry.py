@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ddarts.data.images import ImageData
 from ddarts.data.loaded import Loaded, Request, finish
@@ -15,6 +15,7 @@ from ddarts.data.sources.digits import load_digits
 from ddarts.data.sources.folders import load_folder
 from ddarts.data.sources.idx import find_idx, load_fashion_mnist, load_idx, load_mnist
 from ddarts.data.sources.parquet import find_parquet, load_parquet
+from ddarts.data.sources.python import GivenData, check_description, given_data
 from ddarts.errors import DataError, nearest
 
 SOURCES: dict[str, Callable[[str | None, Request], Loaded]] = {
@@ -28,7 +29,7 @@ SOURCES: dict[str, Callable[[str | None, Request], Loaded]] = {
 
 
 def load_data(
-    spec: str,
+    spec: Any,
     *,
     resolution: int | None = None,
     strict: bool = False,
@@ -41,7 +42,8 @@ def load_data(
 
     Args:
         spec: ``digits``, ``fashion-mnist[:DIR]``, ``mnist[:DIR]``, ``cifar10[:DIR]``, ``cifar100[:DIR]``, or a folder
-            of class folders or of Parquet files (``./digits`` is a folder even if ``digits`` is a name).
+            of class folders or of Parquet files (``./digits`` is a folder even if ``digits`` is a name); or data from
+            Python, see `ddarts.data.sources.python.given_data`.
         resolution: pixels a side; the short side is scaled to it and the central square kept.
         strict: stop at the first image that cannot be decoded instead of skipping it.
         limit: keep at most so many training images, the same share of each class, the same ones every time.
@@ -57,8 +59,13 @@ def load_data(
         if value is not None and value < 1:
             raise DataError(f"{name} {value}: must be 1 or more")
     request = Request(resolution=resolution, strict=strict, limit=limit, quiet=quiet, stream=stream)
+    if not isinstance(spec, str | os.PathLike):
+        given = spec if isinstance(spec, GivenData) else given_data(spec)
+        return finish(given.loaded, request, flip)
+    is_path, spec = not isinstance(spec, str), os.fspath(spec)
+    check_description(spec)
     name, colon, directory = spec.partition(":")
-    if name in SOURCES:
+    if not is_path and name in SOURCES:
         if colon and not directory:
             raise DataError(f"data {spec!r}: no folder after the colon; say {name}:DIR or {name}")
         loaded = SOURCES[name](directory if colon else None, request)
