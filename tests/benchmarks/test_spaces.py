@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from benchmarks.tables.spaces import BENCH201, MACRO, Table
 from ddarts.cost.counting import count_macs, count_parameters
 from ddarts.genotype.choices import ChoiceGenotype
 from ddarts.nn.choice_network import ChoiceNetwork
 from ddarts.space.choice_space import ChoiceSpace
+from ddarts.supernet.choice_supernet import ChoiceSupernet
 
 
 def table(space: ChoiceSpace) -> Table:
@@ -63,3 +65,19 @@ def test_201_networks_have_the_published_size() -> None:
     network = ChoiceNetwork(ChoiceGenotype("nasbench-201", ("conv_3x3",) * 6), channels=16)
     assert count_parameters(network) == 1_531_546  # NAS-Bench-201 gives 1.531546 M and 220.12 M
     assert count_macs(network, (3, 32, 32)) == pytest.approx(220.12e6, rel=1e-4)
+
+
+def test_paths_are_scored_as_the_supernet_computes_them() -> None:
+    from benchmarks.tables.macro_search import evaluate_all
+
+    torch.manual_seed(0)
+    net = ChoiceSupernet(MACRO, channels=2)
+    x, y = torch.randn(8, 3, 16, 16), torch.arange(8)
+    scores = evaluate_all(net, x, y, "201201")
+    assert sorted(scores) == [f"201201{i}{j}" for i in range(3) for j in range(3)]
+    with torch.no_grad():
+        for digits, (loss, accuracy) in scores.items():
+            genotype = ChoiceGenotype.from_indices(MACRO, [int(d) for d in digits])
+            logits = net.trunk(x, net.path(genotype), track=False).logits
+            assert loss == pytest.approx(float(F.cross_entropy(logits, y)), rel=1e-5)
+            assert accuracy == float((logits.argmax(1) == y).double().mean())
