@@ -60,7 +60,7 @@ MACRO = SPACES.register(
         name="nasbench-macro",
         choices=chain(sum(MACRO_STAGES), ("identity", "mb3_k3", "mb6_k5")),
         skeleton=f"{__name__}:Macro",
-        halvings=len(MACRO_STAGES),
+        reductions=(0, 2, 5),
         parameter_free=frozenset({"identity"}),
     ),
 )
@@ -141,7 +141,7 @@ BENCH201 = SPACES.register(
         name="nasbench-201",
         choices=tuple(Choice(f"edge {source + 1}-{target + 1}", OPERATIONS_201) for source, target in EDGES),
         skeleton=f"{__name__}:Bench201",
-        halvings=2,
+        reductions=(5, 11),
         parameter_free=frozenset({"skip_connect", "none", "avg_pool_3x3"}),
     ),
 )

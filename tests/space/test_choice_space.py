@@ -42,4 +42,4 @@ def test_mobile_has_a_choice_a_layer_of_kernel_expansion_squeeze_and_skip() -> N
     assert len(mobile) == sum(stage.layers for stage in STAGES) == 14
     assert all(choice.candidates == CANDIDATES for choice in mobile.choices)
     assert len(CANDIDATES) == 3 * 3 * 2 + 1
-    assert mobile.halvings == 3
+    assert mobile.reductions == (2, 5, 11)

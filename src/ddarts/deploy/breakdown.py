@@ -18,7 +18,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ddarts.cost.counting import count_parameters
-from ddarts.nn.network import Cell, Network
+from ddarts.nn.choice_network import AnyNetwork, ChoiceNetwork
+from ddarts.nn.network import Cell
 from ddarts.nn.operations import Rectified
 
 #: Names of what is neither a cell nor an operation.
@@ -56,8 +57,12 @@ class PartCost:
     ms: float
 
 
-def parts_of(network: Network) -> list[Part]:
+def parts_of(network: AnyNetwork) -> list[Part]:
     """Return the parts of a network: whole cells, and everything within them."""
+    if isinstance(network, ChoiceNetwork):
+        blocks = [Part(name, block, "forward", True) for name, block in network.blocks.named_children()]
+        candidates = [Part(name, module, "forward", False) for name, module in network.candidates()]
+        return [*blocks, *candidates, Part(CLASSIFIER, network.classifier, "forward", False)]
     parts = [Part(STEM, network.stem, "forward", False)]
     for position, cell in network.cells.items():
         assert isinstance(cell, Cell)
@@ -72,7 +77,7 @@ def parts_of(network: Network) -> list[Part]:
 
 
 def cost_by_cell(
-    network: Network, shape: Sequence[int], call: Callable[[], object], clock: Callable[[], float], passes: int = 10
+    network: AnyNetwork, shape: Sequence[int], call: Callable[[], object], clock: Callable[[], float], passes: int = 10
 ) -> list[PartCost]:
     """Return what each cell costs, in the order of the network.
 
@@ -87,7 +92,7 @@ def cost_by_cell(
 
 
 def cost_by_operation(
-    network: Network, shape: Sequence[int], call: Callable[[], object], clock: Callable[[], float], passes: int = 10
+    network: AnyNetwork, shape: Sequence[int], call: Callable[[], object], clock: Callable[[], float], passes: int = 10
 ) -> list[PartCost]:
     """Return what all operations of one name cost together, the slowest first; arguments as for `cost_by_cell`."""
     rows = _cost(network, shape, call, clock, passes, lambda part: not part.cell)
@@ -95,7 +100,7 @@ def cost_by_operation(
 
 
 def _cost(
-    network: Network,
+    network: AnyNetwork,
     shape: Sequence[int],
     call: Callable[[], object],
     clock: Callable[[], float],
@@ -131,7 +136,7 @@ def _cost(
     return [*found, rest]
 
 
-def _macs(network: Network, shape: Sequence[int], wanted: Callable[[Part], bool]) -> tuple[list[float], int]:
+def _macs(network: AnyNetwork, shape: Sequence[int], wanted: Callable[[Part], bool]) -> tuple[list[float], int]:
     """Return the multiply-adds of each part, and of the network, counted on the meta device for one image."""
     twin = copy.deepcopy(network).to("meta").eval()
     parts = [part for part in parts_of(twin) if wanted(part)]

@@ -17,10 +17,10 @@ from ddarts.deploy.breakdown import PartCost, cost_by_cell, cost_by_operation
 from ddarts.deploy.memory_use import peak_activation_bytes
 from ddarts.deploy.onnxfile import onnx_bytes, open_onnx
 from ddarts.deploy.timing import Latency, summary, threads_set, time_passes, waiter
-from ddarts.genotype.genotype import Genotype
-from ddarts.genotype.zoo.lookup import find_genotype
+from ddarts.genotype.choices import AnyGenotype
+from ddarts.genotype.zoo.lookup import find_architecture
 from ddarts.hub.saved import load_model
-from ddarts.nn.network import Network
+from ddarts.nn.choice_network import AnyNetwork, build_network
 from ddarts.nn.resolution import check_resolution, choose_stem
 
 #: What is built if nothing is said: a network for CIFAR-10, as in the paper (section 4).
@@ -37,7 +37,7 @@ class Subject:
         trained: whether it has trained weights; else new ones.
     """
 
-    network: Network
+    network: AnyNetwork
     resolution: tuple[int, int]
     trained: bool
 
@@ -73,7 +73,7 @@ class Profile:
     parts: tuple[PartCost, ...]
 
 
-def subject(source: Genotype | str | os.PathLike[str], settings: ProfileSettings) -> Subject:
+def subject(source: AnyGenotype | str | os.PathLike[str], settings: ProfileSettings) -> Subject:
     """Return the network that `source` means.
 
     A trained model (a folder, or a run that has one) is taken as it is, unless channels, in_channels, classes or stem
@@ -85,7 +85,7 @@ def subject(source: Genotype | str | os.PathLike[str], settings: ProfileSettings
         SettingsError: the images are too small for the network.
     """
     anew = any(getattr(settings, name) is not None for name in ("channels", "in_channels", "classes", "stem"))
-    folder = None if isinstance(source, Genotype) else _model_folder(Path(source))
+    folder = None if isinstance(source, AnyGenotype) else _model_folder(Path(source))
     side = settings.resolution
     if folder is not None:
         saved = load_model(folder)
@@ -95,13 +95,13 @@ def subject(source: Genotype | str | os.PathLike[str], settings: ProfileSettings
             return Subject(network, resolution, True)
         genotype = network.genotype
     else:
-        genotype = find_genotype(source)
+        genotype = find_architecture(source)
         resolution = (side or RESOLUTION, side or RESOLUTION)
     stem = choose_stem(settings.stem or "auto", *resolution)
     check_resolution(*resolution, len(genotype.reductions), stem)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = Network(
+        network = build_network(
             genotype,
             channels=settings.channels or CHANNELS,
             in_channels=settings.in_channels or IN_CHANNELS,
@@ -169,7 +169,7 @@ def steps(settings: ProfileSettings, onnx: bool) -> int:
 
 
 def _pytorch(
-    network: Network, shape: tuple[int, int, int], settings: ProfileSettings, done: Callable[[], None]
+    network: AnyNetwork, shape: tuple[int, int, int], settings: ProfileSettings, done: Callable[[], None]
 ) -> list[Latency]:
     found = []
     wait = waiter(next(network.parameters()).device)
@@ -184,7 +184,7 @@ def _pytorch(
 
 
 def _onnxruntime(
-    network: Network, shape: tuple[int, int, int], settings: ProfileSettings, done: Callable[[], None]
+    network: AnyNetwork, shape: tuple[int, int, int], settings: ProfileSettings, done: Callable[[], None]
 ) -> list[Latency]:
     data = onnx_bytes(network, shape)
     done()
@@ -199,7 +199,7 @@ def _onnxruntime(
     return found
 
 
-def _images(network: Network, batch: int, shape: tuple[int, int, int]) -> Tensor:
+def _images(network: AnyNetwork, batch: int, shape: tuple[int, int, int]) -> Tensor:
     """Return images as the network gets them from `ddarts.data.Normalise`: channels last in memory."""
     device = next(network.parameters()).device
     return torch.randn(batch, *shape, device=device).contiguous(memory_format=torch.channels_last)

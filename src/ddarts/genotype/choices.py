@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from ddarts.runtime.seeds import derive_seed
 from ddarts.space.choice_space import SPACES, ChoiceSpace
 
 FORMAT = "ddarts-choices"
+GATES_FORMAT = "ddarts-choice-gates"
 VERSION = 1
 
 
@@ -59,6 +60,11 @@ class ChoiceGenotype:
     def facts(self) -> ChoiceSpace:
         """The space that the choices belong to."""
         return SPACES.get(self.space)
+
+    @property
+    def reductions(self) -> tuple[int, ...]:
+        """Positions of the blocks that halve the resolution."""
+        return self.facts.reductions
 
     @property
     def operations(self) -> tuple[str, ...]:
@@ -121,6 +127,77 @@ class ChoiceGenotype:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the genotype as JSON; the file appears whole or not at all."""
         write_text(Path(path), self.to_json())
+
+
+@dataclass(frozen=True)
+class ChoiceGates:
+    """The gates of every choice, as a search has found them.
+
+    Attributes:
+        space_name: name of the space.
+        values: for each choice one row with a gate for each candidate, 0 to 1; the shape of a searched cell with one
+            edge.
+
+    Raises:
+        GenotypeError: the space is unknown, the shape does not fit it, or a gate is not a number from 0 to 1.
+    """
+
+    space_name: str
+    values: tuple[tuple[tuple[float, ...], ...], ...]
+
+    def __post_init__(self) -> None:
+        space = self.space
+        if len(self.values) != len(space):
+            raise GenotypeError(f"gates: {len(self.values)} entries, expected {len(space)}, the number of choices")
+        for i, (choice, rows) in enumerate(zip(space.choices, self.values, strict=True)):
+            if len(rows) != 1 or len(rows[0]) != len(choice.candidates):
+                raise GenotypeError(
+                    f"gates[{i}]: expected one row of {len(choice.candidates)} gates, one for each candidate"
+                )
+            for o, gate in enumerate(rows[0]):
+                if isinstance(gate, bool) or not isinstance(gate, int | float) or not 0 <= gate <= 1:
+                    raise GenotypeError(f"gates[{i}][0][{o}]: {checks.shown(gate)} is not a number from 0 to 1")
+
+    @property
+    def space(self) -> ChoiceSpace:
+        """The space that the gates belong to."""
+        return SPACES.get(self.space_name, "space")
+
+    @classmethod
+    def from_space(cls, space: ChoiceSpace, values: Iterable[Iterable[Iterable[float]]]) -> ChoiceGates:
+        """Join a space and gates in nested lists (such as ``tensor.tolist()``)."""
+        return cls(space.name, tuple(tuple(tuple(row) for row in rows) for rows in values))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the gates as JSON-ready data (`from_dict` reads it back, bit for bit)."""
+        gates = [[list(row) for row in rows] for rows in self.values]
+        return {"format": GATES_FORMAT, "version": VERSION, "space": self.space_name, "gates": gates}
+
+    @classmethod
+    def from_dict(cls, data: Any, where: str = "gates") -> ChoiceGates:
+        """Build gates from JSON data, checking every field.
+
+        Raises:
+            GenotypeError: with the path into the data (``gates[2][0][5]``) and the reason.
+        """
+        checks.header(data, where, what="gates", form=GATES_FORMAT, version=VERSION)
+        data = checks.mapping(data, where, required=("format", "version", "space", "gates"))
+        space = checks.text(data["space"], f"{where}: space")
+        values = [
+            tuple(tuple(checks.listing(row, f"{where}: gates[{i}]")) for row in checks.listing(rows, f"{where}: gates"))
+            for i, rows in enumerate(checks.listing(data["gates"], f"{where}: gates"))
+        ]
+        try:
+            return cls(space, tuple(values))
+        except GenotypeError as error:
+            raise GenotypeError(f"{where}: {error}") from None
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the gates as JSON, one choice a line; the file appears whole or not at all."""
+        data = self.to_dict()
+        rows = ",\n".join(f"    {json.dumps(rows)}" for rows in data.pop("gates"))
+        head = ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in data.items())
+        write_text(Path(path), f'{{\n{head},\n  "gates": [\n{rows}\n  ]\n}}\n')
 
 
 #: The architecture of a cell space or of a choice space.

@@ -16,9 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import overload
 
 from ddarts.errors import GenotypeError, SettingsError, nearest
-from ddarts.genotype.gates import Gates
+from ddarts.genotype.choices import ChoiceGates, ChoiceGenotype, best_choices
+from ddarts.genotype.gates import AnyGates, Gates
 from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
 from ddarts.space.cell_space import PARAMETER_FREE, cell_edges
 
@@ -29,10 +31,23 @@ _OPERATIONS_PER_EDGE = 2  # of `threshold_edge`
 Rows = Sequence[Sequence[float]]
 
 
+@overload
+def derive_genotype(gates: Gates, method: str = ..., threshold: float = ..., name: str = ...) -> Genotype: ...
+@overload
 def derive_genotype(
-    gates: Gates, method: str = "threshold_sparse", threshold: float = 0.85, name: str = ""
-) -> Genotype:
+    gates: ChoiceGates, method: str = ..., threshold: float = ..., name: str = ...
+) -> ChoiceGenotype: ...
+@overload
+def derive_genotype(
+    gates: AnyGates, method: str = ..., threshold: float = ..., name: str = ...
+) -> Genotype | ChoiceGenotype: ...
+def derive_genotype(
+    gates: AnyGates, method: str = "threshold_sparse", threshold: float = 0.85, name: str = ""
+) -> Genotype | ChoiceGenotype:
     """Apply a rule to every cell, leave out nodes without an input, and lay the cells out in network order.
+
+    In a choice space exactly one candidate must stand at every position, so every rule takes the one with the largest
+    gate.
 
     Args:
         gates: what a search has found; cells that share gates (`gates.sequence`) come out equal but for their stride.
@@ -45,6 +60,8 @@ def derive_genotype(
         SettingsError: `method` is unknown or `threshold` is out of range.
     """
     _check_rule(method, threshold)
+    if isinstance(gates, ChoiceGates):
+        return best_choices(gates.space, [row for (row,) in gates.values], name)
     return Genotype(
         tuple(_cell_at(gates, position, method, threshold) for position in range(len(gates.sequence))), name
     )

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ddarts.errors import GenotypeError, SettingsError
+from ddarts.genotype.choices import GATES_FORMAT, ChoiceGates
 from ddarts.runtime import json_input as checks
 from ddarts.runtime.atomic_files import write_text
 from ddarts.space.cell_space import SearchSpace
+from ddarts.space.choice_space import ChoiceSpace
 
 FORMAT = "ddarts-gates"
 VERSION = 1
@@ -136,8 +138,36 @@ class Gates:
         Raises:
             GenotypeError: the file is missing, is not JSON (with line and column), or does not hold valid gates.
         """
-        text, where = checks.read_text(path, what="gates", inside="gates.json", way_out="ddarts search")
-        return cls.from_json(text, where)
+        return cls.from_json(*_read(path))
+
+
+#: The gates of a cell space or of a choice space.
+AnyGates = Gates | ChoiceGates
+
+
+def gates_of(space: SearchSpace | ChoiceSpace, values: Iterable[Iterable[Iterable[float]]]) -> AnyGates:
+    """Join a space of either kind and gates in nested lists."""
+    return (Gates.from_space if isinstance(space, SearchSpace) else ChoiceGates.from_space)(space, values)  # type: ignore[arg-type]
+
+
+def gates_from_dict(data: Any, where: str = "gates") -> AnyGates:
+    """Build the gates of a cell space or of a choice space from JSON data; its format decides.
+
+    Raises:
+        GenotypeError: with the path into the data and the reason.
+    """
+    of_choices = isinstance(data, dict) and data.get("format") == GATES_FORMAT
+    return (ChoiceGates if of_choices else Gates).from_dict(data, where)
+
+
+def load_gates(path: str | os.PathLike[str]) -> AnyGates:
+    """Read a gates file of either kind, or the `gates.json` of a run folder; see `Gates.load`."""
+    text, where = _read(path)
+    return gates_from_dict(checks.parse(text, where, "gates file"), where)
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[str, str]:
+    return checks.read_text(path, what="gates", inside="gates.json", way_out="ddarts search")
 
 
 def _check_length(found: tuple[Any, ...], expected: int, where: str, of_what: str) -> None:

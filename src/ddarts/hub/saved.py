@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -15,7 +15,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ddarts.errors import GenotypeError, nearest
+from ddarts.genotype.choices import AnyGenotype, genotype_from_dict
 from ddarts.genotype.genotype import Genotype
+from ddarts.nn.choice_network import AnyNetwork, build_network
 from ddarts.nn.network import Network
 from ddarts.nn.preprocessing import MAX_CHANNELS, ModelError, Preprocessing
 from ddarts.nn.resolution import STEM_HALVINGS
@@ -60,21 +62,22 @@ class ModelConfig:
         return Preprocessing(self.in_channels, self.resolution, self.mean, self.std, self.classes)
 
 
-AnyNetwork = TypeVar("AnyNetwork", bound=Network)
+Saved = TypeVar("Saved", bound=AnyNetwork, covariant=True)
+Cells = TypeVar("Cells", bound=Network)
 
 
 @dataclass(frozen=True, eq=False)
-class SavedModel(Generic[AnyNetwork]):
+class SavedModel(Generic[Saved]):
     """A network in evaluation mode, its description, and the model folder that holds both."""
 
-    network: AnyNetwork
+    network: Saved
     config: ModelConfig
     folder: Path
 
 
 def save_model(
     folder: str | os.PathLike[str],
-    network: Network,
+    network: AnyNetwork,
     *,
     classes: Sequence[str],
     resolution: tuple[int, int],
@@ -120,31 +123,45 @@ def save_model(
     write_text(folder / CONFIG_NAME, json.dumps(data, indent=2) + "\n")
 
 
-def load_model(folder: str | os.PathLike[str], *, device: torch.device | str = "cpu") -> SavedModel[Network]:
-    """Read a network that `save_model` wrote; see `load_model_as`."""
-    return load_model_as(Network, folder, device=device)
+def load_model(folder: str | os.PathLike[str], *, device: torch.device | str = "cpu") -> SavedModel[AnyNetwork]:
+    """Read a network of cells or of choices that `save_model` wrote; see `load_model_as`."""
+    return _load(build_network, *_described(folder), device)
 
 
 def load_model_as(
-    kind: type[AnyNetwork], folder: str | os.PathLike[str], *, device: torch.device | str = "cpu"
-) -> SavedModel[AnyNetwork]:
-    """Read a network that `save_model` wrote, from its folder or from the folder of the run that trained it.
+    kind: type[Cells], folder: str | os.PathLike[str], *, device: torch.device | str = "cpu"
+) -> SavedModel[Cells]:
+    """Read a network of cells that `save_model` wrote, from its folder or from the folder of the run that trained it.
 
     Nothing in the folder is trusted: sizes are compared with the weights that are there before memory is claimed.
 
     Raises:
-        ModelError: a file is missing or broken, or the weights do not fit config.json (the first tensor is named).
+        ModelError: a file is missing or broken, the weights do not fit config.json (the first tensor is named), or the
+            network is one of choices.
     """
+    folder, config, genotype = _described(folder)
+    if not isinstance(genotype, Genotype):
+        raise ModelError(f"{folder}: a network of the choice space {genotype.space}; name a network of cells")
+    return _load(kind, folder, config, genotype, device)
+
+
+def _described(folder: str | os.PathLike[str]) -> tuple[Path, ModelConfig, AnyGenotype]:
+    """Return the model folder that `folder` means, and what its config.json says."""
     folder = Path(folder)
     if not (folder / CONFIG_NAME).exists() and (folder / "model").is_dir():
         folder = folder / "model"
     try:
-        config, genotype = _read_config(folder)
+        return (folder, *_read_config(folder))
     except GenotypeError as error:
         raise ModelError(str(error)) from None
+
+
+def _load(
+    build: Callable[..., Any], folder: Path, config: ModelConfig, genotype: AnyGenotype, device: torch.device | str
+) -> SavedModel[Any]:
     try:
         with torch.device("meta"):
-            network = kind(
+            network = build(
                 genotype,
                 channels=config.channels,
                 in_channels=config.in_channels,
@@ -164,7 +181,7 @@ def load_model_as(
     return SavedModel(network.eval(), config, folder)
 
 
-def _read_config(folder: Path) -> tuple[ModelConfig, Genotype]:
+def _read_config(folder: Path) -> tuple[ModelConfig, AnyGenotype]:
     """Read and check config.json."""
     if not folder.is_dir():
         raise ModelError(f"{folder}: no such model folder; check the path or run `ddarts train`")
@@ -181,7 +198,7 @@ def _read_config(folder: Path) -> tuple[ModelConfig, Genotype]:
         **{name: getattr(prepared, name) for name in Preprocessing.__dataclass_fields__},
     )
     _check(config, where)
-    return config, Genotype.from_dict(data["genotype"], f"{where}: genotype")
+    return config, genotype_from_dict(data["genotype"], f"{where}: genotype")
 
 
 def _check(config: ModelConfig, where: str) -> None:

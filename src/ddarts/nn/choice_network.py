@@ -131,9 +131,12 @@ class ChoiceNetwork(nn.Module):
         self.drop_path_part: tuple[int, int] = (0, 1)
         self.recompute = False
         skeleton = load_skeleton(genotype.facts)
+        self._chosen: list[tuple[str, nn.Module]] = []
 
         def slot(choice: int, inputs: int, outputs: int, stride: int = 1, *, removed: Removed = "input") -> nn.Module:
-            return skeleton.candidate(genotype.choices[choice], inputs, outputs, stride, affine=True)
+            module = skeleton.candidate(genotype.choices[choice], inputs, outputs, stride, affine=True)
+            self._chosen.append((genotype.choices[choice], module))
+            return module
 
         blocks = skeleton.blocks(slot, channels=channels, in_channels=in_channels, stem=stem)
         self.blocks = nn.Sequential(OrderedDict((block.name, block.module) for block in blocks))
@@ -160,6 +163,10 @@ class ChoiceNetwork(nn.Module):
                 auxiliary = self.auxiliary(F.relu(x))
         logits = self.forward_head(x)
         return logits if auxiliary is None else (logits, auxiliary)
+
+    def candidates(self) -> list[tuple[str, nn.Module]]:
+        """Return the chosen candidate at every position, by name."""
+        return list(self._chosen)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Return the last map, before pooling: [B, outputs, h, w]."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ddarts.errors import GenotypeError
+from ddarts.genotype.choices import ChoiceGates
 from ddarts.genotype.derive import choose_edges, derive_genotype, margins, parameter_free_share
-from ddarts.genotype.gates import Gates
+from ddarts.genotype.gates import AnyGates
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,22 @@ class Health:
     complete: bool
 
 
-def check_health(gates: Gates, method: str, threshold: float, *, last: bool) -> Health:
+def check_health(gates: AnyGates, method: str, threshold: float, *, last: bool) -> Health:
     """Judge the gates.
 
     A cell counts as collapsed when all that the rule would pick in it is without weights and the choice is made: the
     best gates of its nodes have all reached the threshold (early in a search gates are near 1/2 and their order means
     nothing), or this is the `last` epoch, when what the rule picks is what will be built.
+
+    A layer of a choice space may well be left out, so the shares are those of the whole network, and it counts as
+    collapsed when that has no weights in any layer.
     """
+    if isinstance(gates, ChoiceGates):
+        genotype = derive_genotype(gates, method, threshold)
+        ranked = [sorted(row, reverse=True) for (row,) in gates.values]
+        lead = tuple(row[0] - row[1] if len(row) > 1 else 0.0 for row in ranked)
+        free, choices = genotype.parameter_free_share, range(len(genotype))
+        return Health((free,) * len(choices), lead, tuple(choices) if free == 1 and last else (), True)
     free = parameter_free_share(gates, "darts")
     built = parameter_free_share(gates, method, threshold)
     collapsed = []

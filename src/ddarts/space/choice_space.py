@@ -39,7 +39,7 @@ class ChoiceSpace:
         choices: the choices, in the order of the network.
         skeleton: ``module:attribute`` of a `ddarts.nn.choice_network.Skeleton`, which builds the supernet and the
             discrete network.
-        halvings: how often the network halves the resolution after its stem.
+        reductions: positions of the blocks after the stem that halve the resolution; in a chain, of layers.
         parameter_free: candidates without weights where the shape is kept.
 
     Raises:
@@ -50,7 +50,7 @@ class ChoiceSpace:
     name: str
     choices: tuple[Choice, ...]
     skeleton: str
-    halvings: int = 0
+    reductions: tuple[int, ...] = ()
     parameter_free: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:

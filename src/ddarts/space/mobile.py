@@ -37,6 +37,6 @@ MOBILE = ChoiceSpace(
     name="mobile",
     choices=chain(sum(stage.layers for stage in STAGES), CANDIDATES),
     skeleton="ddarts.nn.mobile:Mobile",
-    halvings=sum(stage.stride == 2 for stage in STAGES),
+    reductions=tuple(sum(s.layers for s in STAGES[:i]) for i, stage in enumerate(STAGES) if stage.stride == 2),
     parameter_free=frozenset({SKIP}),
 )

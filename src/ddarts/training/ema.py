@@ -7,7 +7,7 @@ from typing import cast
 
 import torch
 
-from ddarts.nn.network import Network
+from ddarts.nn.choice_network import AnyNetwork
 
 
 class WeightAverage:
@@ -24,13 +24,13 @@ class WeightAverage:
         network: a network that holds the average, in evaluation mode.
     """
 
-    def __init__(self, network: Network, decay: float) -> None:
+    def __init__(self, network: AnyNetwork, decay: float) -> None:
         self.decay = decay
-        self.network = cast(Network, copy.deepcopy(network).eval())
+        self.network = cast(AnyNetwork, copy.deepcopy(network).eval())
         self.network.requires_grad_(False)
 
     @torch.no_grad()
-    def update(self, network: Network, step: int) -> None:
+    def update(self, network: AnyNetwork, step: int) -> None:
         """Take in the weights after `step` (from 0)."""
         decay = min(self.decay, (1 + step) / (10 + step))
         pairs = list(zip(self.network.state_dict().values(), network.state_dict().values(), strict=True))

@@ -21,9 +21,9 @@ from ddarts.config.schema import TrainSettings
 from ddarts.cost.counting import count_macs, count_parameters
 from ddarts.data import Augment, Batches, ImageData, split
 from ddarts.errors import RunError, Stopped
-from ddarts.genotype.genotype import Genotype
+from ddarts.genotype.choices import AnyGenotype
 from ddarts.hub.saved import save_model
-from ddarts.nn.network import Network
+from ddarts.nn.choice_network import AnyNetwork, build_network
 from ddarts.nn.resolution import check_resolution, choose_stem
 from ddarts.nn.sync_batch_norm import synchronise
 from ddarts.runs import checkpoints
@@ -54,7 +54,7 @@ class TrainOutcome:
         macs: multiply-accumulate operations an image.
     """
 
-    network: Network
+    network: AnyNetwork
     val_top1: float | None
     train_s: float
     parameters: int
@@ -63,7 +63,7 @@ class TrainOutcome:
 
 @streams_restored()
 def train_network(
-    genotype: Genotype, settings: TrainSettings, images: ImageData, run: RunFolder, *, quiet: bool = False
+    genotype: AnyGenotype, settings: TrainSettings, images: ImageData, run: RunFolder, *, quiet: bool = False
 ) -> TrainOutcome:
     """Train the network of a genotype from new weights, or go on from the run's checkpoint if it has one.
 
@@ -87,7 +87,7 @@ class _Training:
     """One training: what does not change while it runs, and its state."""
 
     def __init__(
-        self, genotype: Genotype, settings: TrainSettings, images: ImageData, run: RunFolder, fabric: Fabric
+        self, genotype: AnyGenotype, settings: TrainSettings, images: ImageData, run: RunFolder, fabric: Fabric
     ) -> None:
         stem = choose_stem(settings.stem, images.height, images.width)
         check_resolution(images.height, images.width, len(genotype.reductions), stem)
@@ -126,7 +126,7 @@ class _Training:
         self.about = {"genotype": genotype.to_json(), "steps_per_epoch": self.steps, "images": len(parts.train)}
 
         seed_everything(settings.seed, _STAGE, "weights")
-        network = Network(
+        network = build_network(
             genotype,
             channels=settings.channels,
             in_channels=images.channels,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ddarts.errors import RunError
-from ddarts.nn.network import Network
+from ddarts.nn.choice_network import AnyNetwork
 from ddarts.training.ema import WeightAverage
 from ddarts.training.meter import Meter
 from ddarts.training.restore import load_optimizer
@@ -34,7 +34,7 @@ class TrainingState:
     """
 
     def __init__(
-        self, network: Network, optimizer: torch.optim.Optimizer, average: WeightAverage | None, fabric: Fabric
+        self, network: AnyNetwork, optimizer: torch.optim.Optimizer, average: WeightAverage | None, fabric: Fabric
     ) -> None:
         self.network = network
         self.optimizer = optimizer
@@ -47,7 +47,7 @@ class TrainingState:
         self._fabric = fabric
 
     @property
-    def best(self) -> Network:
+    def best(self) -> AnyNetwork:
         """The network to evaluate and to keep: the average if there is one."""
         return self.network if self.average is None else self.average.network
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ddarts.errors import GenotypeError, nearest
+from ddarts.genotype.choices import AnyGenotype, ChoiceGenotype, genotype_from_json, load_genotype
 from ddarts.genotype.genotype import Genotype
 from ddarts.genotype.interop.formats import read_genotype
 from ddarts.genotype.zoo.baselines import BASELINES, baseline
@@ -19,8 +20,23 @@ PathLike = str | os.PathLike[str]
 _FILE_SUFFIXES = (".json", ".txt", ".py")
 
 
-def find_genotype(source: Genotype | PathLike) -> Genotype:
-    """Return the genotype that `source` means.
+def find_genotype(source: AnyGenotype | PathLike) -> Genotype:
+    """Return the genotype of cells that `source` means; see `find_architecture`.
+
+    Raises:
+        GenotypeError: likewise, or it is a genotype of a choice space.
+    """
+    found = find_architecture(source)
+    if isinstance(found, ChoiceGenotype):
+        raise GenotypeError(
+            f"{found.name or source} is a genotype of the choice space {found.space}, which has no cells; "
+            "name a genotype of cells"
+        )
+    return found
+
+
+def find_architecture(source: AnyGenotype | PathLike) -> AnyGenotype:
+    """Return the genotype, of a cell space or of a choice space, that `source` means.
 
     Args:
         source: a `Genotype`; a genotype file, as JSON or in a published text format (`formats`; the content decides);
@@ -31,7 +47,7 @@ def find_genotype(source: Genotype | PathLike) -> Genotype:
     Raises:
         GenotypeError: nothing of that name is there (with the nearest name), or the file is broken.
     """
-    if isinstance(source, Genotype):
+    if isinstance(source, AnyGenotype):
         return source
     text = os.fspath(source)
     if Path(text).exists():
@@ -48,17 +64,17 @@ def find_genotype(source: Genotype | PathLike) -> Genotype:
         raise GenotypeError(
             f"{text}: no such genotype file, run, baseline or entry of the zoo{nearest(text.lower(), known)}"
         )
-    return Genotype.load(text)
+    return load_genotype(text)
 
 
-def short_names(sources: Sequence[Genotype | PathLike], *, endings: bool = True) -> list[str]:
+def short_names(sources: Sequence[AnyGenotype | PathLike], *, endings: bool = True) -> list[str]:
     """Return a short printable name for each of several architectures; those that would be alike are numbered.
 
     Files are called by their names, with or without `endings`; what lies in a run or model folder, after the folder.
     """
     names: list[str] = []
     for source in sources:
-        short = source.name or "genotype" if isinstance(source, Genotype) else _short_name(Path(source), endings)
+        short = source.name or "genotype" if isinstance(source, AnyGenotype) else _short_name(Path(source), endings)
         short = "".join(c if c.isprintable() else "?" for c in short)
         same = sum(name == short or name.startswith(f"{short} #") for name in names)
         names.append(f"{short} #{same + 1}" if same else short)
@@ -73,9 +89,9 @@ def _short_name(path: Path, endings: bool) -> str:
     return path.stem if not endings and path.suffix.lower() in _FILE_SUFFIXES else path.name
 
 
-def _load(path: str, name: str | None = None) -> Genotype:
+def _load(path: str, name: str | None = None) -> AnyGenotype:
     """Read a file by its content: JSON opens with a bracket, everything else is a published text format."""
     text, where = checks.read_text(path, what="genotype", inside="genotype.json", way_out="ddarts derive")
     if name is None and (Path(where).suffix.lower() == ".json" or text.lstrip()[:1] in ("{", "[", "")):
-        return Genotype.from_json(text, where)
+        return genotype_from_json(text, where)
     return read_genotype(text, where, name)
