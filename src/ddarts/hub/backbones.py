@@ -17,7 +17,7 @@ from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, FeaturePyrami
 from ddarts.errors import SettingsError
 from ddarts.genotype.genotype import Genotype
 from ddarts.genotype.zoo.lookup import PathLike, find_genotype
-from ddarts.hub.saved import CONFIG_NAME, ModelConfig, load_model
+from ddarts.hub.saved import CONFIG_NAME, ModelConfig, load_model_as
 from ddarts.nn.features import FeatureInfo, choose_levels
 from ddarts.nn.network import Network
 
@@ -51,7 +51,7 @@ def find_network(
     if not isinstance(source, Genotype):
         folder = Path(source)
         if any((inside / CONFIG_NAME).is_file() for inside in (folder, folder / "model")):
-            saved = load_model(folder)
+            saved = load_model_as(Network, folder)
             return Source(saved.network, saved.config)
     return Source(Network(find_genotype(source), channels=channels, in_channels=in_channels, stem=stem), None)
 
