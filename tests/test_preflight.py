@@ -2,9 +2,9 @@
 
 import torch
 
-from ddarts.config.schema import SearchOptions, TrainOptions
+from ddarts.config.schema import RunSettings, SearchOptions, TrainOptions
 from ddarts.data import Augment, Batches, ImageData, Images, search_parts, split
-from ddarts.preflight import check_search_data, check_search_settings, check_train_data
+from ddarts.preflight import check_search_data, check_search_settings, check_train_data, fit_batch
 
 
 def data(count: int = 4000, side: int = 32) -> ImageData:
@@ -35,3 +35,12 @@ def test_no_check_split_or_batch_copies_the_images():
             Batches(half, 4, seed=0, label="a", mean=images.mean, std=images.std, augment=Augment(crop=2)).batch(0, 0)
 
     assert allocated(work) < size / 5
+
+
+def test_a_batch_shrinks_to_what_few_images_allow():
+    few = data(40, 8)
+    settings = RunSettings()
+    assert fit_batch("search", settings.search, settings, few) == 15  # half of what validation leaves, 3 of 4 a class
+    assert fit_batch("train", settings.train, settings, few) == 30
+    assert fit_batch("train", settings.train, RunSettings(devices=4), few) == 28
+    assert fit_batch("train", settings.train, settings, data(4000, 8)) == settings.train.batch

@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ddarts.config.loading import load_settings, resume_settings
+from ddarts.config.loading import given_keys, load_settings, resume_settings
 from ddarts.config.schema import (
     DataOptions,
     DeriveOptions,
@@ -54,6 +54,7 @@ class Opening:
     resumed: RunFolder | None
     overwrite: bool
     given: GivenData | None = None
+    chosen: frozenset[str] = frozenset()  # dotted names of the settings that the caller chose, not a preset
 
     @classmethod
     def of(
@@ -88,7 +89,26 @@ class Opening:
         path = places.new_run_path(settings.data) if out is None else Path(os.path.expanduser(out))
         if find_place(settings.devices, settings.machines).rank == 0:
             RunFolder.check_free(path, overwrite=overwrite)
-        return cls(stage, settings, path, None, overwrite, given)
+        chosen = frozenset(".".join(key) for key in given_keys(stage, None, config, overrides, presets=False))
+        return cls(stage, settings, path, None, overwrite, given, chosen)
+
+    def fitted(self, images: ImageData) -> Opening:
+        """Return the opening with batches that fit the images, if they are too large and nobody chose them."""
+        from ddarts.preflight import fit_batch
+
+        def fit(stage: str, options: Any) -> Any:
+            key = f"{stage}.batch"
+            fixed = self.resumed is not None or key in self.chosen
+            batch = options.batch if fixed else fit_batch(stage, options, self.settings, images)
+            if batch == options.batch:
+                return options
+            say(f"{key} = {batch} instead of {options.batch}: there are few training images")
+            return options.model_copy(update={"batch": batch})
+
+        if self.stage == "run":
+            groups = {stage: fit(stage, getattr(self.settings, stage)) for stage in ("search", "train")}
+            return replace(self, settings=self.settings.model_copy(update=groups))
+        return replace(self, settings=fit(self.stage, self.settings))
 
     @contextlib.contextmanager
     def begin(self, images: ImageData) -> Iterator[RunFolder]:
@@ -167,7 +187,7 @@ def load_images(
     settings: DataOptions, quiet: bool, *, given: GivenData | None = None, resolution: int | None = None
 ) -> ImageData:
     """Load the data that the settings name or that were given, and say on stderr what was found and skipped."""
-    from ddarts.data import load_data
+    from ddarts.data import load_data, uneven_classes
 
     images = load_data(
         settings.data if given is None else given,
@@ -183,6 +203,8 @@ def load_images(
         counts = ", ".join(f"{len(part)} {name}" for part, name in parts if part is not None)
         kind = {1: "grey", 3: "colour"}.get(images.channels, f"{images.channels}-channel")
         say(f"{images.name}: {counts} images, {len(images.classes)} classes, {images.height}x{images.width} {kind}")
+        for remark in uneven_classes(images):
+            say(remark)
     for reason in images.skipped[:5]:
         say(f"skipped {reason}")
     if len(images.skipped) > 5:

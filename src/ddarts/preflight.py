@@ -66,6 +66,35 @@ def check_engine_settings(options: EngineOptions, **batches: int) -> None:
         check_share(batch, processes)
 
 
+def fit_batch(stage: str, options: Any, settings: Any, images: ImageData) -> int:
+    """Return the batch of a stage, or the largest that fits if there are fewer images.
+
+    Args:
+        stage: "search" or "train".
+        options: of the stage.
+        settings: of the command: validation share, seed and devices.
+        images: the data.
+    """
+    if stage == "search":
+        most, _ = _search_limit(options, images, settings.validation, settings.seed)
+    else:
+        most = len(split(images, validation=settings.validation, seed=settings.seed).train)
+    processes = find_place(settings.devices, settings.machines).size
+    most -= most % processes
+    return options.batch if options.batch <= most or most < 2 else most
+
+
+def _search_limit(options: SearchOptions, images: ImageData, validation: float, seed: int) -> tuple[int, str]:
+    """Return how many images there are for the weights or for the gates, the smaller number, and which they are."""
+    if options.search_classes is not None:
+        images = with_classes(images, options.search_classes, seed=seed)
+    train = split(images, validation=validation, seed=seed).train
+    if options.weights_share is None and options.alphas_share is None:
+        return len(train) // 2, "half of the training images"
+    parts = search_parts(train, seed=seed, weights=options.weights_share, alphas=options.alphas_share)
+    return min(map(len, parts)), "the smaller share of the training images"
+
+
 def check_search_data(
     options: SearchOptions, space: SearchSpace, images: ImageData, validation: float, seed: int
 ) -> None:
@@ -73,14 +102,7 @@ def check_search_data(
     check_resolution(
         images.height, images.width, len(space.reductions), choose_stem("auto", images.height, images.width)
     )
-    if options.search_classes is not None:
-        images = with_classes(images, options.search_classes, seed=seed)
-    train = split(images, validation=validation, seed=seed).train
-    if options.weights_share is None and options.alphas_share is None:
-        half, what = len(train) // 2, "half of the training images"
-    else:
-        parts = search_parts(train, seed=seed, weights=options.weights_share, alphas=options.alphas_share)
-        half, what = min(map(len, parts)), "the smaller share of the training images"
+    half, what = _search_limit(options, images, validation, seed)
     if options.batch > half:
         raise DataError(
             f"batch = {options.batch} is larger than {what}, on which weights and gates are "

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddarts.data import Images, halves, halves_index, load_data, search_parts, split, with_classes
+from ddarts.data import Images, halves, halves_index, load_data, search_parts, split, uneven_classes, with_classes
 from ddarts.data.splits import limited, stratified
 from ddarts.errors import DataError, SettingsError
 
@@ -173,3 +173,12 @@ def test_a_search_may_use_some_classes_numbered_anew() -> None:
     assert with_classes(data, 10, seed=3) is data
     with pytest.raises(SettingsError, match="search_classes = 11, but the data has 10 classes; choose 2 to 10"):
         with_classes(data, 11, seed=3)
+
+
+def test_small_and_uneven_classes_are_named(make_folder: Callable[..., Path]) -> None:
+    uneven = load_data(str(make_folder({"ant": 12, "bee": 2, "cow": 6, "dog": 80})))
+    assert uneven_classes(uneven) == [
+        "classes with fewer than 10 training images: bee (1), cow (5); add some",
+        "classes are uneven: dog has 68 training images, bee 1; accuracy favours large classes",
+    ]
+    assert uneven_classes(load_data("digits")) == []

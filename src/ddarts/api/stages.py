@@ -88,6 +88,8 @@ def run(
     space = check_search_settings(wanted.search, wanted.derive.layers, start and start.baseline)
     quiet = not join(wanted).leads or quiet
     images = load_images(wanted, quiet, given=opening.given)
+    opening = opening.fitted(images)
+    wanted = opening.settings
     check_search_data(wanted.search, space, images, wanted.validation, wanted.seed)
     check_train_data(wanted.train, images, wanted.validation, wanted.seed, len(space.reductions))
     shared = {
@@ -152,6 +154,8 @@ def search(
     space = check_search_settings(wanted, wanted.layers, start and start.baseline)
     quiet = not join(wanted).leads or quiet
     images = load_images(wanted, quiet, given=opening.given)
+    opening = opening.fitted(images)
+    wanted = opening.settings
     check_search_data(wanted, space, images, wanted.validation, wanted.seed)
     with opening.begin(images) as folder:
         return search_stage(wanted, images, folder, start, quiet)
@@ -238,6 +242,8 @@ def train(
     check_engine_settings(wanted, train=wanted.batch)
     quiet = not join(wanted).leads or quiet
     images = load_images(wanted, quiet, given=opening.given)
+    opening = opening.fitted(images)
+    wanted = opening.settings
     check_train_data(wanted, images, wanted.validation, wanted.seed, len(architecture.reductions))
     with opening.begin(images) as folder:
         return train_stage(architecture, wanted, images, folder, quiet)

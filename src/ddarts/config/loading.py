@@ -93,7 +93,7 @@ def resume_settings(
         raise SettingsError(
             f"{run}: settings.yaml does not fit this version of ddarts ({one_line(error, {})}); start a new run"
         ) from None
-    given = _given_keys(stage, preset, config, overrides)
+    given = given_keys(stage, preset, config, overrides)
     if not given:
         return settings
     now = load_settings(stage, preset=preset, config=config, overrides=overrides, base=settings.model_dump())
@@ -123,13 +123,16 @@ def _data_of(*layers: dict[Key, Given]) -> str:
     return "digits"
 
 
-def _given_keys(stage: str, preset: str | None, config: Any, overrides: Mapping[str, Any] | None) -> set[Key]:
+def given_keys(
+    stage: str, preset: str | None, config: Any, overrides: Mapping[str, Any] | None, *, presets: bool = True
+) -> set[Key]:
+    """Return the places of all settings that a preset (unless `presets` is false), a file and overrides give."""
     document = read_config(config)
     values = dict(document.values)
     preset = preset or values.pop("preset", None)
     layers = flatten(values, stage, place_of(config), document.lines)
     layers |= flatten(drop_none(overrides or {}), stage, "", {})
-    if preset:
+    if preset and presets:
         layers |= preset_layer(preset, stage)
     return set(layers)
 

@@ -5,7 +5,7 @@ from ddarts.data.batches import Batches, Normalise, check_share, in_order, worke
 from ddarts.data.images import ImageData, Images
 from ddarts.data.sources.python import GivenData, given_data
 from ddarts.data.sources.registry import load_data
-from ddarts.data.splits import Parts, halves, halves_index, search_parts, split, with_classes
+from ddarts.data.splits import Parts, halves, halves_index, search_parts, split, uneven_classes, with_classes
 
 __all__ = [
     "POLICIES",
@@ -24,6 +24,7 @@ __all__ = [
     "load_data",
     "search_parts",
     "split",
+    "uneven_classes",
     "with_classes",
     "workers_each",
 ]

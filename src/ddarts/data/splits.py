@@ -11,6 +11,9 @@ from ddarts.data.images import ImageData, Images
 from ddarts.errors import DataError, SettingsError
 from ddarts.runtime.seeds import generator
 
+_FEW = 10  # training images of a class that are worth a remark
+_UNEVEN = 5  # likewise, the largest class to the smallest
+
 
 @dataclass(frozen=True, eq=False)
 class Parts:
@@ -179,6 +182,25 @@ def limited(labels: Tensor, limit: int, purpose: str = "limit") -> Tensor:
     for c in by_remainder[: limit - sum(count)]:
         count[c] += 1
     return torch.cat([m[:n] for m, n in zip(members, count, strict=True)]).sort().values
+
+
+def uneven_classes(images: ImageData) -> list[str]:
+    """Return what is unusual about the numbers of training images: classes of fewer than ten, more than 5 to 1."""
+    counts = torch.bincount(images.train.labels, minlength=len(images.classes)).tolist()
+    remarks = []
+    few = [f"{name} ({count})" for name, count in zip(images.classes, counts, strict=True) if count < _FEW]
+    if few:
+        more = f" and {len(few) - 5} more" if len(few) > 5 else ""
+        remarks.append(
+            f"classes with fewer than {_FEW} training images: {', '.join(few[:5])}{more}; add images to them"
+        )
+    least, most = min(counts), max(counts)
+    if most > _UNEVEN * least:
+        small, large = images.classes[counts.index(least)], images.classes[counts.index(most)]
+        remarks.append(
+            f"classes are uneven: {large} has {most} training images, {small} {least}; accuracy favours large classes"
+        )
+    return remarks
 
 
 def _shuffled_classes(labels: Tensor, seed: int, purpose: str) -> list[Tensor]:
