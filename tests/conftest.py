@@ -11,6 +11,7 @@ from hypothesis import settings
 settings.register_profile("house", derandomize=True, deadline=None)  # a red run must be red again when it is repeated
 settings.load_profile("house")
 
+os.environ["DDARTS_CACHE"] = "off"  # tests of the cache have one of their own
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, and inherited by subprocesses
 
 

@@ -24,6 +24,7 @@ _HOME = {
     "watch": "ddarts.api.watch",
     "baselines": "ddarts.api.catalogue",
     "zoo": "ddarts.api.catalogue",
+    "cache": "ddarts.api.cache",
     "distance": "ddarts.api.distance",
     "measure_operations": "ddarts.api.measure",
     "CellGenotype": "ddarts.genotype.genotype",
@@ -53,6 +54,7 @@ __all__ = [
     "__version__",
     "baselines",
     "build_space",
+    "cache",
     "compare",
     "deepen",
     "derive",
@@ -79,6 +81,7 @@ __version__: str
 """Of the installed package."""
 
 if TYPE_CHECKING:
+    from ddarts.api.cache import cache
     from ddarts.api.catalogue import baselines, zoo
     from ddarts.api.compare import compare
     from ddarts.api.distance import distance

@@ -102,6 +102,12 @@ COMMANDS = {
         _RUN_OPTIONS,
         home="ddarts.api.measure",
     ),
+    "cache": Command(
+        "list the decoded data sets that are kept for the next use, or remove them",
+        None,
+        ((("--clear",), {"action": "store_true", "help": "remove all"}),),
+        home="ddarts.api.cache",
+    ),
     "zoo": Command(
         "list published architectures, or show one with its published numbers",
         None,

@@ -191,9 +191,7 @@ def uneven_classes(images: ImageData) -> list[str]:
     few = [f"{name} ({count})" for name, count in zip(images.classes, counts, strict=True) if count < _FEW]
     if few:
         more = f" and {len(few) - 5} more" if len(few) > 5 else ""
-        remarks.append(
-            f"classes with fewer than {_FEW} training images: {', '.join(few[:5])}{more}; add images to them"
-        )
+        remarks.append(f"classes with fewer than {_FEW} training images: {', '.join(few[:5])}{more}; add some")
     least, most = min(counts), max(counts)
     if most > _UNEVEN * least:
         small, large = images.classes[counts.index(least)], images.classes[counts.index(most)]

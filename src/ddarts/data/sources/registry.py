@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from ddarts.data.cache import entry_key, read_entry, write_entry
 from ddarts.data.images import ImageData
 from ddarts.data.loaded import Loaded, Request, finish
 from ddarts.data.sources.cifar import CIFAR10, CIFAR100, find_batches, load_cifar10, load_cifar100
@@ -65,16 +67,25 @@ def load_data(
     is_path, spec = not isinstance(spec, str), os.fspath(spec)
     check_description(spec)
     name, colon, directory = spec.partition(":")
+    key, folder = None, Path()
     if not is_path and name in SOURCES:
         if colon and not directory:
             raise DataError(f"data {spec!r}: no folder after the colon; say {name}:DIR or {name}")
         loaded = SOURCES[name](directory if colon else None, request)
     else:
-        loaded = _load_path(spec, request)
-    return finish(loaded, request, flip)
+        folder = _checked_folder(spec)
+        key = entry_key(folder, request)
+        if key is not None and (kept := read_entry(key)) is not None:
+            return kept if flip is None else replace(kept, flip=flip)
+        loaded = _load_folder(folder, request)
+    data = finish(loaded, request, None)
+    # written only if the files are still those that the key was made of
+    if key is not None and key == entry_key(folder, request):
+        write_entry(key, data, quiet=quiet)
+    return data if flip is None else replace(data, flip=flip)
 
 
-def _load_path(spec: str, request: Request) -> Loaded:
+def _checked_folder(spec: str) -> Path:
     folder = Path(os.path.expanduser(spec))
     try:
         if not spec:
@@ -90,6 +101,10 @@ def _load_path(spec: str, request: Request) -> Loaded:
         raise DataError(f"data {spec!r}: cannot be read: {reason}; check the path and its permissions") from error
     if not is_folder:
         raise DataError(f"data {spec!r}: a file; give the folder that holds it")
+    return folder
+
+
+def _load_folder(folder: Path, request: Request) -> Loaded:
     if find_idx(folder, "train-images", 3):
         return load_idx(folder, request, name=folder.resolve().name)
     for layout, load in ((CIFAR10, load_cifar10), (CIFAR100, load_cifar100)):
