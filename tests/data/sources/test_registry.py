@@ -5,10 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from ddarts.data import load_data
+from ddarts.data import SOURCES, Images, Loaded, Request, load_data
 from ddarts.data import loaded as loaded_module
-from ddarts.errors import DataError
+from ddarts.errors import DataError, SettingsError
 
 
 @pytest.mark.parametrize(
@@ -74,3 +75,25 @@ def test_importing_data_loads_neither_pyarrow_nor_pillow_nor_torchvision() -> No
     code = "import sys, ddarts.data; print(sorted({'pyarrow', 'PIL', 'torchvision'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def stripes(directory: str | None, request: Request) -> Loaded:
+    pixels = torch.arange(40 * 64).view(40, 1, 8, 8).to(torch.uint8)
+    images = Images(pixels, torch.arange(40) % 2)
+    return Loaded("stripes", directory or "stripes", ("a", "b"), False, images)
+
+
+def test_a_registered_source_is_read_by_its_name() -> None:
+    SOURCES.register("stripes", stripes)
+    try:
+        data = load_data("stripes:anywhere", limit=10, resolution=4)
+        assert (data.name, len(data.train), data.height) == ("stripes", 10, 4)
+        with pytest.raises(DataError, match=r"'stripe': no such data set or folder; did you mean 'stripes'\?"):
+            load_data("stripe")
+    finally:
+        SOURCES.unregister("stripes")
+
+
+def test_only_functions_can_be_sources() -> None:
+    with pytest.raises(SettingsError, match="data set 'seven': a int, not a function"):
+        SOURCES.register("seven", 7)

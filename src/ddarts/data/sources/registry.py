@@ -18,16 +18,35 @@ from ddarts.data.sources.folders import load_folder
 from ddarts.data.sources.idx import find_idx, load_fashion_mnist, load_idx, load_mnist
 from ddarts.data.sources.parquet import find_parquet, load_parquet
 from ddarts.data.sources.python import GivenData, check_description, given_data
-from ddarts.errors import DataError, nearest
+from ddarts.errors import DataError, SettingsError, nearest
+from ddarts.runtime.registry import Registry
 
-SOURCES: dict[str, Callable[[str | None, Request], Loaded]] = {
-    "digits": load_digits,
-    "fashion-mnist": load_fashion_mnist,
-    "mnist": load_mnist,
-    "cifar10": load_cifar10,
-    "cifar100": load_cifar100,
-}
-"""Name -> loader(directory after the colon or None, request)."""
+Reader = Callable[[str | None, Request], Loaded]
+"""Reads a data set: from the folder after the colon of ``--data NAME:DIR`` (None without one), as the request says."""
+
+
+def _checked_reader(name: str, reader: Any) -> Reader:
+    if not callable(reader):
+        raise SettingsError(
+            f"data set {name!r}: a {type(reader).__name__}, not a function (directory, request) -> Loaded"
+        )
+    return reader
+
+
+SOURCES: Registry[Reader] = Registry(
+    "data set",
+    "ddarts.sources",
+    {
+        "digits": load_digits,
+        "fashion-mnist": load_fashion_mnist,
+        "mnist": load_mnist,
+        "cifar10": load_cifar10,
+        "cifar100": load_cifar100,
+    },
+    convert=_checked_reader,
+    error=DataError,
+)
+"""Readers by name; `SOURCES.register`, or an entry point of the group ``ddarts.sources``, adds one."""
 
 
 def load_data(
@@ -43,9 +62,9 @@ def load_data(
     """Read a data set, as 8-bit images of one size; classes, channels, size and statistics are found.
 
     Args:
-        spec: ``digits``, ``fashion-mnist[:DIR]``, ``mnist[:DIR]``, ``cifar10[:DIR]``, ``cifar100[:DIR]``, or a folder
-            of class folders or of Parquet files (``./digits`` is a folder even if ``digits`` is a name); or data from
-            Python, see `ddarts.data.sources.python.given_data`.
+        spec: a name of `SOURCES`, with or without ``:DIR`` (``digits``, ``cifar10:DIR``); a folder of class folders or
+            of Parquet files (``./digits`` is a folder even if ``digits`` is a name); or data from Python, see
+            `ddarts.data.sources.python.given_data`.
         resolution: pixels a side; the short side is scaled to it and the central square kept.
         strict: stop at the first image that cannot be decoded instead of skipping it.
         limit: keep at most so many training images, the same share of each class, the same ones every time.
@@ -71,7 +90,7 @@ def load_data(
     if not is_path and name in SOURCES:
         if colon and not directory:
             raise DataError(f"data {spec!r}: no folder after the colon; say {name}:DIR or {name}")
-        loaded = SOURCES[name](directory if colon else None, request)
+        loaded = SOURCES.get(name)(directory if colon else None, request)
     else:
         folder = _checked_folder(spec)
         key = entry_key(folder, request)
@@ -94,7 +113,7 @@ def _checked_folder(spec: str) -> Path:
     except FileNotFoundError as error:
         name = spec.partition(":")[0]
         looks_like_path = os.sep in name or name.startswith((".", "~"))
-        hint = "; check the path" if looks_like_path else nearest(name, SOURCES)
+        hint = "; check the path" if looks_like_path else nearest(name, SOURCES.names())
         raise DataError(f"data {spec!r}: no such data set or folder{hint}") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
