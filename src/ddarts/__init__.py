@@ -16,6 +16,7 @@ _HOME = {
     "test": "ddarts.api.stages",
     "predict": "ddarts.api.stages",
     "compare": "ddarts.api.compare",
+    "study": "ddarts.api.study",
     "export": "ddarts.api.export",
     "profile": "ddarts.api.profile",
     "show": "ddarts.api.show",
@@ -71,6 +72,7 @@ __all__ = [
     "run",
     "search",
     "show",
+    "study",
     "test",
     "train",
     "watch",
@@ -92,6 +94,7 @@ if TYPE_CHECKING:
     from ddarts.api.report import report
     from ddarts.api.show import show
     from ddarts.api.stages import derive, predict, run, search, test, train
+    from ddarts.api.study import study
     from ddarts.api.watch import watch
     from ddarts.data import load_data
     from ddarts.errors import DDartsError

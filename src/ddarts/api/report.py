@@ -40,6 +40,10 @@ def report(runs: PathLike | Sequence[PathLike], *, out: PathLike | None = None) 
         from ddarts.api.compare import report_comparison
 
         return ReportResult(report_comparison(folders[0], target))
+    if len(folders) == 1 and "study" in folders[0].stages:
+        from ddarts.api.study import report_study
+
+        return ReportResult(report_study(folders[0], target))
     for folder in folders:
         _measure(folder)
     if len(folders) == 1:

@@ -25,7 +25,7 @@ from ddarts.runtime.signals import end_with_a_word
 #: Commands that several processes can run together.
 _TOGETHER = ("run", "search", "train")
 #: Commands that compute for a long time.
-_HEAVY = (*_TOGETHER, "compare", "measure-operations")
+_HEAVY = (*_TOGETHER, "compare", "study", "measure-operations")
 #: How PyTorch says that there is no memory, on GPUs and on CPUs.
 _NO_MEMORY = ("out of memory", "can't allocate memory")
 #: What a write to a full or vanished standard output raises.

@@ -163,6 +163,20 @@ COMMANDS = {
         positional="architectures",
         home="ddarts.api.compare",
     ),
+    "study": Command(
+        "compare search methods on data sets with many seeds, against random search",
+        "run",
+        (
+            (("--strategies",), {"metavar": "NAME,...", "help": "methods, or names from --config (default: d-darts)"}),
+            (("--seeds",), {"metavar": "N", "help": "trials of each method on each data set (default: 10)"}),
+            (("--no-opponents",), {"dest": "opponents", "action": "store_false", "help": "add no random opponents"}),
+            (("--table",), {"metavar": "FILE", "help": "look accuracies up in JSON lines or CSV instead of training"}),
+            (("--jobs",), {"metavar": "N", "help": "processes, one thread each (default: 1)"}),
+            (("--scheduler",), {"metavar": "ADDRESS", "help": "Dask scheduler whose workers run the trials"}),
+            *_RUN_OPTIONS,
+        ),
+        home="ddarts.api.study",
+    ),
     "import-weights": Command(
         "convert a checkpoint of the authors' code to a model",
         None,

@@ -49,6 +49,9 @@ PRODUCTS = (
     "compare.json",
     "architectures",
     "trainings",
+    "study.json",
+    "trials",
+    "draws",
     "skipped.txt",
     "checkpoints",
 )

@@ -161,7 +161,7 @@ class Verdict:
                 "a spread needs at least two seeds"
             )
         sign = -1 if self.difference < 0 else 1
-        low, high = sorted(100 * sign * bound for bound in self.interval)
+        low, high = sorted(round(100 * sign * bound, 2) + 0.0 for bound in self.interval)  # + 0.0: no "-0.00"
         facts = f"95 % interval {low:.2f} to {high:.2f}, p = {p_text(self.p)} after Holm"
         if self.distinguishable:
             word = "better" if self.difference > 0 else "worse"
