@@ -50,7 +50,7 @@ ROOMS = (
     "results",
     "preflight",
     "pipeline",
-    "study",
+    "experiments",
     "api",
     "cli",
     "__main__",

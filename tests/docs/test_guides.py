@@ -33,6 +33,7 @@ from ddarts.cli.options import documented_fields
 from ddarts.cli.table import COMMANDS
 from ddarts.config.loading import load_settings
 from ddarts.errors import SettingsError
+from ddarts.experiments.plan import plan
 from ddarts.genotype.random import random_genotype
 from ddarts.genotype.zoo.catalogue import zoo_entry
 from ddarts.space.cell_space import build_space
@@ -87,14 +88,16 @@ def shortened(words: list[str]) -> list[str]:
         return [*words, "--threads", "1", "--quiet"]
     resolution = ("--resolution", "16") if "--resolution" in words and name in ("search", "train") else ()
     baseline = any(word.endswith("baseline") for word in words)
+    run = (
+        *_DATA,
+        *_grouped("search", _SEARCH),
+        *(() if baseline else (*_grouped("search", _SUPERNET[:4]), "--derive.threshold", "0.4")),
+        *_grouped("train", _TRAIN),
+    )
     added: dict[str, tuple[str, ...]] = {
         "search": (*_DATA, *_SEARCH, *(("--pretrain-epochs", "1") if baseline else _SUPERNET)),
-        "run": (
-            *_DATA,
-            *_grouped("search", _SEARCH),
-            *(() if baseline else (*_grouped("search", _SUPERNET[:4]), "--derive.threshold", "0.4")),
-            *_grouped("train", _TRAIN),
-        ),
+        "run": run,
+        "study": (*run, "--seeds", "1", "--jobs", "1"),
         "train": (*_DATA, *_TRAIN),
         "compare": (*_DATA, *_TRAIN, "--seeds", "2"),
         "measure-operations": (*_DATA, *_TRAIN, "--cells", "1", "--positions", "1"),
@@ -162,6 +165,10 @@ def stopped_search(path: Path) -> None:
     assert status == 130
 
 
+def blocks_of(page: str, language: str) -> Iterator[str]:
+    return (block for found, block in blocks(page) if found == language)
+
+
 def by_command(*words: str) -> Callable[[Path], None]:
     def make(path: Path) -> None:
         prepare(["", *words])
@@ -180,11 +187,13 @@ FILES: dict[str, Callable[[Path], None]] = {
     **dict.fromkeys(("A", "B", "other.json"), genotype),
     "genotype.json": lambda path: zoo_entry("darts-v2").genotype(20).save(path),
     "model_best.pth.tar": checkpoint,
+    "methods.yaml": lambda path: path.write_text(next(blocks_of("docs/study.md", "yaml"))) and None,
     "settings.yaml": lambda path: path.write_text("preset: small\ntrain: {lr: 0.1}\n") and None,
     "RUN": stopped_search,
     "run1": by_command("run", "--data", "FOLDER"),
     "runs/mine": by_command("search", "--data", "FOLDER"),
     "run2": by_command("train", "--genotype", "resnet18", "--data", "FOLDER"),
+    "study1": by_command("study", "--data", "FOLDER"),
     "both": by_command("compare", "resnet18", "other.json", "--data", "FOLDER"),
     "measured": by_command("measure-operations", "--data", "FOLDER"),
 }
@@ -217,6 +226,8 @@ def parse(words: list[str]) -> None:
     if given is not None and command.stage:
         names = {field.name for field in documented_fields(command.stage)}
         values = {name: value for name, value in given.items() if name in names and not str(value).isupper()}
+        if words[0] == "study":  # several data sets
+            values.pop("data", None)
         load_settings(command.stage, preset=given.get("preset"), overrides=values)
 
 
@@ -315,7 +326,7 @@ def check_call(call: ast.Call) -> None:
     name = ast.unparse(call.func).removeprefix("ddarts.").replace("_", "-")
     if name in COMMANDS and (stage := COMMANDS[name].stage):
         given = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
-        options = {flags[0].removeprefix("--") for flags, _ in COMMANDS[name].options}
+        options = {more.get("dest", flags[0].removeprefix("--")) for flags, more in COMMANDS[name].options}
         settings = {word: value for word, value in given.items() if word not in options}
         load_settings(stage, preset=given.get("preset"), overrides=settings)
 
@@ -374,7 +385,12 @@ def _wrong(words: list[str]) -> str:
     ("page", "shown"), [(page, block) for page in PAGES for language, block in blocks(page) if language == "yaml"]
 )
 def test_a_file_of_settings_that_a_guide_shows_holds_settings(page: str, shown: str) -> None:
-    load_settings("run", config=yaml.safe_load(shown))
+    values = yaml.safe_load(shown)
+    if "strategies" in values:
+        described = dict.fromkeys(("strategies", "data", "seeds", "preset", "opponents"))
+        assert plan(**described, config=values, overrides={}).methods
+    else:
+        load_settings("run", config=values)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if mentioned_python(page)])

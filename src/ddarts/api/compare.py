@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from ddarts.config.schema import CompareSettings, TrainSettings
 from ddarts.errors import RunError, SettingsError, Stopped
+from ddarts.experiments.trials import Board, Trial, boards
 from ddarts.genotype.genotype import Genotype, printable_name
 from ddarts.genotype.zoo.lookup import find_genotype, short_names
 from ddarts.pipeline import Opening, load_images, say, test_stage, train_stage, write_json
 from ddarts.results import Outcome
 from ddarts.runtime.progress import format_seconds
-from ddarts.study.trials import Board, Trial, boards
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -56,7 +56,7 @@ class CompareResult(Outcome):
 
     def write_page(self, target: Path | None = None) -> Path:
         """Write the page, report.html in the folder if no other file is named, and return its path."""
-        from ddarts.study.page import write_page
+        from ddarts.experiments.page import write_page
 
         names = [line.name for line in self.board.lines]
         return write_page(
@@ -83,7 +83,7 @@ def compare(
     """Train architectures the same way, several seeds each, and compare them with the first.
 
     Each training is a run in the folder ``trainings`` of the comparison, tested once. Seeds count up from `seed`;
-    accuracies are paired by seed (`ddarts.study.statistics`). Without test images, validation images are compared.
+    accuracies are paired by seed (`ddarts.experiments.statistics`). Without test images, the validation images count.
 
     Args:
         architectures: at least two: `Genotype` objects, files, runs, or names of baselines or the zoo.

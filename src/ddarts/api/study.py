@@ -15,6 +15,11 @@ from typing import TYPE_CHECKING, Any
 from ddarts.api.stages import run, search, test, train
 from ddarts.config.schema import RunSettings
 from ddarts.errors import DDartsError, RunError, SettingsError, Stopped
+from ddarts.experiments.judges import FileTable, Table, TableJudge
+from ddarts.experiments.opponents import Draw, random_genotypes, same_size, search_at_cost
+from ddarts.experiments.page import write_page
+from ddarts.experiments.plan import EQUAL_COST, SAME_SIZE, Spec, StudySettings, plan, specs
+from ddarts.experiments.trials import Board, Trial, boards
 from ddarts.genotype.genotype import Genotype
 from ddarts.pipeline import say, write_json
 from ddarts.results import Outcome
@@ -22,11 +27,6 @@ from ddarts.runs.folder import RunFolder
 from ddarts.runs.paths import new_run_path
 from ddarts.runtime.progress import format_seconds
 from ddarts.runtime.signals import StopRequest
-from ddarts.study.judges import FileTable, Table, TableJudge
-from ddarts.study.opponents import Draw, random_genotypes, same_size, search_at_cost
-from ddarts.study.page import write_page
-from ddarts.study.plan import EQUAL_COST, SAME_SIZE, Spec, StudySettings, plan, specs
-from ddarts.study.trials import Board, Trial, boards
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -92,8 +92,8 @@ def study(
         resume: a study to resume.
         overwrite: replace the study that is in `out`.
         opponents: whether to add the opponents (default: yes).
-        table: accuracies of genotypes: an object with `lookup`, or a file (see `ddarts.study.judges.FileTable`). What
-            the searches find is looked up in it, not trained; there are no opponents then.
+        table: accuracies of genotypes: an object with `lookup`, or a file (`ddarts.experiments.judges.FileTable`).
+            What the searches find is looked up in it, not trained; there are no opponents then.
         jobs: processes on this machine, one thread each.
         scheduler: address of a Dask scheduler whose workers run the trials; they need the same files and folders.
         quiet: show no progress.

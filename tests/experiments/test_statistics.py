@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from ddarts.errors import SettingsError
-from ddarts.study.statistics import (
+from ddarts.experiments.statistics import (
     MOST_SEEDS,
     Verdict,
     holm,

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ddarts.experiments.trials import HEADS, Board, Line
 from ddarts.reporting.template import render_page
 from ddarts.runtime.atomic_files import write_text
-from ddarts.study.trials import HEADS, Board, Line
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from ddarts.errors import RunError
+from ddarts.experiments.judges import FileTable, TableJudge
 from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
-from ddarts.study.judges import FileTable, TableJudge
 
 
 def made(operation, name=""):

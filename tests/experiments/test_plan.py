@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ddarts.errors import SettingsError
-from ddarts.study.plan import EQUAL_COST, SAME_SIZE, plan, specs
+from ddarts.experiments.plan import EQUAL_COST, SAME_SIZE, plan, specs
 
 NOTHING = dict.fromkeys(("strategies", "data", "seeds", "preset", "config", "opponents"))
 

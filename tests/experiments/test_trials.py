@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from ddarts.errors import RunError
-from ddarts.study.page import write_page
-from ddarts.study.trials import Trial, boards
+from ddarts.experiments.page import write_page
+from ddarts.experiments.trials import Trial, boards
 from tests.reporting.test_page import Page
 
 TRIALS = [

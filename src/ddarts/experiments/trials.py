@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ddarts.errors import RunError
+from ddarts.experiments.statistics import Interval, Verdict, interval_of_mean, judge, mean
 from ddarts.reporting.formatting import count, percent
 from ddarts.runtime.atomic_files import write_text
 from ddarts.runtime.progress import format_seconds
-from ddarts.study.statistics import Interval, Verdict, interval_of_mean, judge, mean
 
 if TYPE_CHECKING:
     from rich.table import Table

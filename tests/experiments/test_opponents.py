@@ -5,8 +5,8 @@ import itertools
 import pytest
 
 from ddarts.errors import SettingsError
+from ddarts.experiments.opponents import Draw, random_genotypes, same_size, search_at_cost
 from ddarts.space.cell_space import build_space
-from ddarts.study.opponents import Draw, random_genotypes, same_size, search_at_cost
 
 SPACE = build_space("darts", cells=3, nodes=2)
 

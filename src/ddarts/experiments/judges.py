@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ddarts.errors import DDartsError, RunError
+from ddarts.experiments.statistics import mean
 from ddarts.genotype.genotype import Genotype
 from ddarts.runtime.json_input import parse, shown
-from ddarts.study.statistics import mean
 
 _MOST_BYTES = 512 * 1024 * 1024
 
