@@ -16,10 +16,10 @@ from ddarts.searching.alpha_step import AblationPlan, alpha_gradients
 from ddarts.searching.losses import ablation_scale
 from ddarts.space.cell_space import build_space
 from ddarts.supernet.backends.inductor import compile_fans
+from ddarts.supernet.reference import ReferenceSupernet
 from ddarts.supernet.supernet import Supernet
 
 sys.path.insert(0, str(ROOT))
-from tests.reference.plain_supernet import PlainSupernet
 from tests.reference.supernet_mapping import build_twins, plain_gradients
 
 _ZERO_ONE_WEIGHT, _ABLATION_WEIGHT, _FLOOR = 9.0, 0.7, 0.1
@@ -32,7 +32,7 @@ Found = dict[str, list[Tensor]]
 def check_twins(sizes: Sizes, device: str, *, compiled: bool = False) -> Iterator[dict[str, Any]]:
     """Yield figures: relative errors of every kind of tensor, and whether they are small enough.
 
-    With `compiled` the fast one's fans are compiled, by the package's `--compile`.
+    With `compiled` the fast one's grouped edges are compiled, by the package's `--compile`.
 
     In float64 the two must agree. In float32 each is compared with the twin in float64: the fast one may be off by
     about as much as the plain one is. TF32 is off here (PyTorch has it on for convolutions).
@@ -72,7 +72,7 @@ def _error(found: list[Tensor], exact: list[Tensor]) -> float:
     return float((apart / size).sqrt())
 
 
-def _of_fast(fast: Supernet, plain: PlainSupernet, x: Tensor, y: Tensor) -> Found:
+def _of_fast(fast: Supernet, plain: ReferenceSupernet, x: Tensor, y: Tensor) -> Found:
     cells = list(range(fast.space.searched_cells))
     plan = AblationPlan("gradient", "zero", cells, (), _ABLATION_WEIGHT, _FLOOR)
     found = alpha_gradients(fast, x, y, zero_one_weight=_ZERO_ONE_WEIGHT, plan=plan)
@@ -88,12 +88,12 @@ def _of_fast(fast: Supernet, plain: PlainSupernet, x: Tensor, y: Tensor) -> Foun
     }
 
 
-def _of_plain(fast: Supernet, plain: PlainSupernet, x: Tensor, y: Tensor) -> Found:
+def _of_plain(fast: Supernet, plain: ReferenceSupernet, x: Tensor, y: Tensor) -> Found:
     """The loss written down as it is in the specification, every ablated pass a whole one."""
     alphas = [alpha.detach().clone().requires_grad_() for alpha in fast.alphas]
     gates = [torch.sigmoid(alpha) for alpha in alphas]
     whole = F.cross_entropy(plain(x, gates), y)
-    losses = torch.stack([F.cross_entropy(plain(x, gates, removed=j), y) for j in range(len(gates))])
+    losses = torch.stack([F.cross_entropy(plain.ablated(x, gates, j), y) for j in range(len(gates))])
     marginal = (whole - losses).detach()
     scale = _ABLATION_WEIGHT / (len(gates) * ablation_scale(marginal, whole, _FLOOR))
     zero_one = -torch.stack([(gate - 0.5).square().mean() for gate in gates]).sum()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from measuring import ROOT, peak_gb, stolen_s
+from measuring import peak_gb, stolen_s
 
 #: use of the ablations - kind - cells ablated a step (all if not given); plain-kept: the plain twin with the package's
 #: setting of the allocator (ddarts.runtime.allocator), which every variant of the package has; -pytorch: without the
@@ -88,22 +87,37 @@ def build_steps(
 
 def _plain(variant: str, sizes: Sizes, x: Any, y: Any, precision: str) -> Steps:
     import torch
+    from torch.nn import functional as F
 
     from ddarts.space.cell_space import build_space
-
-    sys.path.insert(0, str(ROOT))
-    from tests.reference.plain_search import PlainSearch
+    from ddarts.supernet.reference import ReferenceSupernet, zero_one_loss
 
     if precision != "float32":
-        raise ValueError("the plain twin computes in float32 only")
-    with torch.device(x.device):
-        search = PlainSearch(build_space(cells=sizes.cells, nodes=sizes.nodes), sizes.channels)
+        raise ValueError("the reference supernet is measured in float32 only")
+    net = ReferenceSupernet(build_space(cells=sizes.cells, nodes=sizes.nodes), channels=sizes.channels).to(x.device)
+    alphas = torch.optim.Adam(net.architecture_parameters(), lr=3e-3, weight_decay=1e-3)
+    weights = torch.optim.SGD(net.weight_parameters(), lr=0.005, momentum=0.9, weight_decay=3e-4)
 
     def alpha_step() -> None:
-        with torch.device(x.device):
-            search.alpha_step(x, y)
+        """Do as the published code: full passes with a graph, a backward pass a cell, gradients of weights too."""
+        gates = [torch.sigmoid(alpha) for alpha in net.alphas]
+        whole = F.cross_entropy(net.trunk(x, gates, track=True).logits, y)
+        for i, gate in enumerate(gates):
+            drawn = [torch.rand_like(gate) if j == i else g for j, g in enumerate(gates)]
+            F.cross_entropy(net.trunk(x, drawn, track=True).logits, y)
+        alphas.zero_grad()
+        for i, alpha in enumerate(net.alphas):
+            loss = whole + 9.0 * zero_one_loss(torch.sigmoid(alpha))
+            loss.backward(retain_graph=i < len(gates) - 1)
+        alphas.step()
 
-    return Steps(alpha_step, lambda: search.weight_step(x, y), search.net)
+    def weight_step() -> None:
+        weights.zero_grad()
+        F.cross_entropy(net(x, [torch.sigmoid(alpha.detach()) for alpha in net.alphas]), y).backward()
+        torch.nn.utils.clip_grad_norm_(net.weight_parameters(), 5.0)
+        weights.step()
+
+    return Steps(alpha_step, weight_step, net)
 
 
 def _fast(variant: str, sizes: Sizes, x: Any, y: Any, precision: str) -> Steps:

@@ -12,7 +12,7 @@ from ddarts.errors import RunError, SettingsError
 from ddarts.genotype.distance import architecture_distance, cell_distances
 from ddarts.genotype.operation_weights import OperationWeights
 from ddarts.genotype.zoo.baselines import baseline
-from ddarts.space.cell_space import OPERATIONS
+from ddarts.space.operations import BUILT_IN_OPERATIONS
 from tests.reference.golden import golden_json
 
 A, B, C = (baseline(name) for name in ("resnet18", "resnet50", "xception"))
@@ -58,7 +58,7 @@ def test_the_penalty_counts_cells_without_a_partner():
 
 
 def test_weights_come_from_a_file_or_its_folder(tmp_path):
-    weights = OperationWeights(dict.fromkeys(OPERATIONS, 1.0) | {"bottleneck_1x3x1": 9.0}, "my own")
+    weights = OperationWeights(dict.fromkeys(BUILT_IN_OPERATIONS, 1.0) | {"bottleneck_1x3x1": 9.0}, "my own")
     weights.save(tmp_path / "operation_weights.json")
     found = ddarts.distance("resnet18", "resnet50", weights=tmp_path)
     assert found == ddarts.distance("resnet18", "resnet50", weights=tmp_path / "operation_weights.json")
@@ -160,7 +160,7 @@ def test_a_name_that_the_font_lacks_and_a_long_one_are_drawn(tmp_path):
 def test_bad_input_gives_one_line_and_status_2(capsys, tmp_path, arguments, told):
     (tmp_path / "old.json").write_text('{"format": "ddarts-genotype", "version": 7, "cells": []}')
     head = {"format": "ddarts-operation-weights", "version": 1}
-    weights = dict.fromkeys(OPERATIONS, 80)
+    weights = dict.fromkeys(BUILT_IN_OPERATIONS, 80)
     (tmp_path / "minus.json").write_text(json.dumps({**head, "weights": {**weights, "skip_connect": -3}}))
     del weights["max_pool_3x3"]
     (tmp_path / "few.json").write_text(json.dumps({**head, "weights": weights}))

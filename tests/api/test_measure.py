@@ -17,7 +17,7 @@ from ddarts.genotype.operation_weights import OperationWeights
 from ddarts.genotype.reference_network import reference_network, with_operation
 from ddarts.runs.folder import RunFolder
 from ddarts.runtime.seeds import derive_seed
-from ddarts.space.cell_space import OPERATIONS
+from ddarts.space.operations import BUILT_IN_OPERATIONS
 from ddarts.training import operation_scores
 from ddarts.training.loop import train_network
 from ddarts.training.operation_scores import OperationScores, Placement
@@ -69,7 +69,7 @@ def counted(monkeypatch, *, fail_at=None):
 
 
 def test_every_operation_is_measured_at_every_position(measured):
-    assert set(measured.scores) == set(OPERATIONS)
+    assert set(measured.scores) == set(BUILT_IN_OPERATIONS)
     for at in measured.scores.values():
         assert list(at) == [(0, 0), (0, 1)]
         assert all(0 <= accuracy <= 100 for accuracy in at.values())
@@ -78,7 +78,7 @@ def test_every_operation_is_measured_at_every_position(measured):
 
 
 def test_the_weight_is_the_median_over_the_positions(measured):
-    for name in OPERATIONS:
+    for name in BUILT_IN_OPERATIONS:
         assert measured.weights.weights[name] == pytest.approx(statistics.median(measured.scores[name].values()))
 
 
@@ -188,7 +188,9 @@ def scores(statistic):
     """Two repeats on one cell of three positions: accuracies 0.1 and 0.3, 0.3 and 0.5, 0.8 and 1.0."""
     values = {(0, 0): 0.1, (1, 0): 0.3, (0, 1): 0.3, (1, 1): 0.5, (0, 2): 0.8, (1, 2): 1.0}
     return OperationScores(
-        {Placement(0, p, name, r): value for name in OPERATIONS for (r, p), value in values.items()}, statistic, 1.0
+        {Placement(0, p, name, r): value for name in BUILT_IN_OPERATIONS for (r, p), value in values.items()},
+        statistic,
+        1.0,
     )
 
 
@@ -221,7 +223,7 @@ def arguments(**changes):
 def test_the_command_shows_a_table_and_json(measured, capsys):
     assert main(["measure-operations", f"--resume={measured.path}", "--quiet"]) == 0
     text = capsys.readouterr().out
-    assert all(name in text for name in OPERATIONS)
+    assert all(name in text for name in BUILT_IN_OPERATIONS)
     assert "operation_weights.json" in text
     assert main(["measure-operations", f"--resume={measured.path}", "--quiet", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)

@@ -14,9 +14,9 @@ from ddarts.nn.network import Network
 
 def every_operation(stride: int) -> CellGenotype:
     """Return a cell with every operation once, and identities."""
-    from ddarts.space.cell_space import OPERATIONS
+    from ddarts.space.operations import BUILT_IN_OPERATIONS
 
-    edges = [Edge(name, i % 2, 2 + i % 3) for i, name in enumerate(OPERATIONS)]
+    edges = [Edge(name, i % 2, 2 + i % 3) for i, name in enumerate(BUILT_IN_OPERATIONS)]
     return CellGenotype((*edges, Edge("skip_connect", 2, 4)), (2, 3, 4), reduction=stride == 2)
 
 

@@ -15,7 +15,8 @@ from ddarts.genotype.distance import (
 from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
 from ddarts.genotype.operation_weights import OperationWeights
 from ddarts.genotype.zoo.baselines import BASELINES, baseline
-from ddarts.space.cell_space import OPERATIONS, cell_edges
+from ddarts.space.cell_space import cell_edges
+from ddarts.space.operations import BUILT_IN_OPERATIONS
 from tests.reference.golden import golden_json
 
 # -- published values ----------------------------------------------------------------------------------------------
@@ -106,7 +107,7 @@ def test_the_same_rows_on_other_edges_are_no_distance_apart():
 
 
 def test_weights_count():
-    heavy = OperationWeights(dict.fromkeys(OPERATIONS, 1.0) | {"max_pool_3x3": 9.0})
+    heavy = OperationWeights(dict.fromkeys(BUILT_IN_OPERATIONS, 1.0) | {"max_pool_3x3": 9.0})
     assert cell_distance(SKIP, POOL, heavy) == pytest.approx(9 / 20)
 
 
@@ -141,15 +142,15 @@ def test_over_the_shorter_alone_is_no_metric():
 def cells(draw: st.DrawFn) -> CellGenotype:
     nodes = draw(st.integers(1, 3))
     # few operations on few edges, so that equal rows are common
-    choices = st.tuples(st.sampled_from(OPERATIONS[:4]), st.sampled_from(cell_edges(nodes)))
+    choices = st.tuples(st.sampled_from(BUILT_IN_OPERATIONS[:4]), st.sampled_from(cell_edges(nodes)))
     found = {Edge(op, *edge) for op, edge in draw(st.lists(choices, max_size=8))}
-    anchor = Edge(draw(st.sampled_from(OPERATIONS[:4])), 0, nodes + 1)
+    anchor = Edge(draw(st.sampled_from(BUILT_IN_OPERATIONS[:4])), 0, nodes + 1)
     return CellGenotype(tuple(sorted(found | {anchor})), tuple(range(2, nodes + 2)), draw(st.booleans()))
 
 
 weightings = st.builds(
-    lambda values: OperationWeights(dict(zip(OPERATIONS, values, strict=True))),
-    st.lists(st.floats(1e-3, 1e3), min_size=len(OPERATIONS), max_size=len(OPERATIONS)),
+    lambda values: OperationWeights(dict(zip(BUILT_IN_OPERATIONS, values, strict=True))),
+    st.lists(st.floats(1e-3, 1e3), min_size=len(BUILT_IN_OPERATIONS), max_size=len(BUILT_IN_OPERATIONS)),
 )
 
 

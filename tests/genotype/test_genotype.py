@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ddarts.errors import GenotypeError
 from ddarts.genotype.genotype import CellGenotype, Edge, Genotype, printable_name
-from ddarts.space.cell_space import OPERATIONS
+from ddarts.space.operations import BUILT_IN_OPERATIONS
 
 SKIP = Edge("skip_connect", 0, 2)
 TINY = Genotype((CellGenotype((SKIP,), (2,)),), "tiny")
@@ -17,7 +17,7 @@ TINY = Genotype((CellGenotype((SKIP,), (2,)),), "tiny")
 def cells(draw: st.DrawFn) -> CellGenotype:
     nodes = draw(st.integers(1, 5))
     pairs = [(s, t) for t in range(2, nodes + 2) for s in range(t)]
-    edge = st.builds(lambda op, pair: Edge(op, *pair), st.sampled_from(OPERATIONS), st.sampled_from(pairs))
+    edge = st.builds(lambda op, pair: Edge(op, *pair), st.sampled_from(BUILT_IN_OPERATIONS), st.sampled_from(pairs))
     edges = draw(st.lists(edge, unique=True, max_size=12))
     anchor = Edge("skip_connect", 0, nodes + 1)
     concat = draw(st.permutations(range(2, nodes + 2)))

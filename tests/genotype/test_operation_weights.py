@@ -6,9 +6,9 @@ import pytest
 
 from ddarts.errors import GenotypeError
 from ddarts.genotype.operation_weights import FILE_NAME, OperationWeights
-from ddarts.space.cell_space import OPERATIONS
+from ddarts.space.operations import BUILT_IN_OPERATIONS
 
-EQUAL = dict.fromkeys(OPERATIONS, 80.0)
+EQUAL = dict.fromkeys(BUILT_IN_OPERATIONS, 80.0)
 
 
 def test_a_saved_file_is_read_again_from_the_file_and_from_its_folder(tmp_path):
@@ -20,7 +20,7 @@ def test_a_saved_file_is_read_again_from_the_file_and_from_its_folder(tmp_path):
 
 def test_weights_cannot_be_changed_and_keep_the_order_of_the_space():
     weights = OperationWeights(dict(reversed(EQUAL.items())))
-    assert list(weights.weights) == list(OPERATIONS)
+    assert list(weights.weights) == list(BUILT_IN_OPERATIONS)
     assert weights == OperationWeights(EQUAL)
     assert hash(weights) == hash(OperationWeights(EQUAL))
     with pytest.raises(TypeError):

@@ -6,7 +6,7 @@ from ddarts.errors import SettingsError
 from ddarts.genotype.genotype import Edge
 from ddarts.genotype.reference_network import reference_network, with_operation
 from ddarts.nn.pruning import live_edges, live_states
-from ddarts.space.cell_space import OPERATIONS
+from ddarts.space.operations import BUILT_IN_OPERATIONS
 
 
 def test_cells_are_residual_layers_that_read_the_cell_before():
@@ -36,7 +36,7 @@ def test_every_position_takes_part(cells, positions):
 
 def test_an_operation_changes_one_edge_of_one_cell():
     network = reference_network()
-    for operation in OPERATIONS:
+    for operation in BUILT_IN_OPERATIONS:
         changed = with_operation(network, 1, 2, operation)
         edges = [edge for cell in changed.cells for edge in cell.edges]
         before = [edge for cell in network.cells for edge in cell.edges]

@@ -8,7 +8,7 @@ import torch
 from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
 from ddarts.hub.reference_names import OPERATION_PARTS, reference_names, unbuilt_prefixes
 from ddarts.nn.network import Network
-from ddarts.space.cell_space import OPERATIONS
+from ddarts.space.operations import BUILT_IN_OPERATIONS
 
 _NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
@@ -51,7 +51,7 @@ def test_each_operation_has_its_published_names(operation: str, names: set[str])
 
 
 def test_no_operation_is_forgotten() -> None:
-    assert set(OPERATION_PARTS) == set(OPERATIONS)
+    assert set(OPERATION_PARTS) == set(BUILT_IN_OPERATIONS)
 
 
 def test_an_identity_that_halves_and_the_input_after_a_reduction_have_two_convolutions() -> None:

@@ -11,7 +11,8 @@ from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
 from ddarts.genotype.random import random_genotype
 from ddarts.nn.auxiliary import AuxiliaryHead, pool_to_2x2
 from ddarts.nn.network import Network
-from ddarts.space.cell_space import OPERATIONS, build_space
+from ddarts.space.cell_space import build_space
+from ddarts.space.operations import BUILT_IN_OPERATIONS
 
 
 def _genotype(cells: int = 3, nodes: int = 2, reductions: tuple[int, ...] | None = None, seed: int = 0) -> Genotype:
@@ -205,7 +206,7 @@ def test_channels_last_gives_the_same_numbers() -> None:
 
 
 def test_every_operation_trains_in_bf16() -> None:
-    cells = tuple(_chain(*OPERATIONS, reduction=r) for r in (False, True))
+    cells = tuple(_chain(*BUILT_IN_OPERATIONS, reduction=r) for r in (False, True))
     network = Network(Genotype(cells), channels=4, auxiliary=True)
     network.drop_path = 0.2
     with torch.autocast("cpu", dtype=torch.bfloat16):

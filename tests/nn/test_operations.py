@@ -9,13 +9,14 @@ from ddarts.nn.operations import (
     FactorizedReduce,
     Rectified,
     ReLUConvBN,
+    build_candidate,
     build_operation,
-    register_operation,
 )
-from ddarts.space.cell_space import DARTS_OPERATIONS, OPERATIONS
+from ddarts.space.cell_space import DARTS_OPERATIONS
+from ddarts.space.operations import BUILT_IN_OPERATIONS
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("name", BUILT_IN_OPERATIONS)
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_stride_2_halves_rounding_up_and_stride_1_keeps_the_size(name: str, channels: int) -> None:
     for height, width in ((1, 1), (1, 2), (5, 8), (7, 3)):
@@ -24,7 +25,7 @@ def test_stride_2_halves_rounding_up_and_stride_1_keeps_the_size(name: str, chan
         assert build_operation(name, channels, 2)(x).shape == (2, channels, -(-height // 2), -(-width // 2))
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("name", BUILT_IN_OPERATIONS)
 def test_every_parameter_receives_a_gradient_and_the_input_is_not_changed(name: str) -> None:
     for stride in (1, 2):
         operation = build_operation(name, 4, stride)
@@ -36,7 +37,7 @@ def test_every_parameter_receives_a_gradient_and_the_input_is_not_changed(name: 
         assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in operation.parameters())
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("name", BUILT_IN_OPERATIONS)
 def test_a_rectified_input_can_be_shared(name: str) -> None:
     for stride in (1, 2):
         operation = build_operation(name, 4, stride).eval()
@@ -49,7 +50,7 @@ def test_a_rectified_input_can_be_shared(name: str) -> None:
 
 
 def test_without_affine_no_batch_norm_has_parameters() -> None:
-    for name in OPERATIONS:
+    for name in BUILT_IN_OPERATIONS:
         for stride in (1, 2):
             norms = [
                 m for m in build_operation(name, 4, stride, affine=False).modules() if isinstance(m, nn.BatchNorm2d)
@@ -133,14 +134,14 @@ def test_another_stride_is_an_error() -> None:
         build_operation("max_pool_3x3", 4, 3)
 
 
-def test_a_name_cannot_be_registered_twice_or_invented() -> None:
-    with pytest.raises(SettingsError, match=r"'skip_connect' is registered twice"):
-        register_operation("skip_connect", lambda c, s, affine: nn.Identity())
-    with pytest.raises(GenotypeError, match=r"unknown operation 'mine'"):
-        register_operation("mine", lambda c, s, affine: nn.Identity())
+@pytest.mark.parametrize("name", BUILT_IN_OPERATIONS)
+def test_a_candidate_of_a_search_ends_with_a_batch_norm_without_parameters(name: str) -> None:
+    *_, last = build_candidate(name, 4, 2).modules()
+    assert isinstance(last, nn.BatchNorm2d)
+    assert not last.affine
 
 
 def test_all_of_the_darts_space_can_be_built() -> None:
-    assert set(DARTS_OPERATIONS) <= set(OPERATIONS)
-    for name in OPERATIONS:
+    assert set(DARTS_OPERATIONS) <= set(BUILT_IN_OPERATIONS)
+    for name in BUILT_IN_OPERATIONS:
         build_operation(name, 2, 1)

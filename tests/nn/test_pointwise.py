@@ -11,7 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
 from ddarts.nn.network import Network
 from ddarts.nn.pointwise import convolve, pointwise, pointwise_input_gradient, pointwise_weight_gradient
-from ddarts.space.cell_space import OPERATIONS, build_space
+from ddarts.space.cell_space import build_space
+from ddarts.space.operations import BUILT_IN_OPERATIONS
 from ddarts.supernet.supernet import Supernet
 
 
@@ -60,7 +61,7 @@ def test_no_network_gives_a_strided_1x1_convolution_to_the_kernel_that_overruns_
         nn.Conv2d(4, 4, 1, 2)(torch.randn(1, 4, 4, 4))
     assert strided.found  # the net catches such fish
     supernet = Supernet(build_space("dartopti", cells=3, nodes=1), channels=2, classes=2)
-    cell = CellGenotype(tuple(Edge(name, i % 2, 2) for i, name in enumerate(OPERATIONS)), (2,))
+    cell = CellGenotype(tuple(Edge(name, i % 2, 2) for i, name in enumerate(BUILT_IN_OPERATIONS)), (2,))
     reduction = CellGenotype(cell.edges, (2,), reduction=True)
     network = Network(Genotype((cell, reduction, cell, reduction)), channels=2, classes=2, auxiliary=True)
     x = torch.randn(2, 3, 8, 8).to(memory_format=torch.channels_last)

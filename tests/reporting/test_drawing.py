@@ -9,7 +9,8 @@ from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
 from ddarts.reporting.chosen import CellEvidence
 from ddarts.reporting.drawing import draw_cell, draw_genotype, write_drawings
 from ddarts.reporting.names import KINDS, operation_kind
-from ddarts.space.cell_space import OPERATIONS, cell_edges
+from ddarts.space.cell_space import cell_edges
+from ddarts.space.operations import BUILT_IN_OPERATIONS
 
 GOLDEN = Path(__file__).parents[1] / "reference" / "golden"
 SVG = "{http://www.w3.org/2000/svg}"
@@ -35,7 +36,7 @@ def test_every_published_genotype_can_be_drawn(name: str, cells: list) -> None:
     genes, concat = max(cells, key=lambda c: len(c[0]))
     cell = CellGenotype(tuple(Edge(op, source, target) for op, target, source in genes), tuple(concat))
     drawn = texts(draw_cell(cell))
-    assert sorted(t for t in drawn if t in OPERATIONS) == sorted(e.operation for e in cell.edges)
+    assert sorted(t for t in drawn if t in BUILT_IN_OPERATIONS) == sorted(e.operation for e in cell.edges)
 
 
 def test_all_states_and_operations_are_named() -> None:
@@ -94,7 +95,7 @@ def test_nodes_that_receive_nothing_are_drawn_dashed() -> None:
 
 
 def test_every_line_and_its_label_have_the_colour_of_the_kind() -> None:
-    for operation in OPERATIONS:
+    for operation in BUILT_IN_OPERATIONS:
         svg = draw_cell(CellGenotype((Edge(operation, 1, 2),), (2,)))
         kind = operation_kind(operation)
         assert f'class="line {kind}"' in svg
@@ -112,9 +113,9 @@ def test_hostile_text_is_escaped() -> None:
 
 
 def test_a_full_cell_of_the_largest_space_can_be_drawn() -> None:
-    edges = tuple(Edge(OPERATIONS[(s + 2 * t) % len(OPERATIONS)], s, t) for s, t in cell_edges(8))
+    edges = tuple(Edge(BUILT_IN_OPERATIONS[(s + 2 * t) % len(BUILT_IN_OPERATIONS)], s, t) for s, t in cell_edges(8))
     drawn = texts(draw_cell(CellGenotype(edges, tuple(range(2, 10)))))
-    assert len([t for t in drawn if t in OPERATIONS]) == 44
+    assert len([t for t in drawn if t in BUILT_IN_OPERATIONS]) == 44
 
 
 def test_a_genotype_shows_every_cell_with_its_place_and_gates() -> None:

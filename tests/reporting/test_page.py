@@ -19,7 +19,7 @@ from ddarts.reporting.numbers import count_text, duration, milliseconds, percent
 from ddarts.reporting.page import write_report
 from ddarts.reporting.results import numbers_of
 from ddarts.runs.folder import RunFolder
-from ddarts.space.cell_space import OPERATIONS
+from ddarts.space.operations import BUILT_IN_OPERATIONS
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 
@@ -181,7 +181,7 @@ def test_the_lead_of_each_chosen_operation_stands_beside_its_chart(whole_page: P
 
 def test_distances_are_told_in_the_weights_that_the_search_took(whole_run: RunFolder) -> None:
     baseline("resnet18").save(whole_run.path / "baseline.json")
-    weights = OperationWeights({name: 1.0 + 9.0 * (name == "sep_conv_3x3") for name in OPERATIONS})
+    weights = OperationWeights({name: 1.0 + 9.0 * (name == "sep_conv_3x3") for name in BUILT_IN_OPERATIONS})
     weights.save(whole_run.path / "operation_weights.json")
     found = Genotype.load(whole_run.path)
     far, published = (architecture_distance(found, baseline("resnet18"), w) for w in (weights, None))

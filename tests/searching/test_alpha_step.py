@@ -15,8 +15,8 @@ from ddarts.searching.alpha_step import AblationPlan, AlphaOutcome
 from ddarts.searching.losses import zero_one_loss
 from ddarts.space.cell_space import DARTOPTI_OPERATIONS, SearchSpace, build_space
 from ddarts.supernet.cell import MixedCell
+from ddarts.supernet.reference import ReferenceSupernet
 from ddarts.supernet.supernet import Supernet
-from tests.reference.plain_supernet import PlainSupernet
 from tests.reference.supernet_mapping import load_plain
 from tests.searching.gradients import sigmoid_gates, sigmoid_step
 
@@ -33,12 +33,12 @@ SPACES = {
 
 def make(
     space: SearchSpace = SPACES["darts"], dtype: torch.dtype = torch.float64
-) -> tuple[Supernet, PlainSupernet, Tensor, Tensor]:
+) -> tuple[Supernet, ReferenceSupernet, Tensor, Tensor]:
     """Two supernets with the same weights, and a batch."""
     torch.manual_seed(0)
-    plain = PlainSupernet(space, 2, 3, 3)
+    plain = ReferenceSupernet(space, channels=2, in_channels=3, classes=3)
     net = Supernet(space, channels=2, in_channels=3, classes=3)
-    load_plain(net, plain.state_dict())
+    load_plain(net, plain)
     with torch.no_grad():
         net.classifier.weight.mul_(5)  # so that contributions are not all alike
         plain.classifier.weight.mul_(5)
@@ -65,13 +65,13 @@ def step(net: Supernet, x: Tensor, y: Tensor, plan: AblationPlan | None, **optio
 
 
 def ablated_losses(
-    plain: PlainSupernet, x: Tensor, y: Tensor, gates: list[Tensor], plan: AblationPlan
+    plain: ReferenceSupernet, x: Tensor, y: Tensor, gates: list[Tensor], plan: AblationPlan
 ) -> tuple[Tensor, Tensor]:
     """CE(S) and CE(S without j) for each j of the plan, by whole passes."""
     losses = []
     for place, cell in enumerate(plan.cells):
         if plan.kind == "zero":
-            losses.append(F.cross_entropy(plain(x, gates, removed=cell), y))
+            losses.append(F.cross_entropy(plain.ablated(x, gates, cell), y))
         else:
             swapped = [plan.replacements[place] if i == cell else g for i, g in enumerate(gates)]
             losses.append(F.cross_entropy(plain(x, swapped), y))
@@ -79,7 +79,7 @@ def ablated_losses(
 
 
 def twin(
-    plain: PlainSupernet, alphas: Sequence[Tensor], x: Tensor, y: Tensor, plan: AblationPlan, kind_01: str = "l2"
+    plain: ReferenceSupernet, alphas: Sequence[Tensor], x: Tensor, y: Tensor, plan: AblationPlan, kind_01: str = "l2"
 ) -> tuple[list[Tensor], Tensor]:
     """For each cell in turn, the gradient of its own L(i) through its own alpha; and M."""
     gradients, marginal = [], torch.zeros(0)
@@ -326,4 +326,4 @@ def test_computing_cells_twice_gives_the_same_bits(space: SearchSpace, kind: str
     net.recompute = True
     twice = step(net, x, y, plan)
     assert all(torch.equal(a, b) for a, b in zip(once.gradients, twice.gradients, strict=True))
-    torch.testing.assert_close(once.marginal, twice.marginal)  # a branch without kept fans strides in another way
+    torch.testing.assert_close(once.marginal, twice.marginal)  # a branch without saved results strides in another way

@@ -6,7 +6,7 @@ from ddarts.genotype.gates import Gates
 from ddarts.searching.collapse import Health, check_health
 from ddarts.space.cell_space import DARTS_OPERATIONS, build_space
 
-OPERATIONS = {name: i for i, name in enumerate(DARTS_OPERATIONS)}
+BUILT_IN_OPERATIONS = {name: i for i, name in enumerate(DARTS_OPERATIONS)}
 Cell = list[dict[str, float]]
 
 
@@ -15,10 +15,10 @@ def gates(*cells: Cell, low: float = 0.1) -> Gates:
     space = build_space(cells=len(cells), nodes=1, reductions=())
     values = []
     for cell in cells:
-        rows = [[low] * len(OPERATIONS) for _ in range(2)]
+        rows = [[low] * len(BUILT_IN_OPERATIONS) for _ in range(2)]
         for row, named in zip(rows, cell, strict=True):
             for name, value in named.items():
-                row[OPERATIONS[name]] = value
+                row[BUILT_IN_OPERATIONS[name]] = value
         values.append(rows)
     return Gates.from_space(space, values)
 

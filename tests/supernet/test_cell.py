@@ -1,4 +1,4 @@
-"""The mixed cell: what it does without an input, with known fans, and in which order it concatenates."""
+"""The mixed cell: what it does without an input, with precomputed results, and in which order it concatenates."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ddarts.space.cell_space import DARTOPTI_OPERATIONS, DARTS_OPERATIONS, SearchSpace
 from ddarts.supernet.cell import MixedCell, Preprocess
-from ddarts.supernet.mixed_op import Measured
+from ddarts.supernet.grouped_edges import Precomputed
 
 _SKIP = ("skip_connect",)
 
@@ -47,18 +47,18 @@ def test_a_removed_input_is_an_input_of_zeros(operations: tuple[str, ...], reduc
 
 
 @pytest.mark.parametrize("reduction", [False, True])
-def test_known_fans_give_the_same_bits_as_computing_them(reduction: bool) -> None:
+def test_precomputed_results_give_the_same_bits_as_computing_them(reduction: bool) -> None:
     space = _space()
     cell = _cell(space, reduction=reduction)
     s0, s1 = _inputs()
-    kept: dict[int, Measured] = {}
-    cell(s0, s1, _gates(space), keep=kept)
-    assert set(kept) == {0, 1}
-    other = _gates(space)  # fans do not depend on gates
+    saved: dict[int, Precomputed] = {}
+    cell(s0, s1, _gates(space), keep=saved)
+    assert set(saved) == {0, 1}
+    other = _gates(space)  # they do not depend on gates
     expected = cell(s0, s1, other)
-    for known in (kept, {0: kept[0]}, {1: kept[1]}):
-        assert torch.equal(cell(s0, s1, other, known=known), expected)
-    assert torch.equal(cell(torch.full_like(s0, torch.nan), s1, other, known=kept | {}), expected)
+    for precomputed in (saved, {0: saved[0]}, {1: saved[1]}):
+        assert torch.equal(cell(s0, s1, other, precomputed=precomputed), expected)
+    assert torch.equal(cell(torch.full_like(s0, torch.nan), s1, other, precomputed=saved | {}), expected)
 
 
 def test_nodes_are_concatenated_in_the_order_of_concat() -> None:

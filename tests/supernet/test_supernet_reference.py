@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ddarts.space.cell_space import SearchSpace
+from ddarts.supernet.reference import ReferenceSupernet
 from ddarts.supernet.supernet import Supernet
 from tests.reference.golden import golden_json, golden_tensors, relative_error
-from tests.reference.plain_supernet import PlainSupernet
-from tests.reference.supernet_mapping import load_plain, plain_gradients
+from tests.reference.supernet_mapping import load_plain, plain_gradients, published_names
 
 _NAMES = ["supernet_darts", "supernet_dartopti_resnet18"]
 
@@ -26,7 +26,7 @@ class _Case:
     about: dict[str, Any]
     tensors: dict[str, Tensor]
     fast: Supernet
-    plain: PlainSupernet
+    plain: ReferenceSupernet
     gates: list[Tensor]
     alphas: list[Tensor]
 
@@ -34,9 +34,11 @@ class _Case:
         return F.cross_entropy(logits, self.tensors["target"])
 
     @property
-    def weight_names(self) -> list[str]:
+    def weight_names(self) -> dict[str, str]:
+        """The published names of all weights, and ours in the reference supernet."""
         prefix = "grad_weight_ce."
-        return [name.removeprefix(prefix) for name in self.tensors if name.startswith(prefix)]
+        names = [name.removeprefix(prefix) for name in self.tensors if name.startswith(prefix)]
+        return published_names(self.fast.space, names)
 
     def alpha_errors(self) -> list[float]:
         return [
@@ -45,8 +47,11 @@ class _Case:
         ]
 
     def weight_errors(self) -> dict[str, float]:
-        found = plain_gradients(self.fast, self.weight_names)
-        return {n: relative_error(g, self.tensors[f"grad_weight_ce.{n}"]) for n, g in found.items()}  # type: ignore[arg-type]
+        found = plain_gradients(self.fast, list(self.weight_names.values()))
+        return {
+            name: relative_error(found[ours], self.tensors[f"grad_weight_ce.{name}"])  # type: ignore[arg-type]
+            for name, ours in self.weight_names.items()
+        }
 
 
 def _load(name: str, dtype: torch.dtype = torch.float32) -> _Case:
@@ -58,9 +63,13 @@ def _load(name: str, dtype: torch.dtype = torch.float32) -> _Case:
     space = SearchSpace(tuple(about["primitives"]), nodes, concat, sequence, tuple(about["reductions"]))
     state = {k.removeprefix("state."): v for k, v in tensors.items() if k.startswith("state.")}
     fast = Supernet(space, channels=about["init_channels"]).to(dtype)
-    load_plain(fast, state)
-    plain = PlainSupernet(space, about["init_channels"]).to(dtype)
-    plain.load_state_dict(state, strict=True)
+    plain = ReferenceSupernet(space, channels=about["init_channels"]).to(dtype)
+    left = plain.load_state_dict(
+        {ours: state[name] for name, ours in published_names(space, list(state)).items()}, strict=False
+    )
+    assert not left.unexpected_keys
+    assert all(name.startswith("alphas.") for name in left.missing_keys)
+    load_plain(fast, plain)
     alphas = [tensors[f"alpha.{i}"].clone().requires_grad_() for i in range(about["searched_cells"])]
     return _Case(about, tensors, fast, plain, [torch.sigmoid(a) for a in alphas], alphas)
 
@@ -87,8 +96,8 @@ def test_the_plain_twin_has_the_reference_gradients(name: str) -> None:
     case.loss(case.plain(case.tensors["input"], case.gates)).backward()
     assert max(case.alpha_errors()) < 1e-3
     parameters = dict(case.plain.named_parameters())
-    for weight in case.weight_names:
-        gradient = parameters[weight].grad
+    for weight, ours in case.weight_names.items():
+        gradient = parameters[ours].grad
         assert gradient is not None
         assert relative_error(gradient, case.tensors[f"grad_weight_ce.{weight}"]) < 1e-3
 
@@ -101,11 +110,11 @@ def test_the_plain_twin_has_the_reference_gradients(name: str) -> None:
 # column], shift. Three modules read the first value.
 _NEAR_TIES: dict[str, list[tuple[str, tuple[int, int, int, int], float]]] = {
     "supernet_darts": [
-        ("cells.4.fans.3", (1, 6, 14, 3), -1e-5),
+        ("cells.4.grouped_edges.3", (1, 6, 14, 3), -1e-5),
         ("cells.5.preprocess_1", (1, 14, 14, 3), -1e-5),
         ("cells.6.preprocess_0", (1, 14, 14, 3), -1e-5),
-        ("cells.5.fans.1", (3, 8, 13, 5), 1e-5),
-        ("cells.6.fans.4", (0, 3, 5, 5), 1e-5),
+        ("cells.5.grouped_edges.1", (3, 8, 13, 5), 1e-5),
+        ("cells.6.grouped_edges.4", (0, 3, 5, 5), 1e-5),
     ],
     "supernet_dartopti_resnet18": [],
 }

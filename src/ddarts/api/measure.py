@@ -14,7 +14,8 @@ from ddarts.genotype.operation_weights import FILE_NAME, OperationWeights
 from ddarts.pipeline import Opening, load_images
 from ddarts.results import Outcome
 from ddarts.runtime.progress import format_seconds
-from ddarts.space.cell_space import OPERATIONS, default_reductions
+from ddarts.space.cell_space import default_reductions
+from ddarts.space.operations import OPERATIONS
 
 if TYPE_CHECKING:
     import os
@@ -52,7 +53,7 @@ class MeasureResult(Outcome):
     def rank_correlation(self) -> float | None:
         """Spearman's rank correlation with the published weights, -1 to 1; None if all weights are equal."""
         published = OperationWeights.published().weights
-        return _spearman([self.weights.weights[o] for o in OPERATIONS], [published[o] for o in OPERATIONS])
+        return _spearman([self.weights.weights[o] for o in published], list(published.values()))
 
     def rows(self) -> Iterable[tuple[str, str]]:
         """Return what stands below the table of operations."""
@@ -75,10 +76,10 @@ class MeasureResult(Outcome):
         for name in ("weight", "lowest", "highest", "published"):
             table.add_column(name, justify="right")
         published = OperationWeights.published().weights
-        for name in sorted(OPERATIONS, key=lambda o: -self.weights.weights[o]):
+        for name in sorted(self.weights.weights, key=lambda o: -self.weights.weights[o]):
             scores = self.scores[name].values()
-            figures = (self.weights.weights[name], min(scores), max(scores), published[name])
-            table.add_row(Text(name), *(f"{value:.2f}" for value in figures))
+            figures = (self.weights.weights[name], min(scores), max(scores), published.get(name))
+            table.add_row(Text(name), *("-" if value is None else f"{value:.2f}" for value in figures))
         parts = Table.grid()
         parts.add_row(Text("operation weights"))
         parts.add_row(table)
@@ -158,7 +159,7 @@ def measure_operations(
         return MeasureResult(
             path=run.path,
             weights=weights,
-            scores={name: scores.by_position(name) for name in OPERATIONS},
+            scores={name: scores.by_position(name) for name in OPERATIONS.names()},
             statistic=wanted.statistic,
             elapsed_s=scores.elapsed_s,
         )

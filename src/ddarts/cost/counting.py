@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from ddarts.space.operations import Operation, OperationCost
+
 
 def count_parameters(module: nn.Module, *, auxiliary: bool = False) -> int:
     """Return the number of trainable scalars; those of the auxiliary head, of no use after training, only if asked."""
@@ -32,3 +34,10 @@ def count_macs(module: nn.Module, input_shape: Sequence[int]) -> int:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         twin(torch.empty(1, *input_shape, device="meta"))
     return counter.get_total_flops() // 2
+
+
+def operation_cost(operation: Operation, channels: int, stride: int, height: int, width: int) -> OperationCost:
+    """Return the costs of an operation on one image of `channels` x `height` x `width`, counted on the meta device."""
+    with torch.device("meta"):
+        module = operation.build(channels, stride, True)
+    return OperationCost(count_parameters(module), count_macs(module, (channels, height, width)))

@@ -22,7 +22,8 @@ from ddarts.errors import GenotypeError, SettingsError, nearest
 from ddarts.genotype.choices import ChoiceGates, ChoiceGenotype, best_choices
 from ddarts.genotype.gates import AnyGates, Gates
 from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
-from ddarts.space.cell_space import PARAMETER_FREE, cell_edges
+from ddarts.space.cell_space import cell_edges
+from ddarts.space.operations import is_parameter_free
 
 RULES = ("darts", "threshold_sparse", "threshold_edge", "threshold_complete")
 _EDGES_PER_NODE = 2  # of `darts` and `threshold_sparse`
@@ -105,7 +106,7 @@ def parameter_free_share(gates: Gates, method: str = "threshold_sparse", thresho
             edges = CellGenotype(edges, space.concat_of(searched)).pruned().edges
         except GenotypeError:
             edges = ()
-        free = sum(edge.operation in PARAMETER_FREE for edge in edges)
+        free = sum(is_parameter_free(edge.operation) for edge in edges)
         shares.append(free / len(edges) if edges else 0.0)
     return tuple(shares)
 

@@ -52,8 +52,7 @@ def edge_rows(edges: Iterable[Edge], nodes: int) -> frozenset[Row]:
 def row_set_distance(a: Set[Row], b: Set[Row], weights: OperationWeights | None = None) -> float:
     """Return the Hausdorff distance of two sets of rows, 0 to 1; neither may be empty."""
     weights = weights or OperationWeights.published()
-    # math.fsum rounds once, whatever the order of a set, so that equal differences give equal numbers
-    between = {(r, s): math.fsum(weights.weights[o] for o in r ^ s) / weights.total for r in a for s in b}
+    between = {(r, s): weights.between(r, s) for r in a for s in b}
     there = max(min(between[r, s] for s in b) for r in a)
     back = max(min(between[r, s] for r in a) for s in b)
     return max(there, back)

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 from ddarts.errors import GenotypeError
 from ddarts.runtime import json_input as checks
 from ddarts.runtime.atomic_files import write_text
-from ddarts.space.cell_space import INPUT_STATES, PARAMETER_FREE, check_operation
+from ddarts.space.cell_space import INPUT_STATES
+from ddarts.space.operations import check_operation, is_parameter_free
 
 FORMAT = "ddarts-genotype"
 VERSION = 1
@@ -84,7 +85,7 @@ class CellGenotype:
     @property
     def parameter_free_share(self) -> float:
         """Share of edges without weights (pools and identities), 0 to 1."""
-        return sum(e.operation in PARAMETER_FREE for e in self.edges) / len(self.edges)
+        return sum(is_parameter_free(e.operation) for e in self.edges) / len(self.edges)
 
 
 @dataclass(frozen=True)

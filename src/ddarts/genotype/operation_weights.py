@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -16,7 +16,7 @@ from typing import Any
 from ddarts.errors import GenotypeError
 from ddarts.runtime import json_input as checks
 from ddarts.runtime.atomic_files import write_text
-from ddarts.space.cell_space import OPERATIONS
+from ddarts.space.operations import BUILT_IN_OPERATIONS, OPERATIONS
 
 FORMAT = "ddarts-operation-weights"
 VERSION = 1
@@ -29,13 +29,13 @@ _PUBLISHED = resources.files("ddarts.genotype.zoo") / "published" / "operations"
 
 @dataclass(frozen=True)
 class OperationWeights:
-    """A positive weight for each operation of the DARTOpti space, which holds every operation that ddarts knows.
+    """A positive weight for each built-in operation, and for the registered ones that have been measured.
 
     The weight of an operation is an accuracy, in percent, of a small network in which it stands alone in one place
     (paper, section 5; specification, section 8). Only the proportions of the weights count.
 
     Attributes:
-        weights: by operation, in the order of `spaces.OPERATIONS`; read-only.
+        weights: by operation, the built-in ones first; read-only.
         source: where they come from, for people; one line.
 
     Raises:
@@ -46,8 +46,11 @@ class OperationWeights:
     source: str = ""
 
     def __post_init__(self) -> None:
-        given = checks.mapping(dict(self.weights), "weights", required=OPERATIONS)
-        ordered = {name: _weight(given[name], f"weights.{name}") for name in OPERATIONS}
+        data = dict(self.weights) if isinstance(self.weights, Mapping) else self.weights
+        names = data if isinstance(data, dict) else ()
+        others = tuple(name for name in names if name in OPERATIONS and name not in BUILT_IN_OPERATIONS)
+        checks.mapping(data, "weights", required=BUILT_IN_OPERATIONS, optional=others)
+        ordered = {name: _weight(data[name], f"weights.{name}") for name in (*BUILT_IN_OPERATIONS, *others)}
         total = math.fsum(ordered.values()) if max(ordered.values()) < 1e300 else math.inf
         if not math.isfinite(total) or min(ordered.values()) / total < 1e-12:
             raise GenotypeError(
@@ -68,6 +71,21 @@ class OperationWeights:
     def total(self) -> float:
         """Sum of all weights: the distance between rows is measured in it."""
         return self.__dict__["_total"]
+
+    def between(self, row: Set[str], other: Set[str]) -> float:
+        """Return the weighted Hamming distance of two rows of operations, 0 to 1.
+
+        Raises:
+            GenotypeError: an operation in which they differ has no weight.
+        """
+        differing = row ^ other
+        for name in differing - self.weights.keys():
+            raise GenotypeError(
+                f"operation {name} has no weight for distances; measure one by ddarts measure-operations, and pass its "
+                "file (distance --weights, search --operation-weights)"
+            )
+        # math.fsum rounds once, whatever the order of a set, so that equal differences give equal numbers
+        return math.fsum(self.weights[name] for name in differing) / self.total
 
     @staticmethod
     def published() -> OperationWeights:
@@ -103,9 +121,8 @@ class OperationWeights:
         checks.header(data, where, what="operation weights", form=FORMAT, version=VERSION)
         data = checks.mapping(data, where, required=("format", "version", "weights"), optional=("source",))
         source = checks.text(data.get("source", ""), f"{where}: source")
-        weights = checks.mapping(data["weights"], f"{where}: weights", required=OPERATIONS)
         try:
-            return cls(weights, source)
+            return cls(data["weights"], source)
         except GenotypeError as error:
             raise GenotypeError(f"{where}: {error}") from None
 

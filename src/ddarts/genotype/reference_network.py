@@ -8,9 +8,10 @@ that is done here.
 
 from __future__ import annotations
 
-from ddarts.errors import SettingsError, nearest
+from ddarts.errors import SettingsError
 from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
-from ddarts.space.cell_space import INPUT_STATES, OPERATIONS, default_reductions
+from ddarts.space.cell_space import INPUT_STATES, default_reductions
+from ddarts.space.operations import check_operation
 
 _CONVOLUTION, _IDENTITY = "simple_conv_3x3", "skip_connect"
 _LAYER = 3  # edges: convolution, convolution, identity
@@ -53,15 +54,15 @@ def with_operation(network: Genotype, cell: int, position: int, operation: str) 
         operation: what stands there.
 
     Raises:
-        SettingsError: there is no such cell, position or operation.
+        SettingsError: there is no such cell or position.
+        GenotypeError: there is no such operation.
     """
     if not 0 <= cell < len(network):
         raise SettingsError(f"cell = {cell} is out of range; the network has cells 0 to {len(network) - 1}")
     before = network.cells[cell]
     if not 0 <= position < len(before.edges):
         raise SettingsError(f"position = {position} is out of range; the cell has 0 to {len(before.edges) - 1}")
-    if operation not in OPERATIONS:
-        raise SettingsError(f"unknown operation {operation[:60]!r}{nearest(operation[:60], OPERATIONS)}")
+    check_operation(operation)
     edges = list(before.edges)
     edges[position] = edges[position]._replace(operation=operation)
     changed = CellGenotype(tuple(edges), before.concat, before.reduction)

@@ -8,7 +8,7 @@ already: a cell rectifies each of its states once for all the operations that re
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import OrderedDict
 
 import torch
 import torch.fx
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ddarts.errors import SettingsError
 from ddarts.nn.convolution import DepthwiseConv
 from ddarts.nn.pointwise import convolve
-from ddarts.space.cell_space import check_operation
+from ddarts.space.operations import OPERATIONS
 
 
 class Rectified(nn.Module):
@@ -138,11 +138,11 @@ class ConvPair(Rectified):
 class Bottleneck(Rectified):
     """ReLU - 1x1 (C to C) - BN - 3x3 (stride) - BN - 1x1 (C to 4C) - BN - ReLU - 1x1 (4C to C) - BN."""
 
-    def __init__(self, channels: int, stride: int, *, affine: bool = True) -> None:
+    def __init__(self, channels: int, kernel: int, stride: int, *, affine: bool = True) -> None:
         super().__init__()
         self.conv1 = conv(channels, channels, 1)
         self.norm1 = nn.BatchNorm2d(channels, affine=affine)
-        self.conv2 = conv(channels, channels, 3, stride=stride)
+        self.conv2 = conv(channels, channels, kernel, stride=stride)
         self.norm2 = nn.BatchNorm2d(channels, affine=affine)
         self.conv3 = conv(channels, 4 * channels, 1)
         self.norm3 = nn.BatchNorm2d(4 * channels, affine=affine)
@@ -155,56 +155,53 @@ class Bottleneck(Rectified):
         return self.norm4(self.conv4(F.relu_(self.norm3(self.conv3(x)))))
 
 
-#: builds an operation from (channels, stride, affine)
-Builder = Callable[[int, int, bool], nn.Module]
-_BUILDERS: dict[str, Builder] = {}
+class SimpleConv(ReLUConvBN):
+    """ReLU - convolution - batch norm that keeps the width."""
+
+    def __init__(self, channels: int, kernel: int, stride: int, *, affine: bool = True) -> None:
+        super().__init__(channels, channels, kernel, stride, affine=affine)
 
 
-def register_operation(name: str, builder: Builder) -> None:
-    """Make `builder` known as `name`.
+def build_max_pool(channels: int, kernel: int, stride: int, *, affine: bool = True) -> nn.Module:
+    """Return a maximum pool that keeps the size at stride 1; nothing is affine in it."""
+    return nn.MaxPool2d(kernel, stride, kernel // 2)
 
-    Raises:
-        GenotypeError: no search space knows the name.
-        SettingsError: the name has a builder already.
-    """
-    check_operation(name)
-    if name in _BUILDERS:
-        raise SettingsError(f"operation {name!r} is registered twice; give the second one another name")
-    _BUILDERS[name] = builder
+
+def build_average_pool(channels: int, kernel: int, stride: int, *, affine: bool = True) -> nn.Module:
+    """Return an average pool that keeps the size at stride 1 and does not count padding; nothing is affine in it."""
+    return nn.AvgPool2d(kernel, stride, kernel // 2, count_include_pad=False)
+
+
+def build_skip(channels: int, kernel: int, stride: int, *, affine: bool = True) -> nn.Module:
+    """Return the identity, or at stride 2 a factorized reduction."""
+    return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, affine=affine)
 
 
 def build_operation(name: str, channels: int, stride: int, *, affine: bool = True) -> nn.Module:
-    """Build one operation.
+    """Build one operation of a discrete network.
 
     Args:
-        name: one of `ddarts.space.cell_space.OPERATIONS`.
+        name: a name in `ddarts.space.operations.OPERATIONS`.
         channels: C of input and output.
         stride: 1, or 2 to halve the resolution (rounding up).
-        affine: whether batch norms have a scale and a shift (False during a search). Pools have no batch norm here.
+        affine: whether batch norms have a scale and a shift. Pools have no batch norm here.
 
     Raises:
         GenotypeError: unknown name.
         SettingsError: a stride other than 1 and 2.
     """
-    check_operation(name)
+    operation = OPERATIONS.get(name)
     if stride not in (1, 2):
         raise SettingsError(f"stride {stride!r} of {name}: only 1 and 2 are possible")
-    return _BUILDERS[name](channels, stride, affine)
+    return operation.build(channels, stride, affine)
 
 
-def _skip(channels: int, stride: int, affine: bool) -> nn.Module:
-    return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, affine=affine)
+def build_candidate(name: str, channels: int, stride: int) -> nn.Module:
+    """Build one operation as a supernet holds it: no batch norm is affine, and pools are followed by one.
 
-
-register_operation("max_pool_3x3", lambda c, s, affine: nn.MaxPool2d(3, s, 1))
-register_operation("avg_pool_3x3", lambda c, s, affine: nn.AvgPool2d(3, s, 1, count_include_pad=False))
-register_operation("skip_connect", _skip)
-register_operation("conv_3x1_1x3", lambda c, s, affine: ConvPair(c, 3, s, affine=affine))
-register_operation("conv_7x1_1x7", lambda c, s, affine: ConvPair(c, 7, s, affine=affine))
-register_operation("simple_conv_1x1", lambda c, s, affine: ReLUConvBN(c, c, 1, s, affine=affine))
-register_operation("simple_conv_3x3", lambda c, s, affine: ReLUConvBN(c, c, 3, s, affine=affine))
-register_operation("sep_conv_3x3", lambda c, s, affine: SeparableConv(c, 3, s, affine=affine))
-register_operation("sep_conv_5x5", lambda c, s, affine: SeparableConv(c, 5, s, affine=affine))
-register_operation("dil_conv_3x3", lambda c, s, affine: DilatedConv(c, 3, s, affine=affine))
-register_operation("dil_conv_5x5", lambda c, s, affine: DilatedConv(c, 5, s, affine=affine))
-register_operation("bottleneck_1x3x1", lambda c, s, affine: Bottleneck(c, s, affine=affine))
+    Args and errors are those of `build_operation`.
+    """
+    module = build_operation(name, channels, stride, affine=False)
+    if OPERATIONS.get(name).norm_in_search:
+        return nn.Sequential(OrderedDict(operation=module, norm=nn.BatchNorm2d(channels, affine=False)))
+    return module

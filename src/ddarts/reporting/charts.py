@@ -22,6 +22,7 @@ _KIND_SERIES = {
     "pool": 2,
     "plain": 3,
     "factorized": 4,
+    "other": 5,
     "bottleneck": 6,
     "skip": 7,
 }

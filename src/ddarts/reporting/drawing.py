@@ -10,7 +10,7 @@ from ddarts.errors import RunError
 from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
 from ddarts.reporting.chosen import CellEvidence
 from ddarts.reporting.layout import lay_out
-from ddarts.reporting.names import KINDS, cell_title, edge_name, operation_kind, state_name
+from ddarts.reporting.names import KINDS, cell_title, edge_name, operation_kind, operation_label, state_name
 from ddarts.reporting.scene import Arrowhead, Box, Curve, Group, Item, Scene, Words, to_svg
 from ddarts.reporting.shapes import Layout, Link, Point, Size
 from ddarts.runtime.atomic_files import write_text
@@ -153,7 +153,7 @@ def _layers(cell: CellGenotype) -> list[int]:
 def _links(cell: CellGenotype, gates: Gates) -> list[Link]:
     output = cell.nodes + INPUT_STATES
     links = [
-        Link(e.source, e.target, Size(_LETTER * len(e.operation) + 12, 32.0 if e in gates else 19.0))
+        Link(e.source, e.target, Size(_LETTER * len(operation_label(e.operation)) + 12, 32.0 if e in gates else 19.0))
         for e in cell.edges
     ]
     return links + [Link(state, output, None) for state in cell.concat]
@@ -185,12 +185,13 @@ def _curve(points: Sequence[Point], shorten: float = 0.0) -> tuple[tuple[str, *t
 def _label(at: Point, edge: Edge, gate: float | None, margin: float | None) -> Item:
     name = operation_kind(edge.operation)
     kind = KINDS[name]
-    width = _LETTER * len(edge.operation) + 12
+    label = operation_label(edge.operation)
+    width = _LETTER * len(label) + 12
     height = 19.0 if gate is None else 32.0
     name_y = at.y + 4 if gate is None else at.y - 2.5
     parts: list[Item] = [
         Box(at.x - width / 2, at.y - height / 2, width, height, 5, kind.fill, kind.colour),
-        Words(at.x, name_y, edge.operation, 11, "middle", mono=True),
+        Words(at.x, name_y, label, 11, "middle", mono=True),
     ]
     if gate is not None:
         above = "" if margin is None else f" {margin:+.3f}".replace("-", "\N{MINUS SIGN}")

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ddarts.genotype.genotype import CellGenotype, Edge
 from ddarts.space.cell_space import INPUT_STATES
+from ddarts.space.operations import OPERATIONS
 
 
 class Kind(NamedTuple):
@@ -29,23 +30,18 @@ KINDS = {
     "plain": Kind("#9c3f77", "#f7e8f1", "#ea9cc8", "#3d2233"),
     "factorized": Kind("#8a6100", "#faf0d8", "#e3b94f", "#3a2f12"),
     "bottleneck": Kind("#5b3fb0", "#ece8f9", "#b3a3f2", "#2b2547"),
-}
-
-_PREFIXES = {
-    "sep_": "separable",
-    "dil_": "dilated",
-    "max_": "pool",
-    "avg_": "pool",
-    "skip_": "skip",
-    "simple_": "plain",
-    "conv_": "factorized",
-    "bottleneck_": "bottleneck",
+    "other": Kind("#8f2d2d", "#f9e6e4", "#f09a94", "#421c1c", (8, 2, 2, 2)),
 }
 
 
 def operation_kind(operation: str) -> str:
     """Return the key of `KINDS` that an operation belongs to."""
-    return next(kind for prefix, kind in _PREFIXES.items() if operation.startswith(prefix))
+    return OPERATIONS.get(operation).kind
+
+
+def operation_label(operation: str) -> str:
+    """Return the text of an operation in drawings."""
+    return OPERATIONS.get(operation).label
 
 
 _INPUT = re.compile(r"c_\{k-(\d)\}")

@@ -9,7 +9,8 @@ from ddarts.nn.pruning import live_cells, live_inputs
 from ddarts.nn.resolution import STEM_HALVINGS
 from ddarts.reporting.names import cell_title, state_name
 from ddarts.reporting.scene import Arrowhead, Box, Curve, Group, Item, Scene, Words
-from ddarts.space.cell_space import INPUT_STATES, PARAMETER_FREE
+from ddarts.space.cell_space import INPUT_STATES
+from ddarts.space.operations import is_parameter_free
 
 _WIDTH = 320.0  # of a box
 _HEIGHT = 46.0
@@ -110,7 +111,7 @@ def network_stages(genotype: Genotype, numbers: NetworkNumbers) -> list[Stage]:
 
 
 def _operations(cell: CellGenotype) -> str:
-    free = sum(edge.operation in PARAMETER_FREE for edge in cell.edges)
+    free = sum(is_parameter_free(edge.operation) for edge in cell.edges)
     count = len(cell.edges)
     return f"{count} operation{'s' * (count != 1)}, {free or 'none'} without weights"
 

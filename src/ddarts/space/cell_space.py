@@ -5,54 +5,16 @@ Sources: D-DARTS (arXiv 2108.09306), sections 3 and 5; DARTS (arXiv 1806.09055),
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from ddarts.errors import GenotypeError, SettingsError, nearest
+from ddarts.errors import SettingsError
 from ddarts.runtime.json_input import shown
-
-#: The seven operations of the DARTS space without `none`, in the published order.
-DARTS_OPERATIONS = (
-    "max_pool_3x3",
-    "avg_pool_3x3",
-    "skip_connect",
-    "sep_conv_3x3",
-    "sep_conv_5x5",
-    "dil_conv_3x3",
-    "dil_conv_5x5",
-)
-
-#: The twelve operations of the DARTOpti space, in the published order.
-DARTOPTI_OPERATIONS = (
-    "conv_3x1_1x3",
-    "conv_7x1_1x7",
-    "max_pool_3x3",
-    "avg_pool_3x3",
-    "skip_connect",
-    "simple_conv_1x1",
-    "simple_conv_3x3",
-    "sep_conv_3x3",
-    "sep_conv_5x5",
-    "dil_conv_3x3",
-    "dil_conv_5x5",
-    "bottleneck_1x3x1",
-)
-
-#: Every operation that a genotype may name.
-OPERATIONS = DARTOPTI_OPERATIONS
-
-#: Operations that hold no weights at stride 1; a cell made only of them is collapsed.
-PARAMETER_FREE = frozenset({"max_pool_3x3", "avg_pool_3x3", "skip_connect"})
+from ddarts.runtime.registry import Registry
+from ddarts.space.operations import BUILT_IN_OPERATIONS, check_operation
 
 #: A cell reads two input states: the outputs of the two cells before it.
 INPUT_STATES = 2
-
-
-def check_operation(name: str, where: str = "") -> str:
-    """Return `name` if it is a known operation; raise `GenotypeError` with the nearest name otherwise."""
-    if name not in OPERATIONS:
-        prefix = f"{where}: " if where else ""
-        raise GenotypeError(f"{prefix}unknown operation {name[:60]!r}{nearest(name[:60], OPERATIONS)}")
-    return name
 
 
 def cell_edges(nodes: int) -> tuple[tuple[int, int], ...]:
@@ -140,25 +102,58 @@ class SearchSpace:
         return cell_edges(self.nodes)
 
 
-_SPACES = {"darts": DARTS_OPERATIONS, "dartopti": DARTOPTI_OPERATIONS}
+#: The seven operations of the DARTS space without `none`, in the published order.
+DARTS_OPERATIONS = (
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "skip_connect",
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+)
+
+#: The twelve operations of the DARTOpti space, in the published order.
+DARTOPTI_OPERATIONS = BUILT_IN_OPERATIONS
+
+
+def cell_space(operations: tuple[str, ...]) -> Callable[..., SearchSpace]:
+    """Return what builds a space of these operations, with one alpha for each cell, for registration in `SPACES`."""
+
+    def build(*, cells: int = 8, nodes: int = 4, reductions: tuple[int, ...] | None = None) -> SearchSpace:
+        if cells < 1:
+            raise SettingsError(f"cells = {cells} is out of range; a network needs at least one cell")
+        return SearchSpace(
+            operations=operations,
+            nodes=nodes,
+            concat=tuple(range(INPUT_STATES, nodes + INPUT_STATES)),
+            sequence=tuple(range(cells)),
+            reductions=default_reductions(cells) if reductions is None else tuple(reductions),
+        )
+
+    return build
+
+
+#: Search spaces by name, each a function of its sizes; another package adds one by an entry point.
+SPACES: Registry[Callable[..., SearchSpace]] = Registry(
+    "search space",
+    "ddarts.spaces",
+    {"darts": cell_space(DARTS_OPERATIONS), "dartopti": cell_space(DARTOPTI_OPERATIONS)},
+)
 
 
 def build_space(
     name: str = "darts", *, cells: int = 8, nodes: int = 4, reductions: tuple[int, ...] | None = None
 ) -> SearchSpace:
-    """Build the DARTS or the DARTOpti space with one alpha for each cell.
+    """Build a registered search space, such as "darts" or "dartopti", with one alpha for each cell.
+
+    Args:
+        name: the name in `SPACES`.
+        cells: cells of the network.
+        nodes: intermediate nodes of a cell, 1 to 8.
+        reductions: positions of the reduction cells; n//3 and 2n//3 if not given.
 
     Raises:
         SettingsError: unknown name, or sizes out of range.
     """
-    if name not in _SPACES:
-        raise SettingsError(f"unknown search space {name!r}{nearest(name, _SPACES)}")
-    if cells < 1:
-        raise SettingsError(f"cells = {cells} is out of range; a network needs at least one cell")
-    return SearchSpace(
-        operations=_SPACES[name],
-        nodes=nodes,
-        concat=tuple(range(INPUT_STATES, nodes + INPUT_STATES)),
-        sequence=tuple(range(cells)),
-        reductions=default_reductions(cells) if reductions is None else tuple(reductions),
-    )
+    return SPACES.get(name)(cells=cells, nodes=nodes, reductions=reductions)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +13,20 @@ from ddarts.nn.batch_norm import BatchStatistics
 from ddarts.nn.factorized_reduce import factorized_reduction
 from ddarts.space.cell_space import INPUT_STATES, SearchSpace
 from ddarts.supernet.chains import relu_pointwise_norm
-from ddarts.supernet.grouped_edges import Fan
-from ddarts.supernet.mixed_op import Measured, weigh_again
+from ddarts.supernet.grouped_edges import GroupedEdges, Precomputed, mix_again
+
+
+@contextmanager
+def running_statistics(module: nn.Module, *, track: bool) -> Iterator[None]:
+    """Inside, let the `nn.BatchNorm2d` in a module move their running statistics in training only if `track`."""
+    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)] if module.training and not track else []
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
 
 
 class Preprocess(nn.Module):
@@ -23,11 +36,11 @@ class Preprocess(nn.Module):
         super().__init__()
         self.norm = BatchStatistics(channels)
         self.conv: nn.Conv2d | None = None
-        self.even: nn.Conv2d | None = None
-        self.odd: nn.Conv2d | None = None
+        self.conv1: nn.Conv2d | None = None
+        self.conv2: nn.Conv2d | None = None
         if halve:
-            self.even = nn.Conv2d(channels_in, channels - channels // 2, 1, 2, bias=False)
-            self.odd = nn.Conv2d(channels_in, channels // 2, 1, 2, bias=False) if channels > 1 else None
+            self.conv1 = nn.Conv2d(channels_in, channels - channels // 2, 1, 2, bias=False)
+            self.conv2 = nn.Conv2d(channels_in, channels // 2, 1, 2, bias=False) if channels > 1 else None
         else:
             self.conv = nn.Conv2d(channels_in, channels, 1, bias=False)
 
@@ -35,8 +48,8 @@ class Preprocess(nn.Module):
         """[B, C_in, H, W] -> [B, C, H', W']."""
         if self.conv is not None:
             return relu_pointwise_norm(x, self.conv.weight, self.norm, track=track)
-        assert self.even is not None
-        return self.norm(factorized_reduction(F.relu(x), self.even, self.odd), track=track)
+        assert self.conv1 is not None
+        return self.norm(factorized_reduction(F.relu(x), self.conv1, self.conv2), track=track)
 
 
 class MixedCell(nn.Module):
@@ -51,10 +64,10 @@ class MixedCell(nn.Module):
         halve_0: state 0 has twice the resolution of state 1 (the cell before was a reduction).
 
     Attributes:
-        send: `Fan.send`, or the same compiled (`ddarts.supernet.backends.inductor`).
+        send: `GroupedEdges.send`, or the same compiled (`ddarts.supernet.backends.inductor`).
     """
 
-    send: Callable[..., tuple[list[Tensor], Measured | None]] = staticmethod(Fan.send)
+    send: Callable[..., tuple[list[Tensor], Precomputed | None]] = staticmethod(GroupedEdges.send)
 
     def __init__(
         self,
@@ -71,12 +84,12 @@ class MixedCell(nn.Module):
         self.nodes, self.concat = space.nodes, concat
         self.preprocess_0 = Preprocess(channels_0, channels, halve=halve_0)
         self.preprocess_1 = Preprocess(channels_1, channels, halve=False)
-        self.fans = nn.ModuleList()  # one for each state that has a later node
+        self.grouped_edges = nn.ModuleList()  # one for each state that has a later node
         edges = {edge: row for row, edge in enumerate(space.edges)}
         for state in range(self.nodes + INPUT_STATES - 1):
             targets = [t for t in range(INPUT_STATES, self.nodes + INPUT_STATES) if t > state]
             stride = 2 if reduction and state < INPUT_STATES else 1
-            self.fans.append(Fan(space.operations, channels, len(targets), stride))
+            self.grouped_edges.append(GroupedEdges(space.operations, channels, len(targets), stride))
             # the rows of alpha of the edges that leave the state; a buffer, so that no step copies it to a device
             self.register_buffer(f"_rows_{state}", torch.tensor([edges[state, t] for t in targets]), persistent=False)
 
@@ -87,8 +100,8 @@ class MixedCell(nn.Module):
         gates: Tensor,
         *,
         track: bool = False,
-        known: dict[int, Measured] | None = None,
-        keep: dict[int, Measured] | None = None,
+        precomputed: dict[int, Precomputed] | None = None,
+        keep: dict[int, Precomputed] | None = None,
     ) -> Tensor | None:
         """Compute the cell's output [B, len(concat) * C, H', W'].
 
@@ -97,8 +110,8 @@ class MixedCell(nn.Module):
                 and so is all that follows from it alone (a convolution, pool or batch norm of zeros is zero).
             gates: [edges, operations].
             track: move running statistics.
-            known: what the fans of states 0 and 1 sent out in another pass with the same inputs: not computed again.
-            keep: filled with what the fans of states 0 and 1 send out, for use as `known`.
+            precomputed: what the operations on states 0 and 1 gave in another pass with the same inputs.
+            keep: filled with what the operations on states 0 and 1 give, for use as `precomputed`.
 
         Returns:
             the output, or None if both inputs are None.
@@ -107,24 +120,25 @@ class MixedCell(nn.Module):
             return None
         sums: list[Tensor | None] = [None] * self.nodes
         states: list[Tensor | None] = [None, None]
-        known = known or {}
-        if state_0 is not None and 0 not in known:
+        precomputed = precomputed or {}
+        if state_0 is not None and 0 not in precomputed:
             states[0] = self.preprocess_0(state_0, track=track)
-        if state_1 is not None and 1 not in known:
+        if state_1 is not None and 1 not in precomputed:
             states[1] = self.preprocess_1(state_1, track=track)
-        for index, fan in enumerate(self.fans):
+        for index, edges in enumerate(self.grouped_edges):
             if index >= INPUT_STATES:
                 states.append(sums[index - INPUT_STATES])
-            x, measured = states[index], known.get(index)
-            if x is None and measured is None:
+            x, before = states[index], precomputed.get(index)
+            if x is None and before is None:
                 continue
             rows = gates.index_select(0, getattr(self, f"_rows_{index}"))
             later = slice(self.nodes - len(rows), self.nodes)
-            if measured is not None:
-                sums[later] = weigh_again(rows, measured, sums[later])
+            if before is not None:
+                sums[later] = mix_again(rows, before, sums[later])
                 continue
-            wanted = keep is not None and index < INPUT_STATES
-            sums[later], found = self.send(fan, x, rows, sums[later], track=track, keep=wanted)
+            with running_statistics(edges.plain, track=track) if edges.plain else nullcontext():  # type: ignore[arg-type]
+                wanted = keep is not None and index < INPUT_STATES
+                sums[later], found = self.send(edges, x, rows, sums[later], track=track, keep=wanted)
             if keep is not None and found is not None:
                 keep[index] = found
         chosen = [sums[s - INPUT_STATES] for s in self.concat]

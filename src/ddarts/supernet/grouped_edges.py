@@ -1,21 +1,24 @@
 """Everything that leaves one state of a supernet cell, computed together.
 
 In a cell, state j feeds every later node over an edge of its own, and each edge holds every candidate operation. This
-module computes one operation for all E edges that leave a state at once: the E sets of weights lie side by side as
-groups of one convolution, so that a cell needs a few large kernels instead of hundreds of small ones. What the edges
-share is computed once: ReLU, the two pools and their batch norm.
+module computes one operation for all E edges that leave a state at once: the E sets of weights are stored as groups of
+one convolution, so that a cell needs a few large kernels instead of hundreds of small ones. What the edges share is
+computed once: ReLU, the two pools and their batch norm.
 
 The weights and what each operation does with them are here; running it, batch norm, gates and sums are in
-`ddarts.supernet.mixed_op`, and the chains that keep little memory in `ddarts.supernet.chains`.
+`ddarts.supernet.mixed_op`, and the chains that save little for the backward pass in `ddarts.supernet.chains`. An
+operation without a grouped form (`ddarts.space.operations`) has one module for each edge, run by PyTorch's autograd.
 
 Shapes: B images, C channels of the cell, E edges, [B, C, H, W] states, [B, E * C, H', W'] groups, edge-major. All
-tensors are channels-last in memory. The slow, plain twin is tests/reference/plain_supernet.py.
+tensors are channels-last in memory. `ddarts.supernet.reference` computes the same with one module for every operation
+and edge; parameters have the same names there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,31 +27,57 @@ from torch.nn import functional as F
 from ddarts.nn.batch_norm import BatchStatistics
 from ddarts.nn.convolution import DepthwiseConv
 from ddarts.nn.factorized_reduce import factorized_reduction
+from ddarts.nn.operations import build_candidate
 from ddarts.nn.pointwise import convolve
 from ddarts.nn.pools import average_pool, max_pool
-from ddarts.space.cell_space import check_operation
-from ddarts.supernet.chains import Chain, Depthwise, Given, Separable
-from ddarts.supernet.mixed_op import Branch, Measured, Shared, weigh
-
-#: Operations whose result is the same for all edges of a state, so that it is computed once.
-_SHARED = ("max_pool_3x3", "avg_pool_3x3", "skip_connect")
+from ddarts.space.operations import OPERATIONS
+from ddarts.supernet.chains import Chain, Depthwise, Given, Separable, channels_last
+from ddarts.supernet.mixed_op import Branch, Measured, Shared, weigh, weigh_again
 
 
-class _Branch(nn.Module):
-    """One operation on E edges up to, not including, its last batch norm. Subclasses say how."""
+class GroupedOperation(nn.Module):
+    """One operation on E edges up to, not including, its last batch norm.
+
+    Args:
+        channels: C.
+        edges: E.
+
+    Attributes:
+        last_norm: the name of the last batch norm, that of the plain module's.
+    """
+
+    last_norm = "norm"
 
     def __init__(self, channels: int, edges: int) -> None:
         super().__init__()
-        self.norm = BatchStatistics(edges * channels)
+        self.add_module(self.last_norm, BatchStatistics(edges * channels))
 
-    def forward(self, state: _State, track: bool) -> tuple[Chain, tuple[Tensor, ...], Tensor | None]:
-        """Return what leads to [B, E * C, H', W']: a chain, what it takes, and a last pointwise weight if any."""
+    def forward(self, state: State, track: bool) -> tuple[Chain, tuple[Tensor, ...], Tensor | None]:
+        """Return what computes [B, E * C, H', W']: a chain, its inputs, and the weight of a last pointwise convolution.
+
+        Args:
+            state: what the edges leave.
+            track: move the running statistics of inner batch norms.
+        """
         raise NotImplementedError
 
 
+@dataclass(frozen=True)
+class SharedOperation:
+    """An operation whose result is the same on all edges of a state, so that it is computed once.
+
+    Attributes:
+        run: from the state [B, C, H, W] to the result [B, C, H', W'].
+        norm: the batch norm after it, if there is one.
+    """
+
+    run: Callable[[Tensor], Tensor]
+    norm: BatchStatistics | None = None
+
+
 @dataclass
-class _State:
-    """A state [B, C, H, W] and what several operations want of it, computed at most once."""
+class State:
+    """A state [B, C, H, W] and its ReLU, computed at most once."""
 
     x: Tensor
     _relu: Tensor | None = None
@@ -61,25 +90,28 @@ class _State:
         return self._relu
 
 
-class _SeparableConv(_Branch):
+class GroupedSeparableConv(GroupedOperation):
     """(ReLU - depthwise - pointwise - BN) twice."""
+
+    last_norm = "norm2"
 
     def __init__(self, channels: int, edges: int, stride: int, kernel: int) -> None:
         super().__init__(channels, edges)
         wide = edges * channels
-        self.depthwise_1 = DepthwiseConv(wide, kernel, stride=stride)
-        self.pointwise_1 = nn.Conv2d(wide, wide, 1, groups=edges, bias=False)
-        self.norm_1 = BatchStatistics(wide)
-        self.depthwise_2 = DepthwiseConv(wide, kernel)
-        self.pointwise_2 = nn.Conv2d(wide, wide, 1, groups=edges, bias=False)
-        self.chain = Separable(self.norm_1, stride)
+        self.depthwise1 = DepthwiseConv(wide, kernel, stride=stride)
+        self.pointwise1 = nn.Conv2d(wide, wide, 1, groups=edges, bias=False)
+        self.norm1 = BatchStatistics(wide)
+        self.depthwise2 = DepthwiseConv(wide, kernel)
+        self.pointwise2 = nn.Conv2d(wide, wide, 1, groups=edges, bias=False)
+        self.chain = Separable(self.norm1, stride)
 
-    def forward(self, state: _State, track: bool) -> tuple[Chain, tuple[Tensor, ...], Tensor | None]:
-        weights = self.depthwise_1.weight, self.pointwise_1.weight, self.depthwise_2.weight
-        return self.chain, weights, self.pointwise_2.weight
+    def forward(self, state: State, track: bool) -> tuple[Chain, tuple[Tensor, ...], Tensor | None]:
+        """Return the chain, run by `ddarts.supernet.mixed_op`."""
+        weights = self.depthwise1.weight, self.pointwise1.weight, self.depthwise2.weight
+        return self.chain, weights, self.pointwise2.weight
 
 
-class _DilatedConv(_Branch):
+class GroupedDilatedConv(GroupedOperation):
     """ReLU - depthwise of dilation 2 - pointwise - BN."""
 
     def __init__(self, channels: int, edges: int, stride: int, kernel: int) -> None:
@@ -89,97 +121,127 @@ class _DilatedConv(_Branch):
         self.pointwise = nn.Conv2d(wide, wide, 1, groups=edges, bias=False)
         self.chain = Depthwise(stride, 2)
 
-    def forward(self, state: _State, track: bool) -> tuple[Chain, tuple[Tensor, ...], Tensor | None]:
+    def forward(self, state: State, track: bool) -> tuple[Chain, tuple[Tensor, ...], Tensor | None]:
+        """Return the chain, run by `ddarts.supernet.mixed_op`."""
         return self.chain, (self.depthwise.weight,), self.pointwise.weight
 
 
-class _SimpleConv(_Branch):
+class GroupedSimpleConv(GroupedOperation):
     """ReLU - conv - BN. All edges read the same input, so their kernels form one dense convolution."""
 
     def __init__(self, channels: int, edges: int, stride: int, kernel: int) -> None:
         super().__init__(channels, edges)
         self.conv = nn.Conv2d(channels, edges * channels, kernel, stride, kernel // 2, bias=False)
 
-    def forward(self, state: _State, track: bool) -> tuple[Chain, tuple[Tensor, ...], Tensor | None]:
+    def forward(self, state: State, track: bool) -> tuple[Chain, tuple[Tensor, ...], Tensor | None]:
+        """Convolve."""
         return Given(), (convolve(self.conv, state.relu),), None
 
 
-class _CrossConv(_Branch):
+class GroupedConvPair(GroupedOperation):
     """ReLU - 1xk (stride on the width) - kx1 (stride on the height) - BN."""
 
     def __init__(self, channels: int, edges: int, stride: int, kernel: int) -> None:
         super().__init__(channels, edges)
         wide, pad = edges * channels, kernel // 2
-        self.row = nn.Conv2d(channels, wide, (1, kernel), (1, stride), (0, pad), bias=False)
-        self.column = nn.Conv2d(wide, wide, (kernel, 1), (stride, 1), (pad, 0), groups=edges, bias=False)
+        self.along_width = nn.Conv2d(channels, wide, (1, kernel), (1, stride), (0, pad), bias=False)
+        self.along_height = nn.Conv2d(wide, wide, (kernel, 1), (stride, 1), (pad, 0), groups=edges, bias=False)
 
-    def forward(self, state: _State, track: bool) -> tuple[Chain, tuple[Tensor, ...], Tensor | None]:
-        return Given(), (self.column(self.row(state.relu)),), None
+    def forward(self, state: State, track: bool) -> tuple[Chain, tuple[Tensor, ...], Tensor | None]:
+        """Convolve twice."""
+        return Given(), (self.along_height(self.along_width(state.relu)),), None
 
 
-class _Bottleneck(_Branch):
+class GroupedBottleneck(GroupedOperation):
     """ReLU - 1x1 C->C - BN - 3x3 C->C - BN - 1x1 C->4C - BN - ReLU - 1x1 4C->C - BN."""
+
+    last_norm = "norm4"
 
     def __init__(self, channels: int, edges: int, stride: int, kernel: int) -> None:
         super().__init__(channels, edges)
         wide = edges * channels
-        self.reduce = nn.Conv2d(channels, wide, 1, bias=False)
-        self.norm_1 = BatchStatistics(wide)
-        self.conv = nn.Conv2d(wide, wide, kernel, stride, kernel // 2, groups=edges, bias=False)
-        self.norm_2 = BatchStatistics(wide)
-        self.expand = nn.Conv2d(wide, 4 * wide, 1, groups=edges, bias=False)
-        self.norm_3 = BatchStatistics(4 * wide)
-        self.project = nn.Conv2d(4 * wide, wide, 1, groups=edges, bias=False)
+        self.conv1 = nn.Conv2d(channels, wide, 1, bias=False)
+        self.norm1 = BatchStatistics(wide)
+        self.conv2 = nn.Conv2d(wide, wide, kernel, stride, kernel // 2, groups=edges, bias=False)
+        self.norm2 = BatchStatistics(wide)
+        self.conv3 = nn.Conv2d(wide, 4 * wide, 1, groups=edges, bias=False)
+        self.norm3 = BatchStatistics(4 * wide)
+        self.conv4 = nn.Conv2d(4 * wide, wide, 1, groups=edges, bias=False)
 
-    def forward(self, state: _State, track: bool) -> tuple[Chain, tuple[Tensor, ...], Tensor | None]:
-        x = self.norm_1(self.reduce(state.relu), track=track)
-        x = self.norm_2(self.conv(x), track=track)
-        return Given(), (F.relu_(self.norm_3(self.expand(x), track=track)),), self.project.weight
+    def forward(self, state: State, track: bool) -> tuple[Chain, tuple[Tensor, ...], Tensor | None]:
+        """Run everything before the last convolution."""
+        x = self.norm1(self.conv1(state.relu), track=track)
+        x = self.norm2(self.conv2(x), track=track)
+        return Given(), (F.relu_(self.norm3(self.conv3(x), track=track)),), self.conv4.weight
 
 
-class _Reduction(_Branch):
+class GroupedReduction(GroupedOperation):
     """skip_connect at stride 2: ReLU - two stride-2 1x1 convs, one of them shifted by a pixel - concatenation - BN."""
 
-    def __init__(self, channels: int, edges: int, stride: int, kernel: int) -> None:
+    def __init__(self, channels: int, edges: int, stride: int) -> None:
         super().__init__(channels, edges)
         self.edges = edges
-        self.even = nn.Conv2d(channels, edges * (channels - channels // 2), 1, stride, bias=False)
-        self.odd = nn.Conv2d(channels, edges * (channels // 2), 1, stride, bias=False) if channels > 1 else None
+        self.conv1 = nn.Conv2d(channels, edges * (channels - channels // 2), 1, stride, bias=False)
+        self.conv2 = nn.Conv2d(channels, edges * (channels // 2), 1, stride, bias=False) if channels > 1 else None
 
-    def forward(self, state: _State, track: bool) -> tuple[Chain, tuple[Tensor, ...], Tensor | None]:
-        return Given(), (factorized_reduction(state.relu, self.even, self.odd, self.edges),), None
-
-
-_BRANCHES: dict[str, tuple[Callable[[int, int, int, int], _Branch], int]] = {
-    "conv_3x1_1x3": (_CrossConv, 3),
-    "conv_7x1_1x7": (_CrossConv, 7),
-    "simple_conv_1x1": (_SimpleConv, 1),
-    "simple_conv_3x3": (_SimpleConv, 3),
-    "sep_conv_3x3": (_SeparableConv, 3),
-    "sep_conv_5x5": (_SeparableConv, 5),
-    "dil_conv_3x3": (_DilatedConv, 3),
-    "dil_conv_5x5": (_DilatedConv, 5),
-    "bottleneck_1x3x1": (_Bottleneck, 3),
-    "skip_connect": (_Reduction, 1),  # at stride 2 only; at stride 1 it is shared by all edges
-}
+    def forward(self, state: State, track: bool) -> tuple[Chain, tuple[Tensor, ...], Tensor | None]:
+        """Convolve and concatenate."""
+        return Given(), (factorized_reduction(state.relu, self.conv1, self.conv2, self.edges),), None
 
 
-@dataclass(frozen=True)
-class FanOutput:
-    """What one state sends over its edges, before the last batch norms and the gates.
+def share_max_pool(channels: int, edges: int, stride: int, kernel: int) -> SharedOperation:
+    """Return the maximum pool, the same on all edges."""
+    return SharedOperation(lambda x: max_pool(x, stride), BatchStatistics(channels))
+
+
+def share_average_pool(channels: int, edges: int, stride: int, kernel: int) -> SharedOperation:
+    """Return the average pool, the same on all edges."""
+    return SharedOperation(lambda x: average_pool(x, stride), BatchStatistics(channels))
+
+
+def group_skip(channels: int, edges: int, stride: int, kernel: int) -> GroupedOperation | SharedOperation:
+    """Return the identity, the same on all edges, or at stride 2 the factorized reductions."""
+    return SharedOperation(_identity) if stride == 1 else GroupedReduction(channels, edges, stride)
+
+
+def _identity(x: Tensor) -> Tensor:
+    # PyTorch's compiler refuses a function that is given one tensor twice
+    return x.view_as(x) if torch.compiler.is_compiling() else x
+
+
+#: The results of an operation without a grouped form: its column of the gates, and [B, C, H', W'] of each edge.
+EdgeResults = tuple[int, tuple[Tensor, ...]]
+
+
+class GroupedOutput(NamedTuple):
+    """What the operations on all edges of a state compute before the last batch norms and the gates.
 
     Attributes:
         x: the state [B, C, H, W].
-        branches: the operations with weights of their own.
+        branches: the operations with weights for each edge.
         shared: the operations that all edges share.
+        plain: the results of operations without a grouped form, of which there is nothing left to compute.
     """
 
     x: Tensor
     branches: tuple[Branch, ...]
     shared: tuple[Shared, ...]
+    plain: tuple[EdgeResults, ...]
 
 
-class Fan(nn.Module):
+class Precomputed(NamedTuple):
+    """What `GroupedEdges.mix` has computed that does not depend on gates, for `GroupedEdges.mix_again`.
+
+    Attributes:
+        measured: that of the grouped and shared operations, None if there are none.
+        plain: as in `GroupedOutput`, without a graph.
+    """
+
+    measured: Measured | None
+    plain: tuple[EdgeResults, ...]
+
+
+class GroupedEdges(nn.Module):
     """All candidate operations on all E edges that leave one state.
 
     Args:
@@ -194,37 +256,39 @@ class Fan(nn.Module):
         self.channels, self.edges, self.stride = channels, edges, stride
         self.branches = nn.ModuleDict()
         self.pool_norms = nn.ModuleDict()
+        self.plain = nn.ModuleDict()  # column -> one module for each edge
         self._branch_columns: list[int] = []
-        self._shared_columns: list[int] = []
-        self._shared_names: list[str] = []
+        self._shared: list[tuple[int, Callable[[Tensor], Tensor], str]] = []
         for column, name in enumerate(operations):
-            check_operation(name)
-            if name in _SHARED and not (name == "skip_connect" and stride > 1):
-                self._shared_columns.append(column)
-                self._shared_names.append(name)
-                if name != "skip_connect":
-                    self.pool_norms[name] = BatchStatistics(channels)
+            form = OPERATIONS.get(name).grouped(channels, edges, stride)
+            if form is None:
+                self.plain[str(column)] = nn.ModuleList(build_candidate(name, channels, stride) for _ in range(edges))
+            elif isinstance(form, SharedOperation):
+                self._shared.append((column, form.run, name))
+                if form.norm is not None:
+                    self.pool_norms[name] = form.norm
             else:
-                build, kernel = _BRANCHES[name]
-                self.branches[name] = build(channels, edges, stride, kernel)
+                self.branches[name] = form
                 self._branch_columns.append(column)
 
-    def forward(self, x: Tensor, *, track: bool = False) -> FanOutput:
-        """Gather every operation on `x` [B, C, H, W]; gates are not needed yet.
+    def forward(self, x: Tensor, *, track: bool = False) -> GroupedOutput:
+        """Prepare every operation on `x` [B, C, H, W]; gates are not needed yet.
 
-        Pools, and operations that autograd runs, are run here; chains are run by `gate`.
+        Pools, and operations that autograd runs, are run here; chains are run by `mix`. `track` moves running
+        statistics; those of plain modules are the caller's to hold (`ddarts.supernet.cell.running_statistics`).
         """
-        state = _State(x)
+        state = State(x)
         branches = [
-            Branch(*branch(state, track), branch.norm, column)  # type: ignore[arg-type]
+            Branch(*branch(state, track), getattr(branch, branch.last_norm), column)  # type: ignore[arg-type, call-overload]
             for branch, column in zip(self.branches.values(), self._branch_columns, strict=True)
         ]
-        norms = dict(self.pool_norms.items())
-        shared = [
-            Shared(self._run_shared(name, x), norms.get(name), column)  # type: ignore[arg-type]
-            for name, column in zip(self._shared_names, self._shared_columns, strict=True)
+        norms: dict[str, Any] = dict(self.pool_norms.items())
+        shared = [Shared(run(x), norms.get(name), column) for column, run, name in self._shared]
+        plain = [
+            (int(column), tuple(channels_last(module(x)) for module in modules))  # type: ignore[union-attr]
+            for column, modules in self.plain.items()
         ]
-        return FanOutput(x, tuple(branches), tuple(shared))
+        return GroupedOutput(x, tuple(branches), tuple(shared), tuple(plain))
 
     def send(
         self,
@@ -234,38 +298,52 @@ class Fan(nn.Module):
         *,
         track: bool = False,
         keep: bool = False,
-    ) -> tuple[list[Tensor], Measured | None]:
-        """`forward` and `gate` in one: what `ddarts.supernet.backends.inductor` compiles."""
-        return self.gate(self(x, track=track), gates, sums, track=track, keep=keep)
+    ) -> tuple[list[Tensor], Precomputed | None]:
+        """`forward` and `mix` in one: what `ddarts.supernet.backends.inductor` compiles."""
+        return self.mix(self(x, track=track), gates, sums, track=track, keep=keep)
 
-    def gate(
+    def mix(
         self,
-        output: FanOutput,
+        output: GroupedOutput,
         gates: Tensor,
         sums: Sequence[Tensor | None] | None = None,
         *,
         track: bool = False,
         keep: bool = False,
-    ) -> tuple[list[Tensor], Measured | None]:
-        """Weigh operations by their gates and add them to the sums of the nodes that the edges lead to.
+    ) -> tuple[list[Tensor], Precomputed | None]:
+        """Multiply operations by their gates and add them to the sums of the nodes that the edges lead to.
 
         Args:
             output: what `forward` returned.
             gates: [E, operations], 0 to 1.
             sums: for each edge, what its node has received so far [B, C, H', W'], or None for nothing.
             track: move the running statistics of each operation's last batch norm.
-            keep: also return what `ddarts.supernet.mixed_op.weigh_again` can weigh by other gates.
+            keep: also return what `mix_again` can multiply by other gates.
 
         Returns:
-            the new sums, [B, C, H', W'] for each edge, and what was kept.
+            the new sums, [B, C, H', W'] for each edge, and what was saved.
         """
-        before = [None] * self.edges if sums is None else sums
-        return weigh(output.x, gates, output.branches, output.shared, before, track=track, keep=keep)
+        new = _add_plain(output.plain, gates, [None] * self.edges if sums is None else sums)
+        measured: Measured | None = None
+        if output.branches or output.shared:
+            new, measured = weigh(output.x, gates, output.branches, output.shared, new, track=track, keep=keep)
+        if not keep:
+            return new, None  # type: ignore[return-value]
+        plain = tuple((column, tuple(t.detach() for t in results)) for column, results in output.plain)
+        return new, Precomputed(measured, plain)  # type: ignore[return-value]
 
-    def _run_shared(self, name: str, x: Tensor) -> Tensor:
-        if name == "max_pool_3x3":
-            return max_pool(x, self.stride)
-        if name == "avg_pool_3x3":
-            return average_pool(x, self.stride)
-        # PyTorch's compiler refuses a function that is given one tensor twice
-        return x.view_as(x) if torch.compiler.is_compiling() else x
+
+def mix_again(gates: Tensor, saved: Precomputed, sums: Sequence[Tensor | None]) -> list[Tensor]:
+    """Do as `GroupedEdges.mix` does with what it has saved and other gates [E, operations], which get no gradient."""
+    new = _add_plain(saved.plain, gates.detach(), sums)
+    return new if saved.measured is None else weigh_again(gates, saved.measured, new)  # type: ignore[return-value]
+
+
+def _add_plain(plain: Sequence[EdgeResults], gates: Tensor, sums: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """Add gate * result to each edge's sum."""
+    new = list(sums)
+    for column, results in plain:
+        for edge, (result, gate) in enumerate(zip(results, gates[:, column].unbind(), strict=True)):
+            term, before = result * gate.to(result.dtype), new[edge]
+            new[edge] = term if before is None else before + term
+    return new

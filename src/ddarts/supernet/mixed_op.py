@@ -10,7 +10,7 @@ each channel, so weighing and adding up take one pass over memory for each opera
 kept for the backward pass, of s_k the raw pool; autograd alone keeps them, so that recomputation can drop them. The
 gradient of a gate is the batch norm's own scale gradient.
 
-The plain composition is tests/reference/plain_supernet.py. It cannot be differentiated twice.
+The plain composition is `ddarts.supernet.reference`. It cannot be differentiated twice.
 """
 
 from __future__ import annotations

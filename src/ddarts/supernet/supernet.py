@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,9 +11,9 @@ from torch import Tensor, nn
 from ddarts.nn.recompute import recomputed
 from ddarts.nn.stems import build_stem
 from ddarts.space.cell_space import SearchSpace
-from ddarts.supernet.cell import MixedCell
+from ddarts.supernet.cell import MixedCell, running_statistics
+from ddarts.supernet.grouped_edges import Precomputed
 from ddarts.supernet.interface import Searchable, Trunk
-from ddarts.supernet.mixed_op import Measured
 
 
 class Supernet(Searchable[SearchSpace]):
@@ -50,17 +49,17 @@ class Supernet(Searchable[SearchSpace]):
         self.add_alphas([(len(space.edges), len(space.operations))] * space.searched_cells)
 
     def trunk(self, x: Tensor, gates: Sequence[Tensor], *, track: bool, keep: bool = False) -> Trunk:
-        """See `Searchable.trunk`. What is kept costs no memory while a graph holds it anyway."""
-        with self._stem_statistics(track):
+        """See `Searchable.trunk`. What is precomputed costs no memory while a graph holds it anyway."""
+        with running_statistics(self.stem, track=track):
             states: list[Tensor] = list(self.stem(x.contiguous(memory_format=torch.channels_last)))
-        precomputed: list[dict[int, Measured]] = []  # by position: what states 0 and 1 send out, before the gates
+        precomputed: list[dict[int, Precomputed]] = []  # by position: the operations on states 0 and 1, before gates
         for position, entry in enumerate(self.space.sequence):
-            kept: dict[int, Measured] | None = {} if keep else None
-            output = self._run_cell(position, states[-2], states[-1], gates[entry], track=track, keep=kept)
+            of_cell: dict[int, Precomputed] | None = {} if keep else None
+            output = self._run_cell(position, states[-2], states[-1], gates[entry], track=track, keep=of_cell)
             assert output is not None
             states.append(output)
-            if kept is not None:
-                precomputed.append(kept)
+            if of_cell is not None:
+                precomputed.append(of_cell)
         return Trunk(self._head(states[-1]), states, precomputed or None)
 
     def positions(self, searched: int) -> tuple[int, ...]:
@@ -79,7 +78,7 @@ class Supernet(Searchable[SearchSpace]):
         gates: Sequence[Tensor],
         replacement: Tensor | None,
         *,
-        precomputed: Sequence[dict[int, Measured]] | None = None,
+        precomputed: Sequence[dict[int, Precomputed]] | None = None,
     ) -> Tensor:
         """See `Searchable.branch`. The output of a cell that is removed is 0."""
         ablated = set(self.positions(searched))
@@ -91,13 +90,13 @@ class Supernet(Searchable[SearchSpace]):
             if position in ablated and replacement is None:
                 before, last = last, None
                 continue
-            known: dict[int, Measured] = {}
+            known: dict[int, Precomputed] = {}
             if precomputed is not None and position == first:
                 known = precomputed[position]
             elif precomputed is not None and position == first + 1:  # its state 0 is the trunk's, its state 1 is not
                 known = {0: precomputed[position][0]}
             chosen = replacement if position in ablated else gates[self.space.sequence[position]]
-            before, last = last, self._run_cell(position, before, last, chosen, known=known)
+            before, last = last, self._run_cell(position, before, last, chosen, precomputed=known)
         if last is None:
             last = starts[1].new_zeros((len(starts[1]), self.classifier.in_features, 1, 1))
         return self._head(last)
@@ -106,21 +105,9 @@ class Supernet(Searchable[SearchSpace]):
         """Call a cell, with recomputation if that is asked for and there is a backward pass to come."""
         cell = self.cells[position]
         if self.recompute and torch.is_grad_enabled():
-            assert options.get("keep") is None, "cells that are computed twice keep nothing for others"
+            assert options.get("keep") is None, "cells that are computed twice precompute nothing for others"
             return recomputed(cell, *inputs, **options)
         return cell(*inputs, **options)
 
     def _head(self, x: Tensor) -> Tensor:
         return self.classifier(x.mean((2, 3)))
-
-    @contextmanager
-    def _stem_statistics(self, track: bool) -> Iterator[None]:
-        """The stem's batch norms are PyTorch's own: tell them whether to move their running statistics."""
-        norms = [m for m in self.stem.modules() if isinstance(m, nn.BatchNorm2d)] if self.training else []
-        for norm in norms:
-            norm.track_running_stats = track
-        try:
-            yield
-        finally:
-            for norm in norms:
-                norm.track_running_stats = True

@@ -24,7 +24,7 @@ from ddarts.runs.folder import RunFolder
 from ddarts.runtime.progress import Progress
 from ddarts.runtime.seeds import derive_seed
 from ddarts.runtime.signals import StopRequest
-from ddarts.space.cell_space import OPERATIONS
+from ddarts.space.operations import OPERATIONS
 from ddarts.training.loop import train_network
 
 STAGE = "measure-operations"
@@ -67,7 +67,7 @@ class OperationScores:
     def weights(self) -> dict[str, float]:
         """Return the weight of each operation: the median, or mean, of its accuracies in percent over the positions."""
         over = statistics.median if self.statistic == "median" else statistics.fmean
-        return {name: over(self.by_position(name).values()) for name in OPERATIONS}
+        return {name: over(self.by_position(name).values()) for name in OPERATIONS.names()}
 
 
 def placements(settings: MeasureSettings) -> tuple[Placement, ...]:
@@ -77,7 +77,7 @@ def placements(settings: MeasureSettings) -> tuple[Placement, ...]:
         for repeat in range(settings.repeats)
         for cell in range(settings.cells)
         for position in range(settings.positions)
-        for operation in OPERATIONS
+        for operation in OPERATIONS.names()
     )
 
 

@@ -1,4 +1,4 @@
-"""A fan run by the CPU's kernels against the same fan run by PyTorch's operations."""
+"""Grouped edges run by the CPU's kernels against the same run by PyTorch's operations."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ from ddarts.supernet.backends import cpu as fused
 from ddarts.supernet.backends.cpu_chains import can_fuse
 from ddarts.supernet.backends.torch_chains import Operation
 from ddarts.supernet.chains import Depthwise, Given
-from ddarts.supernet.grouped_edges import Fan
+from ddarts.supernet.grouped_edges import GroupedEdges
 
 pytestmark = pytest.mark.skipif(library.load() is None, reason="no build of the kernels")
 
 
-def _everything(fan: Fan, *, trained: bool, wanted: bool, kernels: bool) -> dict[str, Tensor]:
+def _everything(group: GroupedEdges, *, trained: bool, wanted: bool, kernels: bool) -> dict[str, Tensor]:
     """Sums, gradients and running statistics of one pass forward and backward."""
-    fan = copy.deepcopy(fan)
+    group = copy.deepcopy(group)
     torch.manual_seed(1)
-    size = 3, fan.channels, 9, 8
+    size = 3, group.channels, 9, 8
     x = torch.randn(size).contiguous(memory_format=torch.channels_last).requires_grad_(wanted)
-    gates = torch.rand(fan.edges, len(DARTS_OPERATIONS)).requires_grad_()
-    for p in fan.parameters():
+    gates = torch.rand(group.edges, len(DARTS_OPERATIONS)).requires_grad_()
+    for p in group.parameters():
         p.requires_grad_(trained)
     with pytest.MonkeyPatch.context() as patch:
         if not kernels:
             patch.setattr(fused, "load", lambda: None)
-        sums, _ = fan.gate(fan(x, track=True), gates, track=True)
+        sums, _ = group.mix(group(x, track=True), gates, track=True)
         sum((s * torch.randn(s.shape)).sum() for s in sums).backward()  # type: ignore[union-attr]
-    found = {f"sum {i}": s.detach() for i, s in enumerate(sums)} | dict(fan.named_buffers())
-    leaves = {"x": x, "gates": gates} | dict(fan.named_parameters())
+    found = {f"sum {i}": s.detach() for i, s in enumerate(sums)} | dict(group.named_buffers())
+    leaves = {"x": x, "gates": gates} | dict(group.named_parameters())
     return found | {f"at {name}": t.grad for name, t in leaves.items() if t.grad is not None}
 
 
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("edges", [1, 3])
 @pytest.mark.parametrize(("trained", "wanted"), [(True, True), (True, False), (False, True), (False, False)])
-def test_a_fan_is_the_same_either_way(stride: int, edges: int, trained: bool, wanted: bool) -> None:
+def test_grouped_edges_are_the_same_either_way(stride: int, edges: int, trained: bool, wanted: bool) -> None:
     torch.manual_seed(0)
-    fan = Fan(DARTS_OPERATIONS, 16, edges, stride)
-    found = _everything(fan, trained=trained, wanted=wanted, kernels=True)
-    expected = _everything(fan, trained=trained, wanted=wanted, kernels=False)
+    group = GroupedEdges(DARTS_OPERATIONS, 16, edges, stride)
+    found = _everything(group, trained=trained, wanted=wanted, kernels=True)
+    expected = _everything(group, trained=trained, wanted=wanted, kernels=False)
     assert found.keys() == expected.keys()
     assert any(name.startswith("at branches") for name in found) is trained
     assert ("at x" in found) is wanted

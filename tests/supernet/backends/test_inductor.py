@@ -17,7 +17,7 @@ from ddarts.searching.alpha_step import AblationPlan
 from ddarts.space.cell_space import build_space
 from ddarts.supernet.backends.inductor import compile_fans, compiler_errors_explained
 from ddarts.supernet.cell import MixedCell
-from ddarts.supernet.grouped_edges import Fan
+from ddarts.supernet.grouped_edges import GroupedEdges
 from ddarts.supernet.supernet import Supernet
 from tests.searching.gradients import sigmoid_gates, sigmoid_step
 
@@ -87,14 +87,14 @@ def test_computing_cells_twice_gives_the_same_numbers_and_moves_statistics_once(
 def test_every_operation_of_the_large_space_gives_the_same_numbers(stride):
     torch.manual_seed(0)
     operations = build_space("dartopti", cells=1, nodes=1).operations
-    fan = Fan(operations, 4, 2, stride).double().to(memory_format=torch.channels_last)
-    send = torch.compile(Fan.send, backend=BACKEND, fullgraph=True, dynamic=False)
+    edges = GroupedEdges(operations, 4, 2, stride).double().to(memory_format=torch.channels_last)
+    send = torch.compile(GroupedEdges.send, backend=BACKEND, fullgraph=True, dynamic=False)
     gates = torch.rand(2, len(operations), dtype=torch.float64, requires_grad=True)
     x = torch.randn(2, 4, 6, 6, dtype=torch.float64).to(memory_format=torch.channels_last).requires_grad_()
     results = []
-    for function in (Fan.send, send):
-        sums, _ = function(fan, x, gates)
-        wanted = [x, gates, *fan.parameters()]
+    for function in (GroupedEdges.send, send):
+        sums, _ = function(edges, x, gates)
+        wanted = [x, gates, *edges.parameters()]
         results.append([*sums, *torch.autograd.grad(torch.stack(sums).pow(3).sum(), wanted)])
     for found, expected in zip(results[1], results[0], strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-9)
@@ -111,9 +111,9 @@ def test_fans_of_one_shape_are_compiled_once():
     compile_fans(net, backend)
     with torch.no_grad():
         net(torch.randn(2, 3, 8, 8))
-    fans = sum(isinstance(module, Fan) for module in net.modules())
+    groups = sum(isinstance(module, GroupedEdges) for module in net.modules())
     # two edges to nodes that have received nothing yet, two to nodes that have, one
-    assert (fans, len(made)) == (12, 3)
+    assert (groups, len(made)) == (12, 3)
 
 
 def test_more_shapes_than_pytorch_allows_by_itself_are_compiled():
@@ -125,11 +125,11 @@ def test_more_shapes_than_pytorch_allows_by_itself_are_compiled():
 
     net = network(cells=1)
     compile_fans(net, backend)
-    fan, cell = Fan(("skip_connect",), 2, 1, 1), net.cells[0]
+    edges, cell = GroupedEdges(("skip_connect",), 2, 1, 1), net.cells[0]
     assert isinstance(cell, MixedCell)
     with torch.no_grad():
         for side in range(4, 16):
-            cell.send(fan, torch.randn(2, 2, side, side), torch.rand(1, 1))
+            cell.send(edges, torch.randn(2, 2, side, side), torch.rand(1, 1))
     assert len(made) == 12
 
 

@@ -14,7 +14,8 @@ from ddarts.genotype.interop.literals import Call, Sequence, Statements, Text, V
 from ddarts.genotype.interop.tokens import Place, complain
 from ddarts.genotype.interop.writers import MOST_CELLS, TWO_CELL_LAYERS, ReferenceGenotype, TwoCellGenotype
 from ddarts.runtime.json_input import shown
-from ddarts.space.cell_space import INPUT_STATES, check_operation
+from ddarts.space.cell_space import INPUT_STATES
+from ddarts.space.operations import check_operation
 
 _FIELDS = {
     "Genotype_nested": ("genes", "concat", "reductions"),

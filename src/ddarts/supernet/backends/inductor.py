@@ -1,8 +1,9 @@
-"""Fans under PyTorch's compiler: an option for GPUs.
+"""Grouped edges under PyTorch's compiler: an option for GPUs.
 
-What is compiled is everything that leaves one state (`Fan.send`), forward and backward. Fans of one shape share what is
-compiled, in whatever cell they are: 8 cells of 4 nodes have 40 fans of 19 shapes, while hardly two of the cells are
-alike. A shape is compiled once for each way in which it is run: with gradients of gates or of weights, without any.
+What is compiled is everything that leaves one state (`GroupedEdges.send`), forward and backward. Groups of one shape
+share what is compiled, in whatever cell they are: 8 cells of 4 nodes have 40 groups of 19 shapes, while hardly two of
+the cells are alike. A shape is compiled once for each way in which it is run: with gradients of gates or of weights, or
+without any.
 
 The same numbers as without, up to rounding (tests/supernet/backends/test_inductor.py).
 """
@@ -20,7 +21,7 @@ import torch
 from ddarts.errors import SettingsError
 from ddarts.nn.batch_norm import BatchStatistics
 from ddarts.supernet.cell import MixedCell
-from ddarts.supernet.grouped_edges import Fan
+from ddarts.supernet.grouped_edges import GroupedEdges
 from ddarts.supernet.supernet import Supernet
 
 #: How often a fan may be compiled anew; PyTorch gives up after 8. Nodes, resolutions and ways to run bound it.
@@ -50,7 +51,7 @@ def compile_fans(net: Supernet, backend: str | Callable[..., Any] = "inductor") 
     for name in ("recompile_limit", "accumulated_recompile_limit"):
         name = name if hasattr(config, name) else name.replace("recompile", "cache_size")  # its name in older versions
         setattr(config, name, max(getattr(config, name), _LIMIT))
-    send = torch.compile(Fan.send, backend=backend, fullgraph=True, dynamic=False)
+    send = torch.compile(GroupedEdges.send, backend=backend, fullgraph=True, dynamic=False)
     for cell in net.cells:
         assert isinstance(cell, MixedCell)
         cell.send = send
