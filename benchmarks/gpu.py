@@ -16,7 +16,7 @@ train       the final training of the preset paper in bf16, until its time is ov
 
 Only if --phases names them:
 
-compiled    steps with --compile, the first of which takes minutes
+compiled    steps with --backend inductor, the first of which takes minutes
 graphs      gradients of a step captured as CUDA graphs and replayed
 
 Each phase runs in a process of its own, has a time of its own and is stopped when it is over; a search or training that

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from ddarts.searching.alpha_step import AblationPlan, alpha_gradients
 from ddarts.searching.losses import ablation_scale
 from ddarts.space.cell_space import build_space
-from ddarts.supernet.backends.inductor import compile_fans
+from ddarts.supernet.backends.inductor import compile_edges
 from ddarts.supernet.reference import ReferenceSupernet
 from ddarts.supernet.supernet import Supernet
 
@@ -32,7 +32,7 @@ Found = dict[str, list[Tensor]]
 def check_twins(sizes: Sizes, device: str, *, compiled: bool = False) -> Iterator[dict[str, Any]]:
     """Yield figures: relative errors of every kind of tensor, and whether they are small enough.
 
-    With `compiled` the fast one's grouped edges are compiled, by the package's `--compile`.
+    With `compiled` the fast one's grouped edges are compiled, by the package's `--backend inductor`.
 
     In float64 the two must agree. In float32 each is compared with the twin in float64: the fast one may be off by
     about as much as the plain one is. TF32 is off here (PyTorch has it on for convolutions).
@@ -44,7 +44,7 @@ def check_twins(sizes: Sizes, device: str, *, compiled: bool = False) -> Iterato
     fast.to(device).to(memory_format=torch.channels_last)
     plain.to(device)
     if compiled:
-        compile_fans(fast)
+        compile_edges(fast)
     x = torch.randn(sizes.batch, 3, sizes.resolution, sizes.resolution, dtype=torch.float64, device=device)
     y = torch.randint(0, 10, (sizes.batch,), device=device)
     with torch.no_grad():

@@ -122,7 +122,7 @@ def time_phase(task: Task) -> None:
 
 
 def compiled_phase(task: Task) -> None:
-    """Check and time steps with `--compile`: the first, in which everything is compiled, and those after it."""
+    """Check and time steps with `--backend inductor`: the first, which compiles everything, and those after it."""
     device = task["device"]
     for figures in check_twins(_SMALLEST, device, compiled=True):
         emit(**figures)

@@ -70,7 +70,7 @@ class Steps:
 def build_steps(
     variant: str, sizes: Sizes, *, device: str = "cpu", precision: str = "float32", compiled: bool = False
 ) -> Steps:
-    """Build supernet, optimisers and one batch of noise for a variant; `compiled` is the package's `--compile`."""
+    """Build supernet, optimisers and one batch of noise for a variant; `compiled` is `--backend inductor`."""
     import torch
 
     torch.manual_seed(0)
@@ -79,9 +79,9 @@ def build_steps(
     build = _plain if variant.startswith("plain") else _fast
     steps = build(variant, sizes, x, y, precision)
     if compiled:
-        from ddarts.supernet.backends.inductor import compile_fans
+        from ddarts.supernet.backends.inductor import compile_edges
 
-        compile_fans(steps.network)
+        compile_edges(steps.network)
     return steps
 
 

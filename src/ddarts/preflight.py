@@ -21,8 +21,10 @@ def check_search_settings(options: SearchOptions, layers: int | None, baseline: 
     """Return the space of a search.
 
     Raises:
-        SettingsError: it cannot be built, or fewer layers are asked for than it has cells.
+        SettingsError: it cannot be built, the backend saves no memory, or fewer layers are asked for than it has cells.
     """
+    if options.backend == "reference" and options.memory == "low":
+        raise SettingsError("backend reference computes nothing twice; leave out memory low, or choose another backend")
     space = space_of(options, baseline)
     if layers is not None and layers < space.cells:
         raise SettingsError(

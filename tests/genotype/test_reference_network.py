@@ -2,7 +2,7 @@
 
 import pytest
 
-from ddarts.errors import SettingsError
+from ddarts.errors import DDartsError, SettingsError
 from ddarts.genotype.genotype import Edge
 from ddarts.genotype.reference_network import reference_network, with_operation
 from ddarts.nn.pruning import live_edges, live_states
@@ -55,7 +55,7 @@ def test_an_operation_changes_one_edge_of_one_cell():
     ],
 )
 def test_a_placement_that_is_not_there_is_told(arguments, told):
-    with pytest.raises(SettingsError, match=told):
+    with pytest.raises(DDartsError, match=told):
         with_operation(reference_network(), *arguments)
 
 

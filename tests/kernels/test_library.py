@@ -16,9 +16,9 @@ from ddarts.kernels import library
 
 @pytest.fixture(autouse=True)
 def _forget_what_was_loaded() -> Iterator[None]:
-    library.load.cache_clear()
+    library._find_and_load.cache_clear()
     yield
-    library.load.cache_clear()
+    library._find_and_load.cache_clear()
 
 
 @pytest.mark.skipif(

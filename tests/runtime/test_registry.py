@@ -12,16 +12,16 @@ from ddarts.runtime.registry import Registry
 
 
 def install(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, entries: str, source: str = "", name: str = "offers"
+    folder: Path, monkeypatch: pytest.MonkeyPatch, entries: str, source: str = "", group: str = "ddarts.tests"
 ) -> None:
-    """Install a package with entry points of the group ddarts.tests, as pip would leave it in a folder of sys.path."""
-    info = folder / f"{name}-1.0.dist-info"
+    """Install a package "offers" with entry points of a group, as pip would leave it in a folder of sys.path."""
+    info = folder / "offers-1.0.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[ddarts.tests]\n{entries}\n")
-    (folder / f"{name}_module.py").write_text(source)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: offers\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{group}]\n{entries}\n")
+    (folder / "offers_module.py").write_text(source)
     monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.delitem(sys.modules, f"{name}_module", raising=False)
+    monkeypatch.delitem(sys.modules, "offers_module", raising=False)
 
 
 def registry(**options: Any) -> Registry[Any]:

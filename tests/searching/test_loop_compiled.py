@@ -1,4 +1,4 @@
-"""Searches with compiled fans: the same gates, and a compiler that fails is told.
+"""Searches with compiled grouped edges: the same gates, and a compiler that fails is told.
 
 The backend runs what was traced, as in tests/supernet/backends/test_inductor.py.
 """
@@ -15,8 +15,8 @@ import torch
 
 from ddarts.errors import SettingsError
 from ddarts.genotype.gates import Gates
-from ddarts.searching import loop
-from ddarts.supernet.backends.inductor import compile_fans
+from ddarts.supernet.backends import selection
+from ddarts.supernet.backends.inductor import compile_edges
 from tests.searching.small import made_up, search
 
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
@@ -33,9 +33,9 @@ def forget() -> Iterator[None]:
 
 
 def test_a_compiled_search_ends_with_the_gates_of_a_plain_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "compile_fans", functools.partial(compile_fans, backend="aot_eager"))
+    monkeypatch.setattr(selection, "compile_edges", functools.partial(compile_edges, backend="aot_eager"))
     plain = search(tmp_path / "plain", made_up(), **_SIZES)
-    search(tmp_path / "compiled", made_up(), compile=True, **_SIZES)
+    search(tmp_path / "compiled", made_up(), backend="inductor", **_SIZES)
     found = Gates.load(tmp_path / "compiled" / "gates.json")
     torch.testing.assert_close(torch.tensor(found.values), torch.tensor(plain.gates.values), rtol=0, atol=1e-3)
 
@@ -44,8 +44,8 @@ def test_a_compiler_that_fails_stops_the_search_with_a_way_out(tmp_path: Path, m
     def failing(graph: Any, inputs: Any) -> Any:
         raise RuntimeError("there is no compiler here")
 
-    monkeypatch.setattr(loop, "compile_fans", functools.partial(compile_fans, backend=failing))
-    with pytest.raises(SettingsError, match=r"there is no compiler here; go on without compile"):
-        search(tmp_path / "run", made_up(), compile=True, **_SIZES)
+    monkeypatch.setattr(selection, "compile_edges", functools.partial(compile_edges, backend=failing))
+    with pytest.raises(SettingsError, match=r"there is no compiler here; choose another backend"):
+        search(tmp_path / "run", made_up(), backend="inductor", **_SIZES)
     search(tmp_path / "run", made_up(), **_SIZES)  # nothing is lost
     assert (tmp_path / "run" / "gates.json").exists()

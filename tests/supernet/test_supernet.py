@@ -86,7 +86,7 @@ def test_logits_and_all_gradients_are_those_of_the_plain_twin(case: str) -> None
     F.cross_entropy(theirs, twins.y).backward()
     for mine, alpha in zip(twins.fast.alphas, twins.alphas, strict=True):
         assert _relative(mine.grad, alpha.grad) < 1e-8
-    expected = {name: p.grad for name, p in twins.plain.named_parameters()}
+    expected = {name: p.grad for name, p in twins.plain.named_parameters() if not name.startswith("alphas.")}
     found = plain_gradients(twins.fast, list(expected))
     assert set(found) == set(expected)
     scale = max(float(g.norm()) for g in expected.values() if g is not None)

@@ -19,7 +19,7 @@ from ddarts.errors import SettingsError
 
 #: Settings that may differ when a run goes on: they change where and how fast it computes, not what.
 FREE_ON_RESUME = frozenset(
-    {"device", "threads", "devices", "machines", "workers", "memory", "compile", "checkpoint_steps"}
+    {"device", "threads", "devices", "machines", "workers", "memory", "backend", "checkpoint_steps"}
 )
 
 #: Stages that start from a preset if none is named.

@@ -160,9 +160,9 @@ class BaselineOptions(Options):
 class SearchOptions(BaselineOptions):
     """The search (paper, sections 3 and 4)."""
 
-    space: Literal["auto", "darts", "dartopti"] = Field(
+    space: str = Field(
         default="auto",
-        description="candidate operations",
+        description="search space: one of these, or a registered one",
         json_schema_extra=_values(
             auto="dartopti with a baseline, else darts",
             darts="separable and dilated convolutions, pools, skip",
@@ -240,8 +240,16 @@ class SearchOptions(BaselineOptions):
             normal="the intermediate tensors of all cells", low="the outputs of cells; cells are computed twice"
         ),
     )
-    compile: bool = Field(
-        default=False, description="compile the supernet's operations by torch.compile, for GPUs; takes minutes first"
+    backend: Literal["auto", "torch", "cpu", "inductor", "reference"] = Field(
+        default="auto",
+        description="what computes the supernet",
+        json_schema_extra=_values(
+            auto="the CPU's kernels where they can run, else as torch",
+            torch="PyTorch's operations",
+            cpu="the kernels, or an error where they cannot run",
+            inductor="torch.compile, for GPUs; takes minutes first",
+            reference="a plain module for each operation, slow, to compare with",
+        ),
     )
     checkpoint_steps: int = Field(
         default=200, ge=1, description="steps between checkpoints, besides the one after each epoch"

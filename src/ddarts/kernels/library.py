@@ -101,9 +101,22 @@ def find(build: str) -> Path | None:
     return next((path for end in EXTENSION_SUFFIXES if (path := folder / f"_{build}{end}").exists()), None)
 
 
-@functools.cache
+_allowed = True
+
+
+def allow(allowed: bool) -> None:
+    """Let this process use the kernels from now on, or not: the setting `backend` of a search."""
+    global _allowed
+    _allowed = allowed
+
+
 def load() -> Library | None:
-    """The fastest build that is there; None if there is none or the environment variable DDARTS_KERNELS is `off`."""
+    """The fastest build that is there; None without one, if `allow` forbids it, or with DDARTS_KERNELS=off."""
+    return _find_and_load() if _allowed else None
+
+
+@functools.cache
+def _find_and_load() -> Library | None:
     if os.environ.get(SWITCH, "").lower() == "off":
         return None
     for path in filter(None, map(find, builds())):

@@ -23,7 +23,6 @@ from ddarts.errors import RunError, Stopped
 from ddarts.genotype.derive import derive_genotype
 from ddarts.genotype.gates import Gates
 from ddarts.genotype.genotype import Genotype, printable_name
-from ddarts.nn.sync_batch_norm import synchronise
 from ddarts.runs import checkpoints
 from ddarts.runs.folder import RunFolder
 from ddarts.runtime.distributed import current
@@ -37,7 +36,8 @@ from ddarts.searching.losses import cross_entropy, zero_one_loss, zero_one_weigh
 from ddarts.searching.start import StartingPoint, build_supernet, pretrain_epochs
 from ddarts.searching.state import SearchState
 from ddarts.searching.stopping import DistanceWatch
-from ddarts.supernet.backends.inductor import compile_fans, compiler_errors_explained
+from ddarts.supernet.backends.inductor import compiler_errors_explained
+from ddarts.supernet.backends.selection import on_backend
 from ddarts.training.divergence import divergence
 from ddarts.training.schedule import cosine
 
@@ -139,11 +139,9 @@ class _Search:
         self.about = {"images": len(train), "steps_per_epoch": self.steps, "classes": len(images.classes)}
 
         net.to(fabric.device).to(memory_format=torch.channels_last)
+        synchronised = settings.sync_batch_norm and self.ranks.size > 1
+        net = on_backend(net, settings.backend, fabric.device, synchronised=synchronised)
         net.recompute = settings.memory == "low"
-        if settings.sync_batch_norm and self.ranks.size > 1:
-            synchronise(net)
-        if settings.compile:
-            compile_fans(net)
         self.state = SearchState(net, settings, fabric)
         # DistributedDataParallel takes charge of the parameters that want gradients now: all but the alphas, which no
         # weight step reaches, so that it need not look for unused parameters
@@ -165,7 +163,7 @@ class _Search:
         self.started = time.perf_counter() - state.elapsed_s
         patience_s = 5.0 if self.ranks.size > 1 else 0.0
         with StopRequest(patience_s) as stop, Progress(_STAGE, self.last_epoch * self.steps, quiet=quiet) as progress:
-            if settings.compile:
+            if settings.backend == "inductor":
                 progress.note("the first steps take minutes: PyTorch's compiler makes their kernels")
             while state.epoch <= self.last_epoch and state.stopped is None:
                 with compiler_errors_explained():

@@ -173,6 +173,14 @@ class ReferenceSupernet(Searchable):
         states = self.trunk(x, gates, track=False).states
         return self.branch(searched, [states[k] for k in self.branch_starts(searched)], gates, replacement)
 
+    @classmethod
+    def like(cls, net: Supernet) -> ReferenceSupernet:
+        """Return a supernet of the same sizes, weights, running statistics and alphas as a grouped one."""
+        with torch.random.fork_rng(devices=[]):  # the weights drawn here are overwritten
+            reference = cls(net.space, **net.sizes).to(next(net.parameters()).device)
+        reference.load_supernet(net)
+        return reference.train(net.training)
+
     def load_supernet(self, net: Supernet) -> None:
         """Copy weights, running statistics and alphas of a grouped supernet of the same sizes."""
         theirs = net.state_dict()

@@ -25,6 +25,9 @@ class Supernet(Searchable[SearchSpace]):
         in_channels: channels of the images.
         classes: number of classes.
         stem: "cifar" or "imagenet".
+
+    Attributes:
+        sizes: the arguments but `space`, by name.
     """
 
     def __init__(
@@ -32,6 +35,12 @@ class Supernet(Searchable[SearchSpace]):
     ) -> None:
         super().__init__()
         self.space = space
+        self.sizes: dict[str, Any] = {
+            "channels": channels,
+            "in_channels": in_channels,
+            "classes": classes,
+            "stem": stem,
+        }
         self.stem = build_stem(stem, in_channels, channels)
         widths, halved = list(self.stem.outputs), self.stem.halves
         self.cells = nn.ModuleList()

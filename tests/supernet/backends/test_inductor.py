@@ -1,4 +1,4 @@
-"""Compiled fans give the numbers of those that are not; what cannot be compiled is told in one line.
+"""Compiled grouped edges give the numbers of those that are not; what cannot be compiled is told in one line.
 
 The backend here runs what PyTorch's compiler has traced, forward and backward, without making kernels of it: that takes
 minutes on a CPU, and is PyTorch's own affair.
@@ -15,7 +15,7 @@ from ddarts.nn.pools import average_pool
 from ddarts.nn.sync_batch_norm import synchronise
 from ddarts.searching.alpha_step import AblationPlan
 from ddarts.space.cell_space import build_space
-from ddarts.supernet.backends.inductor import compile_fans, compiler_errors_explained
+from ddarts.supernet.backends.inductor import compile_edges, compiler_errors_explained
 from ddarts.supernet.cell import MixedCell
 from ddarts.supernet.grouped_edges import GroupedEdges
 from ddarts.supernet.supernet import Supernet
@@ -69,7 +69,7 @@ def step(net, use, kind):
 def test_a_search_step_gives_the_same_numbers(use, kind):
     plain = network()
     compiled = copy.deepcopy(plain)
-    compile_fans(compiled, BACKEND)
+    compile_edges(compiled, BACKEND)
     for found, expected in zip(step(compiled, use, kind), step(plain, use, kind), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10)
 
@@ -78,7 +78,7 @@ def test_computing_cells_twice_gives_the_same_numbers_and_moves_statistics_once(
     plain = network()
     compiled = copy.deepcopy(plain)
     compiled.recompute = True
-    compile_fans(compiled, BACKEND)
+    compile_edges(compiled, BACKEND)
     for found, expected in zip(step(compiled, "off", "zero"), step(plain, "off", "zero"), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10)
 
@@ -108,7 +108,7 @@ def test_fans_of_one_shape_are_compiled_once():
         return graph.forward
 
     net = Supernet(build_space(cells=4, nodes=2, reductions=()), channels=4)
-    compile_fans(net, backend)
+    compile_edges(net, backend)
     with torch.no_grad():
         net(torch.randn(2, 3, 8, 8))
     groups = sum(isinstance(module, GroupedEdges) for module in net.modules())
@@ -124,7 +124,7 @@ def test_more_shapes_than_pytorch_allows_by_itself_are_compiled():
         return graph.forward
 
     net = network(cells=1)
-    compile_fans(net, backend)
+    compile_edges(net, backend)
     edges, cell = GroupedEdges(("skip_connect",), 2, 1, 1), net.cells[0]
     assert isinstance(cell, MixedCell)
     with torch.no_grad():
@@ -136,7 +136,7 @@ def test_more_shapes_than_pytorch_allows_by_itself_are_compiled():
 def test_a_compiled_network_has_the_same_names_and_can_be_copied():
     net = network()
     names = set(net.state_dict())
-    compile_fans(net, BACKEND)
+    compile_edges(net, BACKEND)
     assert set(net.state_dict()) == names
     twin = copy.deepcopy(net)
     with torch.no_grad():
@@ -150,9 +150,9 @@ def test_a_failing_compiler_is_told_in_one_line():
         raise RuntimeError("no compiler for this device")
 
     net = network()
-    compile_fans(net, backend)
+    compile_edges(net, backend)
     with (
-        pytest.raises(SettingsError, match=r"no compiler for this device; go on without compile") as caught,
+        pytest.raises(SettingsError, match=r"no compiler for this device; choose another backend") as caught,
         compiler_errors_explained(),
     ):
         net(batch()[0])
@@ -167,8 +167,8 @@ def test_other_errors_stay_what_they_are():
 def test_synchronised_batch_norm_is_refused():
     net = network()
     synchronise(net)
-    with pytest.raises(SettingsError, match="leave out compile or sync_batch_norm"):
-        compile_fans(net)
+    with pytest.raises(SettingsError, match="choose another backend, or leave out sync_batch_norm"):
+        compile_edges(net)
 
 
 @pytest.mark.parametrize("stride", [1, 2])

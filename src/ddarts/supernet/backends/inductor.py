@@ -24,12 +24,12 @@ from ddarts.supernet.cell import MixedCell
 from ddarts.supernet.grouped_edges import GroupedEdges
 from ddarts.supernet.supernet import Supernet
 
-#: How often a fan may be compiled anew; PyTorch gives up after 8. Nodes, resolutions and ways to run bound it.
+#: How often a group may be compiled anew; PyTorch gives up after 8. Nodes, resolutions and ways to run bound it.
 _LIMIT = 1024
 
 
-def compile_fans(net: Supernet, backend: str | Callable[..., Any] = "inductor") -> None:
-    """Let the fans of a supernet be compiled when they first run, which takes minutes in all.
+def compile_edges(net: Supernet, backend: str | Callable[..., Any] = "inductor") -> None:
+    """Let the grouped edges of a supernet be compiled when they first run, which takes minutes in all.
 
     Parameters, buffers and their names stay what they are.
 
@@ -42,8 +42,8 @@ def compile_fans(net: Supernet, backend: str | Callable[..., Any] = "inductor") 
     """
     if any(isinstance(m, BatchStatistics) and m.synchronised for m in net.modules()):
         raise SettingsError(
-            "compile has no synchronised batch norm: processes meet in the middle of what would be compiled; "
-            "leave out compile or sync_batch_norm"
+            "backend inductor has no synchronised batch norm: processes meet in the middle of what would be compiled; "
+            "choose another backend, or leave out sync_batch_norm"
         )
     from torch._dynamo import config  # takes seconds to import
 
@@ -72,4 +72,4 @@ def compiler_errors_explained() -> Iterator[None]:
             raise
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = next((line for line in lines if not line.startswith("backend=")), type(error).__name__)
-        raise SettingsError(f"PyTorch's compiler failed: {reason}; go on without compile") from error
+        raise SettingsError(f"PyTorch's compiler failed: {reason}; choose another backend") from error
