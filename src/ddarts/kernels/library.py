@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any
@@ -104,14 +105,19 @@ def find(build: str) -> Path | None:
 _allowed = True
 
 
-def allow(allowed: bool) -> None:
-    """Let this process use the kernels from now on, or not: the setting `backend` of a search."""
+@contextlib.contextmanager
+def allowed(allow: bool) -> Iterator[None]:
+    """Let this process use the kernels inside the context, or not: the setting `backend` of a search."""
     global _allowed
-    _allowed = allowed
+    before, _allowed = _allowed, allow
+    try:
+        yield
+    finally:
+        _allowed = before
 
 
 def load() -> Library | None:
-    """The fastest build that is there; None without one, if `allow` forbids it, or with DDARTS_KERNELS=off."""
+    """The fastest build that is there; None without one, where `allowed` forbids it, or with DDARTS_KERNELS=off."""
     return _find_and_load() if _allowed else None
 
 

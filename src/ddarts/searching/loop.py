@@ -23,6 +23,7 @@ from ddarts.errors import RunError, Stopped
 from ddarts.genotype.derive import derive_genotype
 from ddarts.genotype.gates import Gates
 from ddarts.genotype.genotype import Genotype, printable_name
+from ddarts.kernels import library
 from ddarts.runs import checkpoints
 from ddarts.runs.folder import RunFolder
 from ddarts.runtime.distributed import current
@@ -94,7 +95,7 @@ def search_architecture(
         RunError: the run cannot be written, its checkpoint is of another search, or another process has ended.
     """
     fabric = launch(settings)
-    with current().watched(f"ddarts search --resume {run.path}"):
+    with current().watched(f"ddarts search --resume {run.path}"), library.allowed(settings.backend != "torch"):
         return _Search(settings, images, run, fabric, start).run_to_the_end(quiet)
 
 

@@ -120,7 +120,9 @@ class ReferenceSupernet(Searchable):
             reduction, concat = position in space.reductions, space.concat_of(searched)
             channels *= 2 if reduction else 1
             self.cells.append(
-                ReferenceCell(space, *widths[-2:], channels, concat=concat, reduction=reduction, halve_0=halved)
+                ReferenceCell(
+                    space, widths[-2], widths[-1], channels, concat=concat, reduction=reduction, halve_0=halved
+                )
             )
             widths.append(len(concat) * channels)
             halved = reduction

@@ -16,6 +16,8 @@ from ddarts.supernet.supernet import Supernet
 def on_backend(net: Searchable, backend: str, device: torch.device, *, synchronised: bool = False) -> Searchable:
     """Return a supernet that computes what `net` does, in the way that the setting names.
 
+    "torch" differs from "auto" by where it runs: in `ddarts.kernels.library.allowed(False)`.
+
     Args:
         net: the supernet; what is returned starts at its weights and alphas.
         backend: "auto", "torch", "cpu", "inductor" or "reference".
@@ -27,7 +29,6 @@ def on_backend(net: Searchable, backend: str, device: torch.device, *, synchroni
     """
     if backend in ("inductor", "reference") and not isinstance(net, Supernet):
         raise SettingsError(f"backend {backend} knows no supernet but that of cells; choose auto or torch")
-    library.allow(backend in ("auto", "cpu"))
     if backend == "cpu" and (device.type != "cpu" or library.load() is None):
         reason = f"the device is {device.type}" if device.type != "cpu" else "no build of the kernels runs here"
         raise SettingsError(f"backend cpu is not available: {reason}; choose auto or torch")
