@@ -23,7 +23,8 @@ from ddarts.genotype.choices import ChoiceGenotype
 from ddarts.nn.choice_network import Block, Slot
 from ddarts.nn.inverted_residual import ConvBN, InvertedResidual, skip
 from ddarts.nn.operations import ReLUConvBN
-from ddarts.space.choice_space import SPACES, Choice, ChoiceSpace, chain
+from ddarts.space.choice_space import Choice, ChoiceSpace, chain
+from ddarts.space.spaces import SPACES
 
 MACRO_STAGES = (2, 3, 3)
 

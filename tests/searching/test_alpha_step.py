@@ -15,7 +15,7 @@ from ddarts.searching.alpha_step import AblationPlan, AlphaOutcome
 from ddarts.searching.losses import zero_one_loss
 from ddarts.space.cell_space import DARTOPTI_OPERATIONS, SearchSpace, build_space
 from ddarts.supernet.cell import MixedCell
-from ddarts.supernet.reference import ReferenceSupernet
+from ddarts.supernet.reference import ReferenceSupernet, alpha_gradients_by_definition, marginal_contributions
 from ddarts.supernet.supernet import Supernet
 from tests.reference.supernet_mapping import load_plain
 from tests.searching.gradients import sigmoid_gates, sigmoid_step
@@ -108,6 +108,21 @@ def test_one_backward_pass_gives_every_cell_the_gradient_of_its_own_loss(name: s
         assert torch.allclose(mine, its, rtol=1e-9, atol=1e-12)
     assert torch.allclose(found.marginal, marginal, rtol=1e-9, atol=1e-12)
     assert marginal.std() > 1e-3  # the cells differ, or the test would say little
+
+
+@pytest.mark.parametrize("kind", ["zero", "random"])
+def test_the_reference_s_losses_have_the_same_gradients_and_contributions(kind: str) -> None:
+    net, plain, x, y = make()
+    plain.set_alphas([alpha.tolist() for alpha in net.alphas])
+    plan = plan_for(net.space, kind)
+    drawn = plan.replacements or None
+    options = {"zero_one_weight": W01, "ablation_weight": WAB, "floor": FLOOR, "replacements": drawn}
+    found = step(net, x, y, plan)
+    for mine, its in zip(found.gradients, alpha_gradients_by_definition(plain, x, y, **options), strict=True):
+        assert torch.allclose(mine, its, rtol=1e-9, atol=1e-12)
+    whole, marginal = marginal_contributions(plain, x, y, sigmoid_gates(plain), drawn)
+    assert torch.allclose(found.cross_entropy, whole, rtol=1e-12)
+    assert torch.allclose(found.marginal, marginal, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["zero", "random"])

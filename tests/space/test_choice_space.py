@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from ddarts.errors import SettingsError
-from ddarts.space.choice_space import SPACES, Choice, ChoiceSpace, chain
+from ddarts.space.choice_space import Choice, ChoiceSpace, chain
 from ddarts.space.mobile import CANDIDATES, STAGES
+from ddarts.space.spaces import SPACES
 
 
 def space(**changes: Any) -> ChoiceSpace:

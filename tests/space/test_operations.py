@@ -21,12 +21,15 @@ from ddarts.genotype.derive import derive_genotype
 from ddarts.genotype.distance import architecture_distance
 from ddarts.genotype.gates import Gates
 from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
+from ddarts.genotype.interop.writers import to_reference_text
 from ddarts.genotype.operation_weights import OperationWeights
 from ddarts.genotype.random import random_genotype
+from ddarts.hub.reference_names import reference_names
 from ddarts.nn.network import Network
 from ddarts.nn.operations import build_operation
 from ddarts.reporting.drawing import cell_scene
-from ddarts.space.cell_space import SPACES, SearchSpace, build_space, cell_space
+from ddarts.space.cell_space import SearchSpace, build_space, cell_space
+from ddarts.space.choice_space import find_choice_space
 from ddarts.space.operations import (
     BUILT_IN_OPERATIONS,
     OPERATIONS,
@@ -36,6 +39,7 @@ from ddarts.space.operations import (
     is_parameter_free,
     register_operation,
 )
+from ddarts.space.spaces import SPACES
 from ddarts.supernet.supernet import Supernet
 from tests.reference.custom_operation import GatedConv, Negation, registered
 from tests.reference.supernet_mapping import build_twins, plain_gradients
@@ -115,6 +119,13 @@ def test_a_third_cell_space_is_one_registration() -> None:
         build_space("tiny")
 
 
+def test_spaces_of_cells_and_of_choices_are_told_apart() -> None:
+    with pytest.raises(SettingsError, match="search space 'mobile' does not consist of cells"):
+        build_space("mobile")
+    with pytest.raises(GenotypeError, match=r"g\.json: search space 'darts' consists of cells, not of choices"):
+        find_choice_space("darts", "g.json")
+
+
 # -- an operation of another package, everywhere -----------------------------------------------------------------------
 
 
@@ -185,6 +196,14 @@ def test_ablations_are_the_reference_s_and_move_no_statistics(
     fast(x, gates)
     moved = {name for name, value in fast.state_dict().items() if not torch.equal(value, before[name])}
     assert any(".plain." in name and "running_mean" in name for name in moved)
+
+
+def test_other_programs_do_not_know_it(custom: None) -> None:
+    genotype = Genotype((CellGenotype((Edge("negation", 0, 2),), (2,)),))
+    with pytest.raises(GenotypeError, match=r"operation negation is not known to other programs; keep .* as JSON"):
+        to_reference_text(genotype)
+    with pytest.raises(GenotypeError, match="cell 0: the reference code has no operation negation"):
+        reference_names(Network(genotype, channels=2))
 
 
 def test_gates_are_derived_and_random_genotypes_drawn(custom: None) -> None:

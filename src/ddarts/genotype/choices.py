@@ -16,7 +16,7 @@ from ddarts.genotype.genotype import Genotype, check_name
 from ddarts.runtime import json_input as checks
 from ddarts.runtime.atomic_files import write_text
 from ddarts.runtime.seeds import derive_seed
-from ddarts.space.choice_space import SPACES, ChoiceSpace
+from ddarts.space.choice_space import ChoiceSpace, find_choice_space
 
 FORMAT = "ddarts-choices"
 GATES_FORMAT = "ddarts-choice-gates"
@@ -42,7 +42,7 @@ class ChoiceGenotype:
     name: str = ""
 
     def __post_init__(self) -> None:
-        space = SPACES.get(self.space, "space")
+        space = find_choice_space(self.space, "space")
         if len(self.choices) != len(space):
             raise GenotypeError(f"{len(self.choices)} choices, expected {len(space)}, those of the space {space.name}")
         for i, (candidate, choice) in enumerate(zip(self.choices, space.choices, strict=True)):
@@ -59,7 +59,7 @@ class ChoiceGenotype:
     @property
     def facts(self) -> ChoiceSpace:
         """The space that the choices belong to."""
-        return SPACES.get(self.space)
+        return find_choice_space(self.space)
 
     @property
     def reductions(self) -> tuple[int, ...]:
@@ -161,7 +161,7 @@ class ChoiceGates:
     @property
     def space(self) -> ChoiceSpace:
         """The space that the gates belong to."""
-        return SPACES.get(self.space_name, "space")
+        return find_choice_space(self.space_name, "space")
 
     @classmethod
     def from_space(cls, space: ChoiceSpace, values: Iterable[Iterable[Iterable[float]]]) -> ChoiceGates:

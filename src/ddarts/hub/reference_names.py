@@ -10,6 +10,7 @@ from collections import Counter
 
 from torch import nn
 
+from ddarts.errors import GenotypeError
 from ddarts.genotype.genotype import CellGenotype
 from ddarts.nn.network import Cell, Network
 from ddarts.nn.operations import FactorizedReduce
@@ -78,6 +79,9 @@ def reference_names(network: Network, *, positional: bool = False) -> dict[str, 
     Args:
         network: what the genotype means to the reference (see `ddarts.genotype.interop.reference_layout`).
         positional: name edges by their place in the cell.
+
+    Raises:
+        GenotypeError: an operation is not one of the reference's.
     """
     modules = {**_OTHER_PARTS[network.stem_name], **_OTHER_PARTS["head"]}
     for name, cell in network.cells.items():
@@ -88,6 +92,8 @@ def reference_names(network: Network, *, positional: bool = False) -> dict[str, 
             modules |= {f"{head}.{which}.{ours}": f"{head}.{which}.{theirs}" for ours, theirs in parts.items()}
         genotype = network.genotype.cells[int(name)]
         for k, (edge, place) in enumerate(zip(genotype.edges, _edge_names(genotype, positional), strict=True)):
+            if edge.operation not in OPERATION_PARTS:
+                raise GenotypeError(f"cell {name}: the reference code has no operation {edge.operation}")
             for ours, theirs in OPERATION_PARTS[edge.operation].items():
                 modules[f"{head}.operations.{k}.{ours}"] = f"{head}.{place}.{theirs}"
     names = {}

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from ddarts.errors import SettingsError
 from ddarts.runtime.json_input import shown
-from ddarts.runtime.registry import Registry
 from ddarts.space.operations import BUILT_IN_OPERATIONS, check_operation
+from ddarts.space.spaces import SPACES
 
 #: A cell reads two input states: the outputs of the two cells before it.
 INPUT_STATES = 2
@@ -118,7 +118,7 @@ DARTOPTI_OPERATIONS = BUILT_IN_OPERATIONS
 
 
 def cell_space(operations: tuple[str, ...]) -> Callable[..., SearchSpace]:
-    """Return what builds a space of these operations, with one alpha for each cell, for registration in `SPACES`."""
+    """Return what builds a space of these operations, with one alpha for each cell, to be registered."""
 
     def build(*, cells: int = 8, nodes: int = 4, reductions: tuple[int, ...] | None = None) -> SearchSpace:
         if cells < 1:
@@ -134,12 +134,8 @@ def cell_space(operations: tuple[str, ...]) -> Callable[..., SearchSpace]:
     return build
 
 
-#: Search spaces by name, each a function of its sizes; another package adds one by an entry point.
-SPACES: Registry[Callable[..., SearchSpace]] = Registry(
-    "search space",
-    "ddarts.spaces",
-    {"darts": cell_space(DARTS_OPERATIONS), "dartopti": cell_space(DARTOPTI_OPERATIONS)},
-)
+DARTS = cell_space(DARTS_OPERATIONS)
+DARTOPTI = cell_space(DARTOPTI_OPERATIONS)
 
 
 def build_space(
@@ -148,12 +144,15 @@ def build_space(
     """Build a registered search space, such as "darts" or "dartopti", with one alpha for each cell.
 
     Args:
-        name: the name in `SPACES`.
+        name: the name in `ddarts.space.spaces.SPACES`.
         cells: cells of the network.
         nodes: intermediate nodes of a cell, 1 to 8.
         reductions: positions of the reduction cells; n//3 and 2n//3 if not given.
 
     Raises:
-        SettingsError: unknown name, or sizes out of range.
+        SettingsError: unknown name, a space that does not consist of cells, or sizes out of range.
     """
-    return SPACES.get(name)(cells=cells, nodes=nodes, reductions=reductions)
+    build = SPACES.get(name)
+    if not callable(build):
+        raise SettingsError(f"search space {name!r} does not consist of cells, which this search needs; choose darts")
+    return build(cells=cells, nodes=nodes, reductions=reductions)

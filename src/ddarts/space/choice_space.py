@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from ddarts.errors import GenotypeError, SettingsError
 from ddarts.runtime.json_input import shown
-from ddarts.runtime.registry import Registry
+from ddarts.space.spaces import SPACES
 
 _MAX_CHOICES = 1000
 _MAX_CANDIDATES = 1000
@@ -85,7 +85,16 @@ def chain(layers: int, candidates: tuple[str, ...]) -> tuple[Choice, ...]:
     return tuple(Choice(f"layer {i}", candidates) for i in range(layers))
 
 
-#: Choice spaces by name. Another package offers one by an entry point of the group ``ddarts.spaces``.
-SPACES: Registry[ChoiceSpace] = Registry(
-    "search space", "ddarts.spaces", {"mobile": "ddarts.space.mobile:MOBILE"}, error=GenotypeError
-)
+def find_choice_space(name: str, where: str = "") -> ChoiceSpace:
+    """Return a registered choice space; `where` begins an error message.
+
+    Raises:
+        GenotypeError: the name is unknown, or is that of a space of cells.
+    """
+    try:
+        space = SPACES.get(name, where)
+    except SettingsError as error:
+        raise GenotypeError(str(error)) from None
+    if not isinstance(space, ChoiceSpace):
+        raise GenotypeError(f"{f'{where}: ' if where else ''}search space {name!r} consists of cells, not of choices")
+    return space

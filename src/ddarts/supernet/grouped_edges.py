@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -213,7 +213,8 @@ def _identity(x: Tensor) -> Tensor:
 EdgeResults = tuple[int, tuple[Tensor, ...]]
 
 
-class GroupedOutput(NamedTuple):
+@dataclass(frozen=True)
+class GroupedOutput:
     """What the operations on all edges of a state compute before the last batch norms and the gates.
 
     Attributes:
@@ -229,7 +230,8 @@ class GroupedOutput(NamedTuple):
     plain: tuple[EdgeResults, ...]
 
 
-class Precomputed(NamedTuple):
+@dataclass(frozen=True)
+class Precomputed:
     """What `GroupedEdges.mix` has computed that does not depend on gates, for `GroupedEdges.mix_again`.
 
     Attributes:

@@ -94,7 +94,7 @@ class ReferenceCell(nn.Module):
         return torch.cat([states[s] for s in self.concat], 1)
 
 
-class ReferenceSupernet(Searchable):
+class ReferenceSupernet(Searchable[SearchSpace]):
     """The network of cells, each with an alpha (section 3.1): stem, cells, mean over all positions, linear classifier.
 
     Reduction cells halve the resolution and double the channels. Cells with equal entries in ``space.sequence`` share

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from ddarts.errors import GenotypeError
 from ddarts.genotype.genotype import CellGenotype, Edge, Genotype, printable_name
 from ddarts.space.cell_space import INPUT_STATES, default_reductions
+from ddarts.space.operations import BUILT_IN_OPERATIONS
 
 #: Cells of a two-cell genotype's network unless told otherwise, as published for CIFAR.
 TWO_CELL_LAYERS = 20
@@ -163,7 +164,8 @@ def to_reference_text(genotype: Genotype) -> str:
     """Return a genotype as ``Genotype_nested(...)``, which the reference code and `read_genotype` read.
 
     Raises:
-        GenotypeError: no single `concat` fits all cells (`ReferenceGenotype.from_genotype`).
+        GenotypeError: no single `concat` fits all cells (`ReferenceGenotype.from_genotype`), or an operation is not one
+            of ddarts'.
     """
     return ReferenceGenotype.from_genotype(genotype).to_text()
 
@@ -173,6 +175,11 @@ def _is_regular(edges: tuple[Edge, ...]) -> bool:
 
 
 def _edges_text(edges: tuple[Edge, ...], pairs: bool = False) -> str:
+    for edge in edges:
+        if edge.operation not in BUILT_IN_OPERATIONS:
+            raise GenotypeError(
+                f"operation {edge.operation} is not known to other programs; keep this genotype as JSON"
+            )
     if pairs:
         return str([(edge.operation, edge.source) for edge in edges])
     return str([(edge.operation, edge.target, edge.source) for edge in edges])
