@@ -32,8 +32,8 @@ def imported(tree):
 #: The rooms, the lowest first: a module may import from its own room and from those that stand before it.
 ROOMS = (
     "errors",
-    "config",
     "runtime",
+    "config",
     "space",
     "genotype",
     "kernels",

@@ -222,7 +222,7 @@ def _parse(name: str, command: Command, rest: list[str]) -> dict[str, Any] | Non
     everything = "--help-all" in tokens
     wants_help = everything or bool({"-h", "--help"} & set(tokens))
     if command.stage:
-        parser.epilog = _add_settings(parser, command.stage, tokens if wants_help else None, everything)
+        parser.epilog = _add_settings(parser, command.stage, tokens, wants_help, everything)
     if wants_help:
         print(parser.format_help(), end="")
         return None
@@ -260,23 +260,38 @@ def _with_dashes(token: str) -> str:
 
 
 def _add_settings(
-    parser: argparse.ArgumentParser, stage: str, help_for: Sequence[str] | None, everything: bool
+    parser: argparse.ArgumentParser, stage: str, tokens: Sequence[str], wants_help: bool, everything: bool
 ) -> str | None:
     """Add the settings of a stage as options; return the text below the help.
 
     Args:
         parser: gets the options.
         stage: a key of `ddarts.config.layers.STAGES`.
-        help_for: the command line that asks for help: the defaults are those of the preset and the file that it names.
+        tokens: the command line; the settings of the search strategy that it names are among the options.
+        wants_help: whether it asks for help: the defaults shown are those of the preset and the file that it names.
         everything: whether the help shows all settings, or only the common ones.
     """
     from ddarts.cli.options import documented_fields
     from ddarts.config.loading import WITH_PRESET, default_preset, load_settings
+    from ddarts.config.strategies import BUILT_IN
 
-    preset, config, data = (_value_of(help_for or (), f"--{name}") for name in ("preset", "config", "data"))
-    settings = load_settings(stage, preset=preset, config=config, overrides={"data": data} if data else {})
+    preset, config, data = (
+        _value_of(tokens if wants_help else (), f"--{name}") for name in ("preset", "config", "data")
+    )
+    overrides = {"data": data} if data else {}
+    strategy = "search.strategy" if stage == "run" else "strategy"
+    chosen = _value_of(tokens, f"--{strategy}") if stage in ("run", "search") else None
+    settings = load_settings(
+        stage, preset=preset, config=config, overrides=overrides | ({strategy: chosen} if chosen else {})
+    )
     options = list(documented_fields(stage, settings))
     everything = everything or len(options) <= _FEW
+    if not wants_help and stage in ("run", "search"):  # what has no effect deserves a better error than "unknown"
+        every = (
+            documented_fields(stage, load_settings(stage, overrides={strategy: name}))
+            for name in {*BUILT_IN, chosen or "d-darts"}
+        )
+        options = list({option.name: option for some in every for option in some}.values())
     groups: dict[str, Any] = {}
     for option in options:
         if option.group not in groups:

@@ -11,8 +11,10 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from ddarts.config.layers import GROUPS, RUN_GROUPS, STAGES
+from ddarts.config.layers import GROUPS, RUN_GROUPS, STAGES, group_fields
+from ddarts.config.loading import get_setting
 from ddarts.config.schema import DataOptions, EngineOptions
+from ddarts.config.strategies import STRATEGIES, strategy_fields
 
 
 @dataclass(frozen=True)
@@ -41,25 +43,41 @@ def documented_fields(stage: str, defaults: BaseModel | None = None) -> Iterator
 
     Args:
         stage: a key of `ddarts.config.layers.STAGES`.
-        defaults: settings whose values are shown as defaults; those of the class if not given.
+        defaults: settings whose values are shown as defaults; those of the class if not given. Of the settings of a
+            search, those that have an effect with their strategy are yielded.
     """
     defaults = STAGES[stage].model() if defaults is None else defaults
+    strategy = str(get_setting(defaults, ("search", "strategy")) or "d-darts")
     fields = {name: field for name, field in STAGES[stage].model.model_fields.items() if name not in GROUPS}
+    for group in STAGES[stage].groups:
+        effective = _fields(group, strategy)
+        idle = GROUPS[group].model_fields.keys() - effective.keys()
+        fields = {name: field for name, field in fields.items() if name not in idle} | effective
     order = ("data", "engine", stage, *STAGES[stage].groups)
-    for name, field in sorted(fields.items(), key=lambda item: order.index(_heading(stage, item[0]))):
-        yield _doc(name, _heading(stage, name), field, getattr(defaults, name))
+    for name, field in sorted(fields.items(), key=lambda item: order.index(_heading(stage, item[0], strategy))):
+        group = _heading(stage, name, strategy)
+        yield _doc(name, group, field, get_setting(defaults, (group, name)))
     if stage == "run":
         for group in RUN_GROUPS:
-            for name, field in GROUPS[group].model_fields.items():
-                yield _doc(f"{group}.{name}", group, field, getattr(getattr(defaults, group), name))
+            for name, field in _fields(group, strategy).items():
+                yield _doc(f"{group}.{name}", group, field, get_setting(defaults, (group, name)))
 
 
-def _heading(stage: str, name: str) -> str:
+def _fields(group: str, strategy: str) -> dict[str, FieldInfo]:
+    """Return the settings of a group that have an effect with a strategy."""
+    if group not in ("search", "derive"):
+        return dict(GROUPS[group].model_fields)
+    ignored = STRATEGIES.get(strategy).ignores
+    fields = {name: field for name, field in GROUPS[group].model_fields.items() if name not in ignored}
+    return {**fields, **strategy_fields(strategy)} if group == "search" else fields
+
+
+def _heading(stage: str, name: str, strategy: str) -> str:
     if name in DataOptions.model_fields:
         return "data"
     if name in EngineOptions.model_fields:
         return "engine"
-    return next((group for group in STAGES[stage].groups if name in GROUPS[group].model_fields), stage)
+    return next((group for group in STAGES[stage].groups if name in group_fields(group, strategy)), stage)
 
 
 def _doc(name: str, group: str, field: FieldInfo, default: Any) -> SettingDoc:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from ddarts.config.layers import GROUPS, STAGES, Given, Key
+from ddarts.config.strategies import STRATEGIES, DDartsOptions, StrategyOptions
 from ddarts.errors import SettingsError, nearest
 
 
@@ -24,6 +25,12 @@ def build(stage: str, layer: dict[Key, Given]) -> Any:
     """
     nested = stage == "run"
     values: dict[str, Any] = {}
+    if "search" in STAGES[stage].groups or nested:
+        layer = dict(layer)
+        strategy = _take_strategy(layer)
+        (values.setdefault("search", {}) if nested else values)["strategy"] = strategy
+        if strategy.rule is not None and "method" not in strategy.ignores:
+            layer["derive", "method"] = _only_rule(strategy, layer.get(("derive", "method")))
     for key, given in layer.items():
         field = _field(key, stage)
         if field is None:
@@ -37,6 +44,43 @@ def build(stage: str, layer: dict[Key, Given]) -> Any:
         return STAGES[stage].model.model_validate(values)
     except ValidationError as error:
         raise SettingsError(one_line(error, {_loc(k, nested): g for k, g in layer.items()})) from None
+
+
+def _take_strategy(layer: dict[Key, Given]) -> StrategyOptions:
+    """Return the settings of the search's strategy; remove them, and what has no effect with it, from the layer."""
+    named = layer.pop(("search", "strategy"), None)
+    options = STRATEGIES.get(str(named.value), named.where.rstrip(": ")) if named else DDartsOptions
+    fields = {name: field for name, field in options.model_fields.items() if name != "name"}
+    own: dict[str, Any] = {}
+    known = GROUPS["search"].model_fields.keys() | GROUPS["derive"].model_fields.keys()
+    for key in [k for k in layer if k[0] in ("search", "derive")]:
+        name, given = key[1], layer[key]
+        if name in fields:
+            own[name] = _prepare(given.value, fields[name])
+            continue
+        if name in known and name not in options.ignores:
+            continue
+        if given.asked:
+            strategy = options.model_fields["name"].default
+            raise SettingsError(f"{given.where}{given.name} has no effect with strategy {strategy}; leave it out")
+        del layer[key]
+    try:
+        found = options.model_validate(own)
+    except ValidationError as error:
+        raise SettingsError(one_line(error, {k[-1:]: g for k, g in layer.items()})) from None
+    for name in own:
+        del layer["search", name]
+    return found
+
+
+def _only_rule(strategy: StrategyOptions, given: Given | None) -> Given:
+    """Return the one rule that fits the gates of a strategy; another one that was asked for is an error."""
+    if given is not None and given.asked and given.value != strategy.rule:
+        raise SettingsError(
+            f"{given.where}{given.name} = {given.value!r} does not fit the gates of strategy {strategy.name}; "
+            f"use {strategy.rule}, or leave it out"
+        )
+    return Given(strategy.rule, "method", "", asked=False)
 
 
 def _loc(key: Key, nested: bool) -> Key:

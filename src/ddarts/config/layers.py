@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from ddarts.config.schema import (
     TrainOptions,
     TrainSettings,
 )
+from ddarts.config.strategies import StrategyOptions, known_fields
 from ddarts.config.yaml_file import YamlFile, parse_yaml, read_yaml
 from ddarts.errors import SettingsError, nearest
 
@@ -70,11 +71,16 @@ STAGES = {
 
 @dataclass(frozen=True)
 class Given:
-    """A value, the name under which it was given, and where, such as ``my.yaml: line 3: ``."""
+    """A value, the name under which it was given, and where, such as ``my.yaml: line 3: ``.
+
+    A value is `asked` for unless it comes from a preset or from the settings of another run, which may hold settings
+    that have no effect with the strategy of this one.
+    """
 
     value: Any
     name: str
     where: str
+    asked: bool = True
 
 
 def presets() -> tuple[str, ...]:
@@ -106,11 +112,29 @@ def preset_layer(name: str, stage: str) -> dict[Key, Given]:
         raise SettingsError(f"unknown preset {name!r}{nearest(name, presets())}")
     text = (resources.files("ddarts.config") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
     document = parse_yaml(text, f"preset {name}")
-    return flatten(document.values, stage, f"preset {name}: ", document.lines)
+    layer = flatten(document.values, stage, f"preset {name}: ", document.lines)
+    return {key: replace(given, asked=False) for key, given in layer.items()}
 
 
-def flatten(values: Mapping[str, Any], stage: str, where: str, lines: Mapping[Key, int]) -> dict[Key, Given]:
+def group_fields(group: str, strategy: str = "d-darts") -> dict[str, FieldInfo]:
+    """Return the settings that may stand in a group; in that of the search, those of strategies too."""
+    fields = GROUPS[group].model_fields
+    return {**fields, **known_fields(strategy)} if group == "search" else dict(fields)
+
+
+def flatten(
+    values: Mapping[str, Any], stage: str, where: str, lines: Mapping[Key, int], strategy: str = "d-darts"
+) -> dict[Key, Given]:
     """Bring a document into the form {place: value}; groups of other stages are left out, but their names checked.
+
+    Settings of the search's strategy stand beside those of the search, or in a group ``strategy`` of it.
+
+    Args:
+        values: the document.
+        stage: for which stage.
+        where: what messages begin with.
+        lines: line of each key in its file.
+        strategy: name of the search strategy, whose settings are known besides those of the built-in ones.
 
     Raises:
         SettingsError: a name is unknown, stands twice, or belongs to another place.
@@ -120,6 +144,13 @@ def flatten(values: Mapping[str, Any], stage: str, where: str, lines: Mapping[Ke
 
     def put(key: Key, value: Any, path: Key) -> None:
         place = _at(where, lines, path)
+        if key == ("search", "strategy") and isinstance(value, StrategyOptions | Mapping):
+            inner = value.model_dump() if isinstance(value, StrategyOptions) else dict(value)
+            put(key, inner.pop("name", strategy), path)
+            for name, item in inner.items():
+                _known(str(name), group_fields("search", strategy), place, "search.")
+                put(("search", str(name)), item, (*path, str(name)))
+            return
         if key in flat:
             raise SettingsError(f"{place}{'.'.join(key)} is given twice, on top and in its group; keep one")
         if len(key) == 1 or key[0] in own:
@@ -128,35 +159,40 @@ def flatten(values: Mapping[str, Any], stage: str, where: str, lines: Mapping[Ke
     for name, value in ((str(k), v) for k, v in values.items()):
         group, dot, inner = name.partition(".")
         if group in GROUPS and dot:
-            _known(inner, GROUPS[group].model_fields, _at(where, lines, (name,)), f"{group}.")
+            _known(inner, group_fields(group, strategy), _at(where, lines, (name,)), f"{group}.")
             put((group, inner), value, (name,))
         elif name in GROUPS:
             if isinstance(value, BaseModel):
-                value = value.model_dump(exclude_unset=True)
+                value = {n: getattr(value, n) for n in value.model_fields_set}
             if value is None:
                 continue  # a group whose lines are all commented out
             if not isinstance(value, Mapping):
                 raise SettingsError(f"{_at(where, lines, (name,))}{name} must be a group of keys and values")
             for inner, item in value.items():
-                _known(inner, GROUPS[name].model_fields, _at(where, lines, (name, inner)), f"{name}.")
+                _known(inner, group_fields(name, strategy), _at(where, lines, (name, inner)), f"{name}.")
                 put((name, inner), item, (name, inner))
         else:
-            put(_own_key(name, stage, _at(where, lines, (name,))), value, (name,))
+            put(_own_key(name, stage, _at(where, lines, (name,)), strategy), value, (name,))
     return flat
 
 
-def _own_key(name: str, stage: str, where: str) -> Key:
+def _own_key(name: str, stage: str, where: str, strategy: str) -> Key:
     """Return the place of a name that stands on top: shared, or of one of the stage's own groups."""
     model = STAGES[stage].model
     for group in STAGES[stage].groups:
-        if name in GROUPS[group].model_fields:
+        if name in group_fields(group, strategy):
             return group, name
     if name in model.model_fields or name in SHARED:
         return (name,)
-    grouped = [f"{group}.{name}" for group in RUN_GROUPS if name in GROUPS[group].model_fields]
+    grouped = [f"{group}.{name}" for group in RUN_GROUPS if name in group_fields(group, strategy)]
     if grouped:
         raise SettingsError(f"{where}setting {name!r} belongs to a group; write {' or '.join(grouped)}")
-    known = {*GROUPS, *SHARED, *model.model_fields, *(n for g in STAGES[stage].groups for n in GROUPS[g].model_fields)}
+    known = {
+        *GROUPS,
+        *SHARED,
+        *model.model_fields,
+        *(n for g in STAGES[stage].groups for n in group_fields(g, strategy)),
+    }
     raise SettingsError(f"{where}unknown setting {name!r}{nearest(name, known)}")
 
 

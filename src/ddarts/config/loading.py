@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +58,15 @@ def load_settings(
     where = place_of(config)
     values = dict(document.values)
     named = values.pop("preset", None)
-    file_layer = flatten(values, stage, where, document.lines)
-    top_layer = flatten(drop_none(overrides or {}), stage, "", {})
+    top_values = drop_none(overrides or {})
+    strategy = strategy_of(top_values, values, base or {})
+    file_layer = flatten(values, stage, where, document.lines, strategy)
+    top_layer = flatten(top_values, stage, "", {}, strategy)
     if preset is None and named is not None:
         preset = str(named)
     layer: dict[Key, Given] = {}
     if base is not None:
-        layer |= flatten(base, stage, "", {})
+        layer |= {k: replace(g, asked=False) for k, g in flatten(base, stage, "", {}, strategy).items()}
     if preset is not None or (base is None and stage in WITH_PRESET):
         layer |= preset_layer(preset or default_preset(_data_of(top_layer, file_layer)), stage)
     return build(stage, layer | file_layer | top_layer)
@@ -93,13 +96,13 @@ def resume_settings(
         raise SettingsError(
             f"{run}: settings.yaml does not fit this version of ddarts ({one_line(error, {})}); start a new run"
         ) from None
-    given = given_keys(stage, preset, config, overrides)
+    given = given_keys(stage, preset, config, overrides, strategy_of(stored))
     if not given:
         return settings
     now = load_settings(stage, preset=preset, config=config, overrides=overrides, base=settings.model_dump())
     disagreeing, allowed = [], {}
     for key in sorted(given):
-        before, after = _get(settings, key), _get(now, key)
+        before, after = get_setting(settings, key), get_setting(now, key)
         if before == after:
             continue
         if key[-1] in FREE_ON_RESUME:
@@ -124,24 +127,46 @@ def _data_of(*layers: dict[Key, Given]) -> str:
 
 
 def given_keys(
-    stage: str, preset: str | None, config: Any, overrides: Mapping[str, Any] | None, *, presets: bool = True
+    stage: str,
+    preset: str | None,
+    config: Any,
+    overrides: Mapping[str, Any] | None,
+    strategy: str = "d-darts",
+    *,
+    presets: bool = True,
 ) -> set[Key]:
     """Return the places of all settings that a preset (unless `presets` is false), a file and overrides give."""
     document = read_config(config)
     values = dict(document.values)
     preset = preset or values.pop("preset", None)
-    layers = flatten(values, stage, place_of(config), document.lines)
-    layers |= flatten(drop_none(overrides or {}), stage, "", {})
+    layers = flatten(values, stage, place_of(config), document.lines, strategy)
+    layers |= flatten(drop_none(overrides or {}), stage, "", {}, strategy)
     if preset and presets:
         layers |= preset_layer(preset, stage)
     return set(layers)
 
 
-def _get(settings: BaseModel, key: Key) -> Any:
+def strategy_of(*layers: Mapping[str, Any]) -> str:
+    """Return the name of the search strategy that the first of some documents names; d-darts if none does."""
+    for values in layers:
+        group = values.get("search")
+        inner = group if isinstance(group, Mapping) else dict(group) if isinstance(group, BaseModel) else {}
+        for value in (values.get("search.strategy"), values.get("strategy"), inner.get("strategy")):
+            if value is not None:
+                name = value.get("name") if isinstance(value, Mapping) else getattr(value, "name", value)
+                return str(name or "d-darts")
+    return "d-darts"
+
+
+def get_setting(settings: BaseModel, key: Key) -> Any:
     """Return a value by its place; for a single stage the group's keys are the settings' own."""
+    owner: Any = settings
     if len(key) == 2 and key[0] in type(settings).model_fields:
-        return getattr(getattr(settings, key[0]), key[1])
-    return getattr(settings, key[-1], None)
+        owner = getattr(settings, key[0])
+    strategy = getattr(owner, "strategy", None)
+    if key[-1] == "strategy" and strategy is not None:
+        return strategy.name
+    return getattr(owner, key[-1], getattr(strategy, key[-1], None))
 
 
 def _with(settings: BaseModel, key: Key, value: Any) -> BaseModel:

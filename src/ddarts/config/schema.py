@@ -9,26 +9,25 @@ from __future__ import annotations
 import os
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator
 
-#: The largest number that a setting may have.
-_LARGEST = 1e30
+from ddarts.config.strategies import (
+    COMMON,
+    STRATEGY_SUMMARIES,
+    DDartsOptions,
+    Options,
+    ParseRule,
+    StrategyOptions,
+    choose_strategy,
+    enumerated,
+)
 
-
-def _values(**values: str) -> dict[str, Any]:
-    """Return what each value of an enumeration does, for help texts."""
-    return {"values": dict(values)}
-
-
-#: Marks a setting that people change often: ``--help`` shows it, ``--help-all`` the others too.
-_COMMON: dict[str, Any] = {"common": True}
-_STEMS = _values(
+_STEMS = enumerated(
     auto="from the resolution of the images",
     cifar="one convolution, keeps the resolution",
     imagenet="three convolutions, a quarter of the resolution",
 )
-_POLICIES = _values(
+_POLICIES = enumerated(
     none="crop, flip and cutout only",
     autoaugment="the policies learned on CIFAR-10",
     randaugment="two random operations per image",
@@ -36,22 +35,7 @@ _POLICIES = _values(
     augmix="a mixture of several chains of operations",
 )
 
-ParseRule = Literal["darts", "threshold_sparse", "threshold_edge", "threshold_complete"]
 Policy = Literal["none", "autoaugment", "randaugment", "trivialaugment", "augmix"]
-
-
-class Options(BaseModel):
-    """Base of all settings: frozen, and an unknown name is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @field_validator("*")
-    @classmethod
-    def _bounded(cls, value: Any) -> Any:
-        """Refuse numbers with which float32 overflows, such as a learning rate of 1e38."""
-        if isinstance(value, float) and value > _LARGEST:
-            raise PydanticCustomError("less_than_equal", "", {"le": f"{_LARGEST:g}"})
-        return value
 
 
 class DataOptions(Options):
@@ -60,7 +44,7 @@ class DataOptions(Options):
     data: str = Field(
         default="digits",
         description="digits | fashion-mnist[:DIR] | cifar10[:DIR] | cifar100[:DIR] | FOLDER",
-        json_schema_extra=_COMMON,
+        json_schema_extra=COMMON,
     )
 
     @field_validator("data", mode="before")
@@ -77,7 +61,7 @@ class DataOptions(Options):
         ge=2,
         le=4096,
         description="pixels a side; found from the data if not given",
-        json_schema_extra=_COMMON,
+        json_schema_extra=COMMON,
     )
     limit: int | None = Field(default=None, ge=1, description="largest number of training images, drawn class by class")
     validation: float = Field(default=0.1, ge=0, lt=1, description="share of the training images kept for validation")
@@ -88,7 +72,7 @@ class DataOptions(Options):
     stream: Literal["auto", "yes", "no"] = Field(
         default="auto",
         description="decode images batch by batch instead of once at the start",
-        json_schema_extra=_values(auto="if all images would take a quarter of the memory", yes="always", no="never"),
+        json_schema_extra=enumerated(auto="if all images would take a quarter of the memory", yes="always", no="never"),
     )
     workers: int | None = Field(
         default=None,
@@ -101,12 +85,12 @@ class DataOptions(Options):
 class EngineOptions(Options):
     """Where and how exactly to compute."""
 
-    seed: int = Field(default=0, ge=0, lt=2**63, description="seed of everything random", json_schema_extra=_COMMON)
-    device: str = Field(default="auto", description="auto | cpu | cuda | cuda:N | mps", json_schema_extra=_COMMON)
+    seed: int = Field(default=0, ge=0, lt=2**63, description="seed of everything random", json_schema_extra=COMMON)
+    device: str = Field(default="auto", description="auto | cpu | cuda | cuda:N | mps", json_schema_extra=COMMON)
     precision: Literal["float32", "bf16", "fp16"] = Field(
         default="float32",
         description="arithmetic of the network",
-        json_schema_extra=_values(
+        json_schema_extra=enumerated(
             float32="full precision",
             bf16="mixed with bfloat16 (CPU and GPU)",
             fp16="mixed with float16 and loss scaling (GPU)",
@@ -133,7 +117,7 @@ class BaselineOptions(Options):
     baseline: str | None = Field(
         default=None,
         description="network to start from: resnet18 | resnet50 | ... (ddarts baselines) | FILE | RUN",
-        json_schema_extra=_COMMON,
+        json_schema_extra=COMMON,
     )
     share_gates: bool = Field(default=True, description="cells that are equal in the baseline share gates, not weights")
     baseline_alpha: float = Field(
@@ -160,25 +144,30 @@ class BaselineOptions(Options):
 class SearchOptions(BaselineOptions):
     """The search (paper, sections 3 and 4)."""
 
+    strategy: Annotated[SerializeAsAny[StrategyOptions], BeforeValidator(choose_strategy)] = Field(
+        default_factory=DDartsOptions,
+        description="how the architecture is found",
+        json_schema_extra=COMMON | enumerated(**STRATEGY_SUMMARIES),
+    )
     space: str = Field(
         default="auto",
         description="search space: one of these, or a registered one",
-        json_schema_extra=_values(
+        json_schema_extra=enumerated(
             auto="dartopti with a baseline, else darts",
             darts="separable and dilated convolutions, pools, skip",
             dartopti="these and the blocks of ResNet, Xception and Inception",
         ),
     )
     cells: int = Field(
-        default=8, ge=1, le=100, description="cells of the supernet, each with its own gates", json_schema_extra=_COMMON
+        default=8, ge=1, le=100, description="cells of the supernet, each with its own gates", json_schema_extra=COMMON
     )
     nodes: int = Field(default=4, ge=1, le=8, description="intermediate nodes of a cell")
-    channels: int = Field(default=16, ge=1, description="channels of the first cell", json_schema_extra=_COMMON)
+    channels: int = Field(default=16, ge=1, description="channels of the first cell", json_schema_extra=COMMON)
     reductions: tuple[int, ...] | None = Field(
         default=None, description="positions of reduction cells; n//3 and 2n//3 of n cells if not given"
     )
     epochs: int = Field(
-        default=50, ge=1, description="passes over the training images for weights", json_schema_extra=_COMMON
+        default=50, ge=1, description="passes over the training images for weights", json_schema_extra=COMMON
     )
     steps_per_epoch: int | None = Field(default=None, ge=1, description="largest number of steps in an epoch")
     batch: int = Field(default=96, ge=2, description="images per batch, for alphas and for weights")
@@ -199,51 +188,20 @@ class SearchOptions(BaselineOptions):
     momentum: float = Field(default=0.9, ge=0, lt=1, description="momentum of the weights' SGD")
     weight_decay: float = Field(default=3e-4, ge=0, description="weight decay of weights")
     clip: float = Field(default=5.0, gt=0, description="largest norm of the weights' gradient")
-    zero_one_weight: float = Field(default=9.0, ge=0, description="w_01, weight of the zero-one loss")
-    zero_one_kind: Literal["l2", "l1"] = Field(
-        default="l2",
-        description="distance of gates from 1/2 in the zero-one loss",
-        json_schema_extra=_values(l2="squared", l1="absolute"),
-    )
-    zero_one_schedule: Literal["constant", "linear", "quadratic"] = Field(
-        default="quadratic",
-        description="w_01 during the warm-up",
-        json_schema_extra=_values(
-            constant="no warm-up", linear="rises linearly with the steps", quadratic="with their square"
-        ),
-    )
-    zero_one_warmup: float = Field(default=0.8, ge=0, le=1, description="share of the search over which w_01 rises")
-    ablation: Literal["gradient", "monitor", "off"] = Field(
-        default="gradient",
-        description="use of the ablation loss",
-        json_schema_extra=_values(
-            gradient="part of the loss of the gates", monitor="measured, without a gradient", off="not computed"
-        ),
-    )
-    ablation_kind: Literal["zero", "random"] = Field(
-        default="zero",
-        description="gates of an ablated cell",
-        json_schema_extra=_values(zero="all 0", random="drawn uniformly from 0 to 1"),
-    )
-    ablation_weight: float = Field(default=0.7, ge=0, description="w_AB, weight of the ablation loss")
-    ablation_sample: int | None = Field(
-        default=None, ge=1, description="cells ablated per step, drawn at random; all if not given"
-    )
-    ablation_floor: float = Field(default=0.1, gt=0, description="lower bound of nu, as a share of the cross-entropy")
     stop_on_collapse: bool = Field(
         default=True, description="stop when a cell would have parameter-free operations only"
     )
     memory: Literal["normal", "low"] = Field(
         default="normal",
         description="what the forward pass saves for the backward pass; results are the same",
-        json_schema_extra=_values(
+        json_schema_extra=enumerated(
             normal="the intermediate tensors of all cells", low="the outputs of cells; cells are computed twice"
         ),
     )
     backend: Literal["auto", "torch", "cpu", "inductor", "reference"] = Field(
         default="auto",
         description="what computes the supernet",
-        json_schema_extra=_values(
+        json_schema_extra=enumerated(
             auto="the CPU's kernels where they can run, else as torch",
             torch="PyTorch's operations",
             cpu="the kernels, or an error where they cannot run",
@@ -268,7 +226,7 @@ class DeriveOptions(Options):
     method: ParseRule = Field(
         default="threshold_sparse",
         description="rule that picks the operations",
-        json_schema_extra=_values(
+        json_schema_extra=enumerated(
             darts="the best operation of the two best edges of each node",
             threshold_sparse="as darts, but only gates from the threshold on",
             threshold_edge="the two best operations of every edge from the threshold on",
@@ -286,11 +244,11 @@ class DeriveOptions(Options):
 class TrainOptions(Options):
     """Final training of the discrete network (paper, section 4)."""
 
-    channels: int = Field(default=36, ge=1, description="channels of the first cell", json_schema_extra=_COMMON)
+    channels: int = Field(default=36, ge=1, description="channels of the first cell", json_schema_extra=COMMON)
     stem: Literal["auto", "cifar", "imagenet"] = Field(
         default="auto", description="layers before the first cell", json_schema_extra=_STEMS
     )
-    epochs: int = Field(default=600, ge=1, description="passes over the training images", json_schema_extra=_COMMON)
+    epochs: int = Field(default=600, ge=1, description="passes over the training images", json_schema_extra=COMMON)
     steps_per_epoch: int | None = Field(default=None, ge=1, description="largest number of steps in an epoch")
     batch: int = Field(default=128, ge=2, description="images per batch")
     lr: float = Field(default=0.025, gt=0, description="learning rate (SGD), at the start")
@@ -312,6 +270,9 @@ class TrainOptions(Options):
     )
     policy: Policy = Field(default="autoaugment", description="augmentation policy", json_schema_extra=_POLICIES)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="label smoothing")
+    evaluations: int = Field(
+        default=50, ge=1, description="evaluations of the validation images, about; the last epoch is one of them"
+    )
     ema: float = Field(default=0.0, ge=0, lt=1, description="decay of the moving average of the weights; 0 for none")
     checkpoint_steps: int = Field(
         default=500, ge=1, description="steps between checkpoints, besides the one after each epoch"
@@ -327,7 +288,7 @@ class MeasureOptions(TrainOptions):
     statistic: Literal["median", "mean"] = Field(
         default="median",
         description="weight of an operation from its accuracies; published weights are means",
-        json_schema_extra=_values(median="of the accuracies", mean="of the accuracies"),
+        json_schema_extra=enumerated(median="of the accuracies", mean="of the accuracies"),
     )
     # in the published code the rest of the training is as here; it does not state the number of its epochs
     channels: int = Field(default=64, ge=1, description="channels of the first cell")
@@ -356,7 +317,7 @@ class CompareSettings(TrainSettings):
         ge=1,
         le=100,
         description="trainings of each architecture, with the seeds seed, seed + 1, ...",
-        json_schema_extra=_COMMON,
+        json_schema_extra=COMMON,
     )
 
 
@@ -407,7 +368,7 @@ class ProfileSettings(Options):
     by: Literal["cell", "operation"] | None = Field(
         default=None,
         description="measure the parts too, at the first batch size and number of threads",
-        json_schema_extra=_values(cell="each cell", operation="each kind of operation"),
+        json_schema_extra=enumerated(cell="each cell", operation="each kind of operation"),
     )
     onnx: bool | None = Field(
         default=None, description="measure onnxruntime too; only if it is installed, if not given"

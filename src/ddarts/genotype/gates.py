@@ -12,6 +12,7 @@ from typing import Any
 
 from ddarts.errors import GenotypeError, SettingsError
 from ddarts.genotype.choices import GATES_FORMAT, ChoiceGates
+from ddarts.genotype.genotype import Genotype
 from ddarts.runtime import json_input as checks
 from ddarts.runtime.atomic_files import write_text
 from ddarts.space.cell_space import SearchSpace
@@ -63,6 +64,18 @@ class Gates:
         """Join a search space and gates in nested lists (such as ``tensor.tolist()``)."""
         frozen = tuple(tuple(tuple(row) for row in cell) for cell in values)
         return cls(space.operations, space.nodes, space.concat, space.sequence, space.reductions, frozen)
+
+    @classmethod
+    def of_genotype(cls, space: SearchSpace, genotype: Genotype) -> Gates:
+        """Return discrete gates: 1 for every operation of a genotype, 0 for all others.
+
+        Cells that share gates get those of the first of them.
+        """
+        values = []
+        for searched in range(space.searched_cells):
+            present = set(genotype.cells[space.sequence.index(searched)].edges)
+            values.append([[float((name, *edge) in present) for name in space.operations] for edge in space.edges])
+        return cls.from_space(space, values)
 
     @property
     def space(self) -> SearchSpace:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ddarts.errors import SettingsError
 from ddarts.genotype.genotype import Genotype
 from ddarts.genotype.zoo.baselines import shared_sequence
@@ -19,6 +21,7 @@ def search_space(
     reductions: tuple[int, ...] | None = None,
     baseline: Genotype | None = None,
     share_gates: bool = True,
+    shared_cells: bool = False,
 ) -> SearchSpace:
     """Return the space of a search.
 
@@ -27,6 +30,7 @@ def search_space(
         cells, nodes, reductions: size of the space without a baseline, see `build_space`.
         baseline: the network to start from. Its cells, reductions and concatenated states are the space's, and every
             cell gets as many nodes as the largest cell has.
+        shared_cells: let all normal cells share one alpha and all reduction cells another, as in DARTS.
         share_gates: let cells that are equal in the baseline share gates (not weights), as published.
 
     Raises:
@@ -35,7 +39,11 @@ def search_space(
     if name == "auto":
         name = "darts" if baseline is None else "dartopti"
     if baseline is None:
-        return build_space(name, cells=cells, nodes=nodes, reductions=reductions)
+        space = build_space(name, cells=cells, nodes=nodes, reductions=reductions)
+        if not shared_cells:
+            return space
+        kinds = [position in space.reductions for position in range(cells)]
+        return replace(space, sequence=tuple(sorted(set(kinds)).index(kind) for kind in kinds))
     most = max(cell.nodes for cell in baseline.cells)
     operations = build_space(name, cells=len(baseline), nodes=min(most, 8)).operations
     for i, cell in enumerate(baseline.cells):

@@ -11,15 +11,44 @@ import logging
 import os
 import sys
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from ddarts.config.schema import EngineOptions
 from ddarts.errors import SettingsError
 from ddarts.runtime.distributed import Ranks, current, set_current
 from ddarts.runtime.processes import Place, find_place
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+
+class EngineOptions(Protocol):
+    """What the engine reads of a stage's settings (`ddarts.config.schema.EngineOptions`)."""
+
+    @property
+    def device(self) -> str:
+        """See there."""
+        ...
+
+    @property
+    def precision(self) -> str:
+        """See there."""
+        ...
+
+    @property
+    def threads(self) -> int | None:
+        """See there."""
+        ...
+
+    @property
+    def devices(self) -> int | None:
+        """See there."""
+        ...
+
+    @property
+    def machines(self) -> int | None:
+        """See there."""
+        ...
+
 
 _PRECISIONS: dict[str, Any] = {"float32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 

@@ -17,23 +17,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ddarts.runtime.distributed import Ranks
-from ddarts.searching.losses import ablation_scale, cross_entropy, marginal_contribution
+from ddarts.searching.losses import Term, ablation_scale, cross_entropy, marginal_contribution
 from ddarts.supernet.interface import Searchable, Trunk
 
 Context = Callable[[], AbstractContextManager[object]]
-
-
-class Term(NamedTuple):
-    """A term of the alpha loss: `weight` times the scalar tensor `value`."""
-
-    weight: float
-    value: Tensor
 
 
 @dataclass(frozen=True)

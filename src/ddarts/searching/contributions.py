@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddarts.config.schema import SearchOptions
+from ddarts.config.strategies import DDartsOptions
 from ddarts.data.transfer import send
 from ddarts.runtime.seeds import generator
 from ddarts.searching.alpha_step import AblationPlan
@@ -31,7 +31,7 @@ class Contributions:
         self.seen = [0] * cells  # ablations of each cell since the start of the search
         self.counts = [0] * cells  # and in this epoch
 
-    def plan(self, options: SearchOptions, net: Searchable, seed: int, step: int) -> AblationPlan:
+    def plan(self, options: DDartsOptions, net: Searchable, seed: int, step: int) -> AblationPlan:
         """Choose the cells to ablate in `step` (from 0), and draw their replacement gates if the kind asks for some."""
         if options.ablation == "off":
             return AblationPlan()

@@ -1,4 +1,6 @@
-"""The search: first-order bilevel optimisation of gates and weights (paper, section 3; specification, section 4).
+"""The search in a supernet: first-order bilevel optimisation of alphas and weights (specification, section 4).
+
+The strategy (``ddarts.searching.strategy``) computes the gates from the alphas and adds its terms to their loss.
 
 Every step moves the alphas on a batch of one half of the training images, then the weights on a batch of the other
 half. The alpha step leaves weights, their gradients and the running statistics alone; the weight step leaves the
@@ -11,32 +13,32 @@ works on the bare supernet and averages its own gradients, which are few. Every 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 
 from ddarts.config.schema import SearchSettings
+from ddarts.config.strategies import TrialOptions
 from ddarts.data import Augment, Batches, ImageData, search_parts, split, with_classes, workers_each
 from ddarts.errors import RunError, Stopped
-from ddarts.genotype.derive import derive_genotype
-from ddarts.genotype.gates import Gates
-from ddarts.genotype.genotype import Genotype, printable_name
+from ddarts.genotype.genotype import printable_name
 from ddarts.kernels import library
 from ddarts.runs import checkpoints
 from ddarts.runs.folder import RunFolder
 from ddarts.runtime.distributed import current
 from ddarts.runtime.engine import launch
 from ddarts.runtime.progress import Progress
-from ddarts.runtime.seeds import streams_restored
+from ddarts.runtime.seeds import generator, streams_restored
 from ddarts.runtime.signals import StopRequest
-from ddarts.searching.alpha_step import Term, alpha_gradients
+from ddarts.searching.alpha_step import alpha_gradients
 from ddarts.searching.collapse import check_health
-from ddarts.searching.losses import cross_entropy, zero_one_loss, zero_one_weight
+from ddarts.searching.losses import cross_entropy
 from ddarts.searching.start import StartingPoint, build_supernet, pretrain_epochs
 from ddarts.searching.state import SearchState
 from ddarts.searching.stopping import DistanceWatch
+from ddarts.searching.strategy import Differentiable, SearchOutcome, implementation_of
+from ddarts.searching.trials import search_by_trials
 from ddarts.supernet.backends.inductor import compiler_errors_explained
 from ddarts.supernet.backends.selection import on_backend
 from ddarts.training.divergence import divergence
@@ -47,25 +49,6 @@ _PRETRAINING = "pretrain"  # stage of the metrics of epochs in which weights are
 
 #: Steps between two lines of losses in the metrics.
 _LOG_STEPS = 20
-
-
-@dataclass(frozen=True, eq=False)
-class SearchOutcome:
-    """What a search found.
-
-    Attributes:
-        gates: of the last epoch, or of the best one if the search was stopped by the collapse watch.
-        genotype: what the settings' rule derives from them.
-        best_epoch: the epoch that the gates are of.
-        search_s: seconds of searching, those before a stop included.
-        stopped: why it ended before the last epoch, or None.
-    """
-
-    gates: Gates
-    genotype: Genotype
-    best_epoch: int
-    search_s: float
-    stopped: str | None
 
 
 @streams_restored()
@@ -94,6 +77,8 @@ def search_architecture(
         Stopped: Ctrl-C or SIGTERM; a checkpoint is written first.
         RunError: the run cannot be written, its checkpoint is of another search, or another process has ended.
     """
+    if isinstance(settings.strategy, TrialOptions):
+        return search_by_trials(settings, images, run, quiet=quiet)
     fabric = launch(settings)
     with current().watched(f"ddarts search --resume {run.path}"), library.allowed(settings.backend != "torch"):
         return _Search(settings, images, run, fabric, start).run_to_the_end(quiet)
@@ -113,7 +98,9 @@ class _Search:
         self.settings, self.run, self.fabric, self.ranks = settings, run, fabric, current()
         if settings.search_classes is not None:
             images = with_classes(images, settings.search_classes, seed=settings.seed)
-        net = build_supernet(settings, images, None if start is None else start.baseline)
+        self.strategy: Differentiable[Any] = implementation_of(settings.strategy)(settings.strategy)
+        baseline = None if start is None else start.baseline
+        net = build_supernet(settings, images, baseline, self.strategy.extra_logits)
         self.pretraining = pretrain_epochs(settings)
         self.last_epoch = self.pretraining + settings.epochs
         self.watch = None if start is None else DistanceWatch.of(settings, start, settings.threshold)
@@ -143,7 +130,7 @@ class _Search:
         synchronised = settings.sync_batch_norm and self.ranks.size > 1
         net = on_backend(net, settings.backend, fabric.device, synchronised=synchronised)
         net.recompute = settings.memory == "low"
-        self.state = SearchState(net, settings, fabric)
+        self.state = SearchState(net, self.strategy, settings, fabric)
         # DistributedDataParallel takes charge of the parameters that want gradients now: all but the alphas, which no
         # weight step reaches, so that it need not look for unused parameters
         net.alphas.requires_grad_(False)
@@ -177,7 +164,7 @@ class _Search:
         if self.run.writes:
             gates.save(self.run.path / "gates.json")
         name = printable_name(f"{self.run.path.name}-{settings.method}")
-        genotype = derive_genotype(gates, settings.method, settings.threshold, name)
+        genotype = self.strategy.derive(gates, settings.method, settings.threshold, name)
         if self.run.writes:
             genotype.save(self.run.path / "genotype.json")
         return SearchOutcome(gates, genotype, best_epoch, state.elapsed_s, state.stopped)
@@ -218,15 +205,10 @@ class _Search:
         """Move the alphas on a batch of the alpha half; return the loss's terms, unread."""
         state, settings = self.state, self.settings
         step = self.search_step
-        share = step / (settings.epochs * self.steps)
-        weight = zero_one_weight(settings.zero_one_weight, settings.zero_one_schedule, settings.zero_one_warmup, share)
         x, y = self.alpha_batches.batch(*divmod(step, self.alpha_batches.per_epoch))
-        plan = state.contributions.plan(settings, state.net, settings.seed, step)
-        gates = [torch.sigmoid(alpha) for alpha in state.net.alphas]
-
-        def regulariser() -> dict[str, Term]:
-            value = torch.stack([zero_one_loss(g, settings.zero_one_kind) for g in gates]).sum()
-            return {"zero_one": Term(weight, value)}
+        plan = self.strategy.plan(state.contributions, state.net, settings.seed, step)
+        logits, progress = state.net.architecture_parameters(), self.progress
+        gates = self.strategy.relax(logits, progress, generator(settings.seed, "search", "alpha gates", step))
 
         scaler = getattr(self.fabric.strategy.precision, "scaler", None)
         outcome = alpha_gradients(
@@ -234,7 +216,7 @@ class _Search:
             x,
             y,
             gates,
-            regulariser=regulariser,
+            regulariser=lambda: self.strategy.regulariser(logits, gates, progress),
             plan=plan,
             autocast=self.fabric.autocast,
             loss_scale=1.0 if scaler is None else scaler.get_scale(),
@@ -261,7 +243,9 @@ class _Search:
         state, settings = self.state, self.settings
         x, y = self.weight_batches.batch(state.epoch, state.step)
         self.set_rate(self.weight_optimizer, settings.lr, settings.lr_min)
-        logits = self.module(x, [torch.sigmoid(alpha.detach()) for alpha in state.net.alphas])
+        alphas = [alpha.detach() for alpha in state.net.alphas]
+        draw = generator(settings.seed, "search", "weight gates", self.steps_done)
+        logits = self.module(x, self.strategy.relax(alphas, self.progress, draw))
         loss = cross_entropy(logits, y)
         self.weight_optimizer.zero_grad()
         self.fabric.backward(loss)
@@ -322,7 +306,7 @@ class _Search:
             train_accuracy=state.on_weights.accuracy,
             gates=gates.values,
             marginal=state.contributions.epoch_means(),
-            ablation=state.contributions.epoch_losses(state.on_alphas.loss, settings.ablation_floor),
+            ablation=state.contributions.epoch_losses(state.on_alphas.loss, self.strategy.ablation_floor),
             parameter_free=health.parameter_free,
             margin=health.margin,
             **({} if self.watch is None else {"distance": state.distances[-1]}),
@@ -363,6 +347,11 @@ class _Search:
     def steps_done(self) -> int:
         """Steps done since the start, those of the pre-training included."""
         return (self.state.epoch - 1) * self.steps + self.state.step
+
+    @property
+    def progress(self) -> float:
+        """Position in the search proper, from 0 to 1; 0 during the pre-training."""
+        return max(self.search_step, 0) / (self.settings.epochs * self.steps)
 
     @property
     def search_step(self) -> int:

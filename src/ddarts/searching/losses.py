@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from ddarts.config.strategies import ZeroOneOptions
+
+
+class Term(NamedTuple):
+    """A term of the alpha loss: `weight` times the scalar tensor `value`."""
+
+    weight: float
+    value: Tensor
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -41,6 +51,12 @@ def zero_one_weight(
         return weight
     share = progress / warmup
     return weight * (share if schedule == "linear" else share * share)
+
+
+def zero_one_term(gates: Sequence[Tensor], options: ZeroOneOptions, progress: float) -> Term:
+    """w_01 at `progress` (0 to 1) of the search, and the sum of L_01 over the searched cells."""
+    weight = zero_one_weight(options.zero_one_weight, options.zero_one_schedule, options.zero_one_warmup, progress)
+    return Term(weight, torch.stack([zero_one_loss(g, options.zero_one_kind) for g in gates]).sum())
 
 
 def marginal_contribution(cross_entropy: Tensor, ablated: Tensor) -> Tensor:

@@ -68,6 +68,7 @@ def space_of(options: SearchOptions, baseline: Genotype | None) -> SearchSpace:
         reductions=options.reductions,
         baseline=baseline,
         share_gates=options.share_gates,
+        shared_cells=options.strategy.shared_cells,
     )
 
 
@@ -78,8 +79,12 @@ def pretrain_epochs(options: SearchOptions) -> int:
     return 0 if options.baseline is None else PRETRAIN_EPOCHS
 
 
-def build_supernet(settings: SearchSettings, images: ImageData, baseline: Genotype | None) -> Supernet:
+def build_supernet(
+    settings: SearchSettings, images: ImageData, baseline: Genotype | None, extra_logits: int = 0
+) -> Supernet:
     """Build the supernet for the images, its weights drawn from the seed, its alphas at the baseline if there is one.
+
+    With `extra_logits`, alphas have so many columns more than there are operations.
 
     Raises:
         SettingsError: the images are too small for its reductions.
@@ -91,6 +96,8 @@ def build_supernet(settings: SearchSettings, images: ImageData, baseline: Genoty
     net = Supernet(
         space, channels=settings.channels, in_channels=images.channels, classes=len(images.classes), stem=stem
     )
+    if extra_logits:
+        net.add_alphas([(edges, operations + extra_logits) for edges, operations in (a.shape for a in net.alphas)])
     if baseline is not None:
         net.set_alphas(starting_alphas(space, baseline, used=settings.baseline_alpha, unused=settings.unused_alpha))
     return net

@@ -10,6 +10,7 @@ from ddarts.config.schema import SearchSettings
 from ddarts.errors import RunError
 from ddarts.genotype.gates import Gates
 from ddarts.searching.contributions import Contributions
+from ddarts.searching.strategy import Differentiable
 from ddarts.supernet.interface import Searchable
 from ddarts.training.meter import Meter
 from ddarts.training.restore import load_optimizer
@@ -25,6 +26,7 @@ class SearchState:
 
     Attributes:
         net: the supernet with its alphas.
+        strategy: makes gates of the alphas; it has no state of its own.
         alpha_optimizer: Adam over the alphas.
         weight_optimizer: SGD over the weights.
         epoch: the epoch that is under way, from 1, epochs of pre-training first; one more than all at the end.
@@ -39,8 +41,10 @@ class SearchState:
         elapsed_s: seconds spent until the last checkpoint.
     """
 
-    def __init__(self, net: Searchable, settings: SearchSettings, fabric: Fabric) -> None:
-        self.net = net
+    def __init__(
+        self, net: Searchable, strategy: Differentiable[Any], settings: SearchSettings, fabric: Fabric
+    ) -> None:
+        self.net, self.strategy = net, strategy
         self.alpha_optimizer = torch.optim.Adam(
             net.architecture_parameters(), lr=settings.alpha_lr, weight_decay=settings.alpha_weight_decay
         )
@@ -64,7 +68,8 @@ class SearchState:
 
     def gates(self) -> Gates:
         """The gates as they are now."""
-        return Gates.from_space(self.net.space, [torch.sigmoid(a).detach().double().tolist() for a in self.net.alphas])
+        gates = self.strategy.gates([alpha.detach() for alpha in self.net.alphas])
+        return Gates.from_space(self.net.space, [g.double().tolist() for g in gates])
 
     def state_dict(self, **about: Any) -> dict[str, Any]:
         """Return plain data and tensors; `about` (what the search is of) is kept with it and checked on loading."""

@@ -250,7 +250,8 @@ class _Training:
         """Evaluate, log, and checkpoint the start of the next epoch."""
         state = self.state
         values: dict[str, Any] = {"train_loss": state.meter.loss, "train_accuracy": state.meter.accuracy}
-        if self.validation is not None and is_evaluated(state.epoch, self.settings.epochs):
+        settings = self.settings
+        if self.validation is not None and is_evaluated(state.epoch, settings.epochs, settings.evaluations):
             self.ranks.copy_first(state.best.buffers())  # running statistics: those of the model that will be kept
             batches = self.validation.in_order(ranks=self.ranks)
             found = evaluate(state.best, batches, classes=len(self.images.classes), ranks=self.ranks)

@@ -18,7 +18,7 @@ def drop_path_at(final: float, epoch: int, epochs: int) -> float:
     return final * (epoch - 1) / (epochs - 1) if epochs > 1 else 0.0
 
 
-def is_evaluated(epoch: int, epochs: int) -> bool:
-    """Tell whether the validation part is evaluated after `epoch` (from 1): about 50 times in all, and at the end."""
-    every = max(1, epochs // 50)
+def is_evaluated(epoch: int, epochs: int, times: int = 50) -> bool:
+    """Return whether the validation split is evaluated after `epoch` (from 1): about `times` in all, and at the end."""
+    every = max(1, epochs // times)
     return epoch == epochs or epoch % every == 0

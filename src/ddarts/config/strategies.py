@@ -1,0 +1,222 @@
+"""The search strategies by name, and the settings of each. Nothing here imports torch.
+
+A strategy consists of two classes: its settings, registered here under its name, and its implementation
+(``ddarts.searching.strategy``), which is imported when a search starts. Another package adds one by an entry point of
+the group ``ddarts.strategies`` that names its class of settings, or by `register_strategy`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
+
+from ddarts.runtime.registry import Registry
+
+ParseRule = Literal["darts", "threshold_sparse", "threshold_edge", "threshold_complete"]
+
+#: Settings of a search that starts from a baseline: shared cells cannot hold one.
+BASELINE_ONLY = frozenset(
+    {
+        *("baseline", "share_gates", "baseline_alpha", "unused_alpha", "stop_on_distance", "distance_tolerance"),
+        *("distance_epochs", "operation_weights"),
+    }
+)
+#: Settings that only a supernet uses.
+SUPERNET_ONLY = BASELINE_ONLY | {
+    *("epochs", "steps_per_epoch", "pretrain_epochs", "alpha_lr", "alpha_lr_min", "alpha_weight_decay"),
+    *("stop_on_collapse", "memory", "backend", "method", "threshold"),
+}
+
+
+#: The largest number that a setting may have.
+_LARGEST = 1e30
+
+#: Marks a setting that people change often: ``--help`` shows it, ``--help-all`` the others too.
+COMMON: dict[str, Any] = {"common": True}
+
+
+def enumerated(**values: str) -> dict[str, Any]:
+    """Return what each value of an enumeration does, for help texts."""
+    return {"values": dict(values)}
+
+
+class Options(BaseModel):
+    """Base of all settings: frozen, and an unknown name is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _bounded(cls, value: Any) -> Any:
+        """Refuse numbers with which float32 overflows, such as a learning rate of 1e38."""
+        if isinstance(value, float) and value > _LARGEST:
+            raise PydanticCustomError("less_than_equal", "", {"le": f"{_LARGEST:g}"})
+        return value
+
+
+class StrategyOptions(Options):
+    """Base of the settings of a strategy.
+
+    Attributes:
+        implementation: the strategy's class, or a reference to it, ``"package.module:Class"``.
+        shared_cells: all normal cells share one alpha and all reduction cells another, as in DARTS.
+        rule: the only rule of derivation that fits the strategy's gates; None if all do.
+        ignores: names of settings of the search that have no effect with the strategy.
+    """
+
+    implementation: ClassVar[Any]
+    shared_cells: ClassVar[bool] = False
+    rule: ClassVar[ParseRule | None] = None
+    ignores: ClassVar[frozenset[str]] = frozenset()
+
+    name: str = Field(description="name of the strategy")
+
+
+class ZeroOneOptions(StrategyOptions):
+    """The zero-one loss, which drives gates to 0 or 1 (FairDARTS, arXiv 1911.12126)."""
+
+    zero_one_weight: float = Field(default=9.0, ge=0, description="w_01, weight of the zero-one loss")
+    zero_one_kind: Literal["l2", "l1"] = Field(
+        default="l2",
+        description="distance of gates from 1/2 in the zero-one loss",
+        json_schema_extra=enumerated(l2="squared", l1="absolute"),
+    )
+    zero_one_schedule: Literal["constant", "linear", "quadratic"] = Field(
+        default="quadratic",
+        description="w_01 during the warm-up",
+        json_schema_extra=enumerated(
+            constant="no warm-up", linear="rises linearly with the steps", quadratic="with their square"
+        ),
+    )
+    zero_one_warmup: float = Field(default=0.8, ge=0, le=1, description="share of the search over which w_01 rises")
+
+
+class DDartsOptions(ZeroOneOptions):
+    """D-DARTS: sigmoid gates for every cell, with the ablation loss (arXiv 2108.09306)."""
+
+    implementation = "ddarts.searching.strategies.d_darts:DDarts"
+    name: str = Field(default="d-darts", description="name of the strategy")
+    ablation: Literal["gradient", "monitor", "off"] = Field(
+        default="gradient",
+        description="use of the ablation loss",
+        json_schema_extra=enumerated(
+            gradient="part of the loss of the gates", monitor="measured, without a gradient", off="not computed"
+        ),
+    )
+    ablation_kind: Literal["zero", "random"] = Field(
+        default="zero",
+        description="gates of an ablated cell",
+        json_schema_extra=enumerated(zero="all 0", random="drawn uniformly from 0 to 1"),
+    )
+    ablation_weight: float = Field(default=0.7, ge=0, description="w_AB, weight of the ablation loss")
+    ablation_sample: int | None = Field(
+        default=None, ge=1, description="cells ablated per step, drawn at random; all if not given"
+    )
+    ablation_floor: float = Field(default=0.1, gt=0, description="lower bound of nu, as a share of the cross-entropy")
+
+
+class FairDartsOptions(ZeroOneOptions):
+    """FairDARTS: sigmoid gates and the zero-one loss, two shared cells (arXiv 1911.12126)."""
+
+    implementation = "ddarts.searching.strategies.fairdarts:FairDarts"
+    shared_cells = True
+    ignores = BASELINE_ONLY
+    name: str = Field(default="fairdarts", description="name of the strategy")
+    zero_one_weight: float = Field(default=10.0, ge=0, description="w_01, weight of the zero-one loss")
+    zero_one_schedule: Literal["constant", "linear", "quadratic"] = Field(
+        default="constant", description="how w_01 rises from 0 during the warm-up"
+    )
+
+
+class DartsOptions(StrategyOptions):
+    """DARTS, first order: softmax over the operations of an edge, two shared cells (arXiv 1806.09055)."""
+
+    implementation = "ddarts.searching.strategies.darts:Darts"
+    shared_cells = True
+    rule = "darts"
+    ignores = BASELINE_ONLY
+    name: str = Field(default="darts", description="name of the strategy")
+
+
+class TrialOptions(StrategyOptions):
+    """Budget of a black-box strategy, which trains its proposals."""
+
+    ignores = SUPERNET_ONLY
+
+    trials: int = Field(default=6, ge=1, le=100_000, description="genotypes to propose; 1 is taken without a training")
+    trial_steps: int = Field(default=200, ge=1, description="training steps of a trial")
+    trial_images: int = Field(default=5000, ge=1, description="images of the alpha half that score a trial, at most")
+
+
+class RandomOptions(TrialOptions):
+    """Random search: draw genotypes, train them shortly, keep the best (arXiv 1902.07638)."""
+
+    implementation = "ddarts.searching.strategies.random:RandomSearch"
+    name: str = Field(default="random", description="name of the strategy")
+    halving: int | None = Field(
+        default=None,
+        ge=2,
+        le=100,
+        description="successive halving: train the best 1/N of the trials N times as long, until one is left",
+    )
+
+
+STRATEGIES: Registry[type[StrategyOptions]] = Registry(
+    "strategy",
+    "ddarts.strategies",
+    {
+        "d-darts": DDartsOptions,
+        "darts": DartsOptions,
+        "fairdarts": FairDartsOptions,
+        "random": RandomOptions,
+    },
+)
+#: Names of the strategies of this package.
+BUILT_IN = tuple(STRATEGIES.names())
+
+
+#: What each of them does, for help texts.
+STRATEGY_SUMMARIES = {name: str(STRATEGIES.get(name).__doc__).partition(": ")[2].removesuffix(".") for name in BUILT_IN}
+
+
+def register_strategy(name: str, options: type[StrategyOptions]) -> None:
+    """Add a strategy to those that ``--strategy`` accepts.
+
+    Args:
+        name: its name; the default of the field `name` of `options`.
+        options: its class of settings.
+
+    Raises:
+        SettingsError: the name is registered already, or not a plain word.
+    """
+    STRATEGIES.register(name, options)
+
+
+def choose_strategy(value: Any) -> StrategyOptions:
+    """Return the settings of a strategy from its name, a mapping with a `name`, or such an object.
+
+    Raises:
+        SettingsError: the strategy is unknown.
+        pydantic.ValidationError: one of its settings is.
+    """
+    if isinstance(value, StrategyOptions):
+        return value
+    values = dict(value) if isinstance(value, Mapping) else {"name": str(value)}
+    return STRATEGIES.get(str(values.get("name", "d-darts"))).model_validate(values)
+
+
+def strategy_fields(name: str) -> dict[str, FieldInfo]:
+    """Return the settings of a strategy by name, without `name` itself."""
+    return {key: field for key, field in STRATEGIES.get(name).model_fields.items() if key != "name"}
+
+
+def known_fields(name: str) -> dict[str, FieldInfo]:
+    """Return the settings of a strategy and of all built-in ones: names whose errors should say more than unknown."""
+    merged: dict[str, FieldInfo] = {}
+    for other in (*BUILT_IN, name):
+        merged |= strategy_fields(other)
+    return merged

@@ -1,0 +1,172 @@
+"""What a search strategy is: a way to turn alphas into gates, or a way to propose genotypes.
+
+The search itself (``ddarts.searching.loop``, ``ddarts.searching.trials``) is the same for all strategies. A strategy
+keeps no random state: it is given generators that follow from the seed and the step, so that a search that was
+interrupted continues with the same numbers.
+"""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from ddarts.config.strategies import StrategyOptions, TrialOptions
+from ddarts.errors import SettingsError
+from ddarts.genotype.derive import derive_genotype
+from ddarts.genotype.gates import Gates
+from ddarts.genotype.genotype import Genotype
+from ddarts.runtime.registry import load_reference
+from ddarts.searching.alpha_step import AblationPlan
+from ddarts.searching.contributions import Contributions
+from ddarts.searching.losses import Term
+from ddarts.space.cell_space import SearchSpace
+from ddarts.supernet.interface import Searchable
+
+S = TypeVar("S", bound=StrategyOptions)
+T = TypeVar("T", bound=TrialOptions)
+
+
+@dataclass(frozen=True, eq=False)
+class SearchOutcome:
+    """What a search found.
+
+    Attributes:
+        gates: of the last epoch, or of the best one if the search was stopped by the collapse watch; of a black-box
+            search, 1 for every operation of the best genotype and 0 for all others.
+        genotype: what the settings' rule derives from them, or the best genotype.
+        best_epoch: the epoch that the gates are of, or the number of the best trial.
+        search_s: seconds of searching, those before a stop included.
+        stopped: why it ended before the last epoch, or None.
+    """
+
+    gates: Gates
+    genotype: Genotype
+    best_epoch: int
+    search_s: float
+    stopped: str | None
+
+
+class Differentiable(ABC, Generic[S]):
+    """A strategy that trains alphas and weights of a supernet together.
+
+    Attributes:
+        options: its settings.
+        extra_logits: columns of an alpha besides those of the operations.
+        ablation_floor: floor of nu in the ablation losses of the log (`ddarts.searching.losses`).
+    """
+
+    extra_logits: ClassVar[int] = 0
+    ablation_floor = 0.1
+
+    def __init__(self, options: S) -> None:
+        self.options = options
+
+    @abstractmethod
+    def gates(self, logits: Sequence[Tensor]) -> list[Tensor]:
+        """Return the gates that the alphas stand for, 0 to 1, without chance: what is recorded and derived from.
+
+        Args:
+            logits: the alpha of each searched cell, (edges, operations + `extra_logits`).
+
+        Returns:
+            for each searched cell (edges, operations), differentiable.
+        """
+
+    def relax(self, logits: Sequence[Tensor], progress: float, draw: torch.Generator) -> list[Tensor]:
+        """Return the gates of one step, as `gates` does; by default the same.
+
+        Args:
+            logits: the alphas; of a weight step without a graph.
+            progress: position in the search, from 0 to 1.
+            draw: the step's random numbers, on the CPU.
+        """
+        return self.gates(logits)
+
+    def regulariser(self, logits: Sequence[Tensor], gates: Sequence[Tensor], progress: float) -> Mapping[str, Term]:
+        """Return the terms that the alpha loss has besides the cross-entropy, by the names in the log."""
+        return {}
+
+    def plan(self, contributions: Contributions, net: Searchable, seed: int, step: int) -> AblationPlan:
+        """Return which cells the alpha step ablates; by default none."""
+        return AblationPlan()
+
+    def derive(self, gates: Gates, method: str, threshold: float, name: str) -> Genotype:
+        """Return the genotype of gates; see `derive_genotype`."""
+        return derive_genotype(gates, method, threshold, name)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A genotype that was trained and scored.
+
+    Attributes:
+        number: of the proposal, from 0.
+        genotype: what was proposed.
+        score: accuracy on the alpha half, 0 to 1; None if it was taken without a training.
+        steps: training steps in all that the score was reached with.
+    """
+
+    number: int
+    genotype: Genotype
+    score: float | None
+    steps: int
+
+
+class BlackBox(ABC, Generic[T]):
+    """A strategy that proposes genotypes and is told how well they do.
+
+    Its state follows from the history of trials alone (`recover`), which the run records.
+
+    Attributes:
+        options: its settings.
+        space: what genotypes are drawn from.
+        seed: of the search.
+    """
+
+    def __init__(self, options: T, space: SearchSpace, seed: int) -> None:
+        self.options, self.space, self.seed = options, space, seed
+
+    @abstractmethod
+    def propose(self, number: int, draw: random.Random) -> Genotype:
+        """Return the genotype of a trial.
+
+        Args:
+            number: of the trial, from 0; all trials before it have been fed back.
+            draw: the trial's random numbers.
+        """
+
+    def feedback(self, trial: Trial) -> None:
+        """Take in the result of a trial; by default it is ignored."""
+
+    def recover(self, history: Sequence[Trial]) -> None:
+        """Rebuild the state of a new object from all trials so far, in their order."""
+        for trial in history:
+            self.feedback(trial)
+
+    def rungs(self) -> list[tuple[int, int]]:
+        """Return the budget as (trials, training steps in all of each of them), each rung continuing the best so far.
+
+        The trials of the first rung are proposals; each later rung continues the best trials of the one before.
+        """
+        return [(self.options.trials, self.options.trial_steps)]
+
+
+def implementation_of(options: StrategyOptions) -> Any:
+    """Return the class that implements a strategy.
+
+    Raises:
+        SettingsError: it cannot be imported.
+    """
+    reference = options.implementation
+    try:
+        return load_reference(reference) if isinstance(reference, str) else reference
+    except (ImportError, AttributeError) as error:
+        raise SettingsError(
+            f"strategy {options.name!r}: {reference} cannot be imported ({error}); fix its package, or choose another"
+        ) from None

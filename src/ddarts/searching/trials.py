@@ -1,0 +1,202 @@
+"""The search by trials: a black-box strategy proposes genotypes, each is trained shortly and scored.
+
+Weights are trained on one half of the training images and scored on the other, as in a search in a supernet; test
+images are not used. Every trial is a record in the run's metrics, from which the strategy's state is rebuilt, and the
+training under way keeps its own checkpoints: a search that was killed continues with the same numbers.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import torch
+
+from ddarts.config.schema import SearchSettings, TrainSettings
+from ddarts.config.strategies import TrialOptions
+from ddarts.data import ImageData, search_parts, split, with_classes
+from ddarts.errors import DDartsError, DivergedError, RunError, SettingsError, Stopped
+from ddarts.genotype.gates import Gates
+from ddarts.genotype.genotype import Genotype, printable_name
+from ddarts.runs.folder import RunFolder
+from ddarts.runtime.distributed import current
+from ddarts.runtime.progress import Progress
+from ddarts.runtime.seeds import derive_seed
+from ddarts.runtime.signals import StopRequest
+from ddarts.searching.start import space_of
+from ddarts.searching.strategy import BlackBox, SearchOutcome, Trial, implementation_of
+from ddarts.training.loop import train_network
+
+_STAGE = "search"
+
+
+def search_by_trials(
+    settings: SearchSettings, images: ImageData, run: RunFolder, *, quiet: bool = False
+) -> SearchOutcome:
+    """Search with a black-box strategy, or continue from the trials that the run has recorded.
+
+    Writes gates.json, genotype.json and a record of every trial into the run.
+
+    Raises:
+        SettingsError, DataError: the settings do not fit the images.
+        DivergedError: the loss of a trial is not finite.
+        Stopped: Ctrl-C or SIGTERM; a checkpoint is written first.
+        RunError: the run cannot be written, or its records are damaged.
+    """
+    if current().size > 1:
+        raise SettingsError(
+            f"strategy {settings.strategy.name} runs in one process; leave out --devices and --machines"
+        )
+    return _Trials(settings, images, run).run_to_the_end(quiet)
+
+
+class _Trials:
+    """One search by trials."""
+
+    def __init__(self, settings: SearchSettings, images: ImageData, run: RunFolder) -> None:
+        assert isinstance(settings.strategy, TrialOptions)
+        self.settings, self.options, self.run = settings, settings.strategy, run
+        if settings.search_classes is not None:
+            images = with_classes(images, settings.search_classes, seed=settings.seed)
+        train = split(images, validation=settings.validation, seed=settings.seed).train
+        weight_half, alpha_half = search_parts(
+            train, seed=settings.seed, weights=settings.weights_share, alphas=settings.alphas_share
+        )
+        chosen = torch.arange(min(self.options.trial_images, len(alpha_half)))
+        self.images = replace(images, train=weight_half, validation=alpha_half.select(chosen), test=None)
+        self.space = space_of(settings, None)
+        self.strategy: BlackBox[Any] = implementation_of(self.options)(self.options, self.space, settings.seed)
+        self.folder = run.path / "checkpoints" / "trials"
+
+    def run_to_the_end(self, quiet: bool) -> SearchOutcome:
+        """Do the trials that are not recorded yet, rung by rung, and return the best of the last."""
+        rungs = self.strategy.rungs()
+        known = self._recorded()
+        self.strategy.recover([trial for (rung, _), trial in known.items() if rung == 0])
+        total = sum(count for count, _ in rungs)
+        best: list[Trial] = []
+        done = 0
+        with StopRequest() as stop, Progress(_STAGE, total, quiet=quiet) as progress:
+            for rung, (count, steps) in enumerate(rungs):
+                entrants, best = (best[:count], []) if rung else ([None] * count, [])
+                survivors = rungs[rung + 1][0] if rung + 1 < len(rungs) else 1
+                for place, entrant in enumerate(entrants):
+                    trial = known.get((rung, place))
+                    if trial is None:
+                        trial = self._try(rung, place, entrant, steps, train=total > 1)
+                        self._record(rung, place, trial)
+                    done += 1
+                    best = sorted([*best, trial], key=lambda t: -(t.score or 0.0))[:survivors]  # the first of equals
+                    self._keep(best, entrants[place + 1 :])
+                    progress.update(done, trial=trial.number, accuracy=trial.score or 0.0, best=best[0].score or 0.0)
+                    if stop.requested and done < total:
+                        raise Stopped(
+                            f"stopped after {done} of {total} trials; "
+                            f"resume with: ddarts search --resume {self.run.path}"
+                        )
+        self._keep([], [])
+        return self._outcome(best[0])
+
+    def _try(self, rung: int, place: int, entrant: Trial | None, steps: int, *, train: bool) -> Trial:
+        """Propose and train a genotype, or continue the training of one that has come so far."""
+        begun = time.perf_counter()
+        self.seconds = 0.0
+        if entrant is None:
+            draw = Random(derive_seed(self.settings.seed, "search", "propose", place))
+            entrant = Trial(place, self.strategy.propose(place, draw), None, 0)
+        trial = entrant
+        if train:
+            trial = replace(entrant, score=self._score(entrant, steps), steps=steps)
+        if rung == 0:
+            self.strategy.feedback(trial)
+        self.seconds = time.perf_counter() - begun
+        return trial
+
+    def _score(self, trial: Trial, steps: int) -> float:
+        """Return the accuracy on the alpha half after a training of so many steps, of which some may be done."""
+        settings, images = self.settings, self.images
+        per_epoch = min(self.options.trial_steps, len(images.train) // settings.batch)
+        shared = {name: getattr(settings, name) for name in TrainSettings.model_fields if hasattr(settings, name)}
+        wanted = TrainSettings(
+            **shared
+            | {
+                "seed": derive_seed(settings.seed, "search", "trial", trial.number),
+                "epochs": max(round(steps / per_epoch), 1),
+                "steps_per_epoch": per_epoch,
+                **{"drop_path": 0.0, "auxiliary_weight": 0.0, "cutout": 0, "policy": "none", "evaluations": 1},
+                "crop": min(images.height, images.width) // 8,
+            }
+        )
+        path = self.folder / str(trial.number)
+        exists = (path / "settings.yaml").is_file()
+        if not exists:
+            shutil.rmtree(path, ignore_errors=True)
+        try:
+            with RunFolder.open(path) if exists else RunFolder.create(path) as training:
+                if not exists:
+                    training.write_settings("train", wanted)
+                found = train_network(trial.genotype, wanted, images, training, quiet=True)
+        except Stopped:
+            raise Stopped(
+                f"stopped in trial {trial.number}; resume with: ddarts search --resume {self.run.path}"
+            ) from None
+        except DivergedError as error:
+            raise DivergedError(
+                f"trial {trial.number}: {str(error).partition('; ')[0]}; lower --lr or --clip"
+            ) from None
+        assert found.val_top1 is not None
+        return found.val_top1
+
+    def _record(self, rung: int, place: int, trial: Trial) -> None:
+        """Append a trial to the run's metrics."""
+        self.run.log(
+            _STAGE,
+            "trial",
+            epoch=rung,
+            step=place,
+            trial=trial.number,
+            score=trial.score,
+            trial_steps=trial.steps,
+            genotype=trial.genotype.to_json(),
+            seconds=self.seconds,
+        )
+
+    def _recorded(self) -> dict[tuple[int, int], Trial]:
+        """Return the trials in the run's metrics by rung and place, in the order in which they were done."""
+        found = {}
+        for record in self.run.metrics(_STAGE, "trial"):
+            try:
+                score = None if record["score"] is None else float(record["score"])
+                genotype = Genotype.from_json(record["genotype"])
+                found[record["epoch"], record["step"]] = Trial(
+                    int(record["trial"]), genotype, score, int(record["trial_steps"])
+                )
+            except (LookupError, TypeError, ValueError, DDartsError):
+                raise RunError(
+                    f"{self.run.path / 'metrics.jsonl'}: a line of the search holds no trial; start a new run"
+                ) from None
+        return found
+
+    def _keep(self, best: list[Trial], waiting: list[Any]) -> None:
+        """Delete the trainings of trials that cannot be continued any more."""
+        wanted = {str(trial.number) for trial in (*best, *waiting) if trial is not None}
+        for path in self.folder.iterdir() if self.folder.is_dir() else ():
+            if path.name not in wanted:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _outcome(self, best: Trial) -> SearchOutcome:
+        """Write the best genotype and its gates, and log what the search has cost."""
+        genotype = replace(best.genotype, name=printable_name(f"{self.run.path.name}-{self.options.name}"))
+        gates = Gates.of_genotype(self.space, genotype)
+        records = list(self.run.metrics(_STAGE, "trial"))
+        steps: dict[int, int] = {}
+        for record in records:
+            steps[record["trial"]] = max(steps.get(record["trial"], 0), record["trial_steps"])
+        seconds = sum(record["seconds"] for record in records)
+        self.run.update_summary(search_steps=sum(steps.values()), trials=len(steps), search_accuracy=best.score)
+        gates.save(self.run.path / "gates.json")
+        genotype.save(self.run.path / "genotype.json")
+        return SearchOutcome(gates, genotype, best.number, seconds, None)
