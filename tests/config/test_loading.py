@@ -3,9 +3,10 @@ from pathlib import Path
 import pytest
 
 from ddarts.cli.options import documented_fields
-from ddarts.config.layers import STAGES, presets
+from ddarts.config.layers import GROUPS, STAGES, presets
 from ddarts.config.loading import load_settings, resume_settings
 from ddarts.config.schema import DeriveOptions, RunSettings, SearchOptions, SearchSettings, TrainSettings
+from ddarts.config.strategies import DDartsOptions, strategy_fields
 from ddarts.errors import SettingsError
 
 
@@ -57,8 +58,8 @@ def test_there_are_three_presets_and_paper_is_the_published_setting():
     search, train = paper.search, paper.train
     assert (search.cells, search.nodes, search.channels, search.epochs, search.batch) == (8, 4, 16, 50, 96)
     assert (search.alpha_lr, search.alpha_lr_min, search.lr, search.lr_min) == (3e-3, 1e-3, 5e-3, 1e-3)
-    assert (search.zero_one_weight, search.ablation_weight) == (9, 0.7)
-    assert (search.ablation, search.ablation_kind, search.zero_one_schedule) == ("gradient", "random", "constant")
+    assert search.strategy == DDartsOptions(zero_one_schedule="constant", ablation_kind="random")
+    assert (DDartsOptions().zero_one_weight, DDartsOptions().ablation_weight) == (9, 0.7)
     assert (train.channels, train.epochs, train.batch, train.lr, train.drop_path) == (36, 600, 128, 0.025, 0.2)
     assert (train.auxiliary_weight, train.cutout, train.policy) == (0.4, 16, "autoaugment")
 
@@ -103,7 +104,7 @@ def test_none_means_not_given_in_python_and_not_set_as_text(config):
 def test_text_becomes_what_the_setting_is(config):
     path = config("ablation: off\nreductions: [1, 2]\nalpha_lr: 1e-2\nstop_on_collapse: no\nflip: yes\n")
     settings = load_settings("search", config=path)
-    assert (settings.ablation, settings.reductions, settings.alpha_lr) == ("off", (1, 2), 0.01)
+    assert (settings.strategy.ablation, settings.reductions, settings.alpha_lr) == ("off", (1, 2), 0.01)
     assert (settings.stop_on_collapse, settings.flip) == (False, True)
     assert load_settings("search", overrides={"reductions": "0,3"}).reductions == (0, 3)
 
@@ -236,9 +237,11 @@ def test_settings_of_another_version_are_refused():
 def test_every_setting_of_a_stage_is_an_option_with_a_help_text(stage):
     docs = {doc.name: doc for doc in documented_fields(stage)}
     assert all(doc.help and doc.metavar for doc in docs.values())
-    names = set()
+    names = set(strategy_fields("d-darts")) if stage == "search" else set()
+    if stage == "run":
+        names = {f"search.{name}" for name in strategy_fields("d-darts")}
     for name, value in STAGES[stage].model():
-        names |= {f"{name}.{inner}" for inner, _ in value} if hasattr(value, "model_fields_set") else {name}
+        names |= {f"{name}.{inner}" for inner, _ in value} if name in GROUPS else {name}
     assert set(docs) == names
 
 

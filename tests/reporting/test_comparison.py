@@ -55,7 +55,7 @@ def test_curves_cells_and_distances_are_compared(shared_run: RunFolder, other: R
     assert page.count("svg", "cell-drawing") == 5 + 4
     far = architecture_distance(Genotype.load(shared_run.path), baseline("resnet18"))
     assert page.words.count(f"{far:.3f}") == 2
-    assert after(page, "zero_one_weight" if "zero_one_weight" in page.words else "search.zero_one_weight", 2) == [
+    assert after(page, "search.strategy.zero_one_weight", 2) == [
         "9.0",
         "2.0",
     ]

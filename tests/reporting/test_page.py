@@ -89,7 +89,8 @@ def test_a_whole_run_shows_everything(whole_page: Page) -> None:
     ):
         assert text in page.words
     assert "A search of 5 cells for 6 epochs and a training for 6 of 600 epochs at C = 36 on digits." in page.words
-    assert {"Settings: run", "Settings: search", "Settings: train", "zero_one_weight", "Versions"} <= set(page.words)
+    assert {"Settings: run", "Settings: search", "Settings: train", "Versions"} <= set(page.words)
+    assert "search.strategy.zero_one_weight" in page.words
 
 
 def test_the_page_needs_nothing_else_and_runs_no_script_but_its_own(shared_run: RunFolder, whole_page: Page) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddarts.searching.alpha_step import AlphaOutcome, Term, alpha_gradients
-from ddarts.searching.losses import zero_one_loss
+from ddarts.searching.alpha_step import AlphaOutcome, alpha_gradients
+from ddarts.searching.losses import Term, zero_one_loss
 from ddarts.supernet.interface import Searchable
 
 

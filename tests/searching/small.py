@@ -8,11 +8,13 @@ from typing import Any
 import torch
 
 from ddarts.config.schema import SearchSettings
+from ddarts.config.strategies import choose_strategy, strategy_fields
 from ddarts.data import ImageData, Images
 from ddarts.genotype.gates import Gates
 from ddarts.runs.folder import RunFolder
-from ddarts.searching.loop import SearchOutcome, search_architecture
+from ddarts.searching.loop import search_architecture
 from ddarts.searching.start import StartingPoint
+from ddarts.searching.strategy import SearchOutcome
 
 EPOCHS, STEPS = 3, 5
 
@@ -32,7 +34,10 @@ def settings(**changes: Any) -> SearchSettings:
         "checkpoint_steps": 4,
         "stop_on_collapse": False,
     }
-    return SearchSettings(**{**base, **changes})
+    given = {**base, **changes}
+    strategy = str(given.pop("strategy", "d-darts"))
+    own = {name: given.pop(name) for name in strategy_fields(strategy) if name in given}
+    return SearchSettings(**given, strategy=choose_strategy({"name": strategy, **own}))
 
 
 def search(path: Path, data: ImageData, **changes: Any) -> SearchOutcome:
@@ -47,8 +52,8 @@ def gates_of(path: Path) -> bytes:
 
 
 def metrics_of(path: Path) -> list[dict[str, Any]]:
-    """All records, without the seconds that they tell."""
-    return [{k: v for k, v in r.items() if k != "elapsed_s"} for r in RunFolder.open(path).metrics()]
+    """All records, without their seconds."""
+    return [{k: v for k, v in r.items() if k not in ("elapsed_s", "seconds")} for r in RunFolder.open(path).metrics()]
 
 
 def gates_in(record: dict[str, Any], like: Gates) -> Gates:

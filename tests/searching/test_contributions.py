@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from ddarts.config.schema import SearchOptions
+from ddarts.config.strategies import DDartsOptions
 from ddarts.searching.alpha_step import AblationPlan
 from ddarts.searching.contributions import Contributions
 from ddarts.space.cell_space import build_space
@@ -19,8 +19,8 @@ def net() -> Supernet:
     return Supernet(build_space(cells=5, nodes=1), channels=2, classes=2)
 
 
-def options(**changes: Any) -> SearchOptions:
-    return SearchOptions(cells=5, nodes=1, **changes)
+def options(**changes: Any) -> DDartsOptions:
+    return DDartsOptions(**changes)
 
 
 def test_all_cells_are_ablated_unless_a_sample_is_asked_for(net: Supernet) -> None:

@@ -9,10 +9,12 @@ import torch
 from lightning_fabric import Fabric
 
 from ddarts.config.schema import SearchSettings
+from ddarts.config.strategies import DDartsOptions
 from ddarts.errors import DDartsError, RunError
 from ddarts.runtime.engine import launch
 from ddarts.searching.alpha_step import AblationPlan
 from ddarts.searching.state import SearchState
+from ddarts.searching.strategies.d_darts import DDarts
 from ddarts.space.cell_space import build_space
 from ddarts.supernet.supernet import Supernet
 from tests.searching.gradients import sigmoid_gates
@@ -29,7 +31,7 @@ def fabric() -> Fabric:
 def make(fabric: Fabric, seed: int = 0) -> SearchState:
     torch.manual_seed(seed)
     net = Supernet(build_space(cells=2, nodes=1, reductions=(1,)), channels=2, in_channels=1, classes=3)
-    return SearchState(net.to(memory_format=torch.channels_last), SETTINGS, fabric)
+    return SearchState(net.to(memory_format=torch.channels_last), DDarts(DDartsOptions()), SETTINGS, fabric)
 
 
 def move(state: SearchState) -> None:

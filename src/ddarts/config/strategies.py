@@ -142,6 +142,28 @@ class DartsOptions(StrategyOptions):
     name: str = Field(default="darts", description="name of the strategy")
 
 
+class GdasOptions(StrategyOptions):
+    """GDAS: one operation an edge and step, drawn by the Gumbel-softmax trick; two shared cells (arXiv 1910.04465)."""
+
+    implementation = "ddarts.searching.strategies.gdas:Gdas"
+    shared_cells = True
+    rule = "darts"
+    ignores = BASELINE_ONLY
+    name: str = Field(default="gdas", description="name of the strategy")
+    temperature: float = Field(default=10.0, gt=0, description="temperature of the Gumbel-softmax at the start")
+    temperature_end: float = Field(default=0.1, gt=0, description="temperature at the end of a linear decay")
+
+
+class PcDartsOptions(StrategyOptions):
+    """PC-DARTS' edge normalisation, without its partial channels; two shared cells (arXiv 1907.05737)."""
+
+    implementation = "ddarts.searching.strategies.pc_darts:PcDarts"
+    shared_cells = True
+    rule = "darts"
+    ignores = BASELINE_ONLY
+    name: str = Field(default="pc-darts", description="name of the strategy")
+
+
 class TrialOptions(StrategyOptions):
     """Budget of a black-box strategy, which trains its proposals."""
 
@@ -165,6 +187,16 @@ class RandomOptions(TrialOptions):
     )
 
 
+class EvolutionOptions(TrialOptions):
+    """Regularised evolution: mutate the best of a sample of the youngest trials (arXiv 1802.01548)."""
+
+    implementation = "ddarts.searching.strategies.evolution:Evolution"
+    name: str = Field(default="evolution", description="name of the strategy")
+    trials: int = Field(default=60, ge=1, le=100_000, description="genotypes to propose and train")
+    population: int = Field(default=20, ge=2, description="trials that may become parents: the youngest")
+    tournament: int = Field(default=5, ge=1, description="members drawn from the population; the best is mutated")
+
+
 STRATEGIES: Registry[type[StrategyOptions]] = Registry(
     "strategy",
     "ddarts.strategies",
@@ -172,7 +204,10 @@ STRATEGIES: Registry[type[StrategyOptions]] = Registry(
         "d-darts": DDartsOptions,
         "darts": DartsOptions,
         "fairdarts": FairDartsOptions,
+        "gdas": GdasOptions,
+        "pc-darts": PcDartsOptions,
         "random": RandomOptions,
+        "evolution": EvolutionOptions,
     },
 )
 #: Names of the strategies of this package.

@@ -1,8 +1,9 @@
-"""Genotypes drawn by lot: what a search has to beat at the same size."""
+"""Random genotypes, which a search has to beat at the same size, and random neighbours of a genotype."""
 
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 from ddarts.errors import SettingsError
 from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
@@ -34,3 +35,28 @@ def random_genotype(space: SearchSpace, *, seed: int, edges_per_node: int = 2) -
         for position, searched in enumerate(space.sequence)
     )
     return Genotype(cells, f"random {seed}")
+
+
+def mutate(space: SearchSpace, genotype: Genotype, draw: random.Random) -> Genotype:
+    """Return a neighbour: in one cell one edge gets another operation or another source, both equally likely.
+
+    Cells that share gates (`space.sequence`) change together. An edge for which there is nothing else to choose (a
+    space of one operation, a node that reads every earlier state) keeps what it has.
+    """
+    searched = draw.randrange(space.searched_cells)
+    cell = genotype.cells[space.sequence.index(searched)]
+    edges = list(cell.edges)
+    index = draw.randrange(len(edges))
+    edge = edges[index]
+    taken = {e.source for e in edges if e.target == edge.target}
+    operations = [name for name in space.operations if name != edge.operation]
+    sources = [source for source in range(edge.target) if source not in taken]
+    if operations and (not sources or draw.random() < 0.5):
+        edges[index] = edge._replace(operation=draw.choice(operations))
+    elif sources:
+        edges[index] = edge._replace(source=draw.choice(sources))
+    cells = tuple(
+        replace(c, edges=tuple(edges)) if space.sequence[position] == searched else c
+        for position, c in enumerate(genotype.cells)
+    )
+    return Genotype(cells, genotype.name)

@@ -1,0 +1,32 @@
+"""Regularised evolution: mutate the best of a sample of the youngest trials (arXiv 1802.01548, algorithm 1)."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+
+from ddarts.config.strategies import EvolutionOptions
+from ddarts.genotype.genotype import Genotype
+from ddarts.genotype.random import mutate, random_genotype
+from ddarts.runtime.seeds import derive_seed
+from ddarts.searching.strategy import BlackBox, Trial
+from ddarts.space.cell_space import SearchSpace
+
+
+class Evolution(BlackBox[EvolutionOptions]):
+    """The first proposals are random; each later one is a mutation, and the oldest member of the population leaves."""
+
+    def __init__(self, options: EvolutionOptions, space: SearchSpace, seed: int) -> None:
+        super().__init__(options, space, seed)
+        self.population: deque[Trial] = deque(maxlen=options.population)
+
+    def propose(self, number: int, draw: random.Random) -> Genotype:
+        """See `BlackBox.propose`."""
+        if number < self.options.population:
+            return random_genotype(self.space, seed=derive_seed(self.seed, "search", "random", number))
+        sample = draw.sample(list(self.population), min(self.options.tournament, len(self.population)))
+        return mutate(self.space, max(sample, key=lambda trial: trial.score or 0.0).genotype, draw)
+
+    def feedback(self, trial: Trial) -> None:
+        """Add a trial to the population."""
+        self.population.append(trial)

@@ -1,0 +1,274 @@
+"""What every search strategy must hold, and what each of them computes."""
+
+from __future__ import annotations
+
+import math
+import random
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from ddarts.config.loading import load_settings
+from ddarts.config.strategies import BUILT_IN, STRATEGIES, RandomOptions, StrategyOptions, TrialOptions
+from ddarts.data import Batches, ImageData, load_data
+from ddarts.errors import SettingsError
+from ddarts.genotype.derive import derive_genotype
+from ddarts.genotype.gates import Gates
+from ddarts.genotype.genotype import Genotype
+from ddarts.genotype.random import mutate, random_genotype
+from ddarts.genotype.starting import search_space
+from ddarts.runs.folder import RunFolder
+from ddarts.searching.alpha_step import alpha_gradients
+from ddarts.searching.strategy import Differentiable, Trial, implementation_of
+from ddarts.space.cell_space import build_space
+from ddarts.supernet.supernet import Supernet
+from tests.searching.small import gates_of, metrics_of, search
+
+#: Each strategy as small as possible, with a variant where the state of a search differs.
+SEARCHES: dict[str, dict[str, Any]] = {
+    name: {"strategy": name, "trials": 3, "trial_steps": 3, "checkpoint_steps": 2}
+    if issubclass(STRATEGIES.get(name), TrialOptions)
+    else {"strategy": name, "epochs": 3, "checkpoint_steps": 3}
+    for name in BUILT_IN
+} | {"halving": {"strategy": "random", "trials": 3, "trial_steps": 2, "halving": 2, "checkpoint_steps": 2}}
+DIFFERENTIABLE = [name for name in BUILT_IN if not issubclass(STRATEGIES.get(name), TrialOptions)]
+
+
+@pytest.fixture(scope="module")
+def digits() -> ImageData:
+    return load_data("digits", limit=60)
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_a_search_that_is_killed_ends_as_one_that_is_not(
+    tmp_path: Path, digits: ImageData, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Killed without a word, once in an early and once in a late step."""
+    whole = search(tmp_path / "whole", digits, **SEARCHES[name])
+    original = Batches.batch
+
+    for fatal in (3, 6):
+        calls = 0
+
+        def batch(batches: Batches, epoch: int, step: int, fatal: int = fatal) -> tuple[Tensor, Tensor]:
+            nonlocal calls
+            calls += 1
+            if calls == fatal:
+                raise MemoryError("killed")
+            return original(batches, epoch, step)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Batches, "batch", batch)
+            with pytest.raises(MemoryError):
+                search(tmp_path / "killed", digits, **SEARCHES[name])
+    resumed = search(tmp_path / "killed", digits, **SEARCHES[name])
+    assert gates_of(tmp_path / "killed") == gates_of(tmp_path / "whole")
+    assert metrics_of(tmp_path / "killed") == metrics_of(tmp_path / "whole")
+    assert resumed.genotype.cells == whole.genotype.cells
+
+
+def make(name: str, **changes: Any) -> tuple[Differentiable[Any], Supernet, list[Tensor]]:
+    """A strategy, a supernet of its space, and alphas apart from each other."""
+    options = STRATEGIES.get(name).model_validate(changes)
+    space = search_space("darts", cells=3, nodes=2, shared_cells=options.shared_cells)
+    torch.manual_seed(0)
+    net = Supernet(space, channels=2, classes=3).double()
+    strategy = implementation_of(options)(options)
+    net.add_alphas([(len(space.edges), len(space.operations) + strategy.extra_logits)] * space.searched_cells)
+    with torch.no_grad():
+        for alpha in net.double().alphas:
+            alpha.normal_()
+    return strategy, net, list(net.alphas)
+
+
+def draw(seed: int = 3) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("name", DIFFERENTIABLE)
+def test_gates_lie_between_0_and_1_and_every_alpha_receives_a_gradient(name: str) -> None:
+    strategy, net, alphas = make(name)
+    gates = strategy.relax(alphas, 0.5, draw())
+    assert [g.shape for g in gates] == [(len(net.space.edges), len(net.space.operations))] * net.space.searched_cells
+    for found in (gates, strategy.gates(alphas)):
+        assert all(bool(((g >= 0) & (g <= 1)).all()) for g in found)
+    x, y = torch.randn(6, 3, 5, 5, dtype=torch.float64), torch.arange(6) % 3
+    outcome = alpha_gradients(net.train(), x, y, gates, regulariser=lambda: strategy.regulariser(alphas, gates, 0.5))
+    for gradient in outcome.gradients:
+        assert bool(gradient.isfinite().all())
+        assert int((gradient != 0).sum()) == gradient.numel()
+
+
+@pytest.mark.parametrize("name", DIFFERENTIABLE)
+def test_the_gates_of_a_step_follow_from_its_random_numbers(name: str) -> None:
+    strategy, _, alphas = make(name)
+    one, same = strategy.relax(alphas, 0.5, draw()), strategy.relax(alphas, 0.5, draw())
+    assert all(torch.equal(a, b) for a, b in zip(one, same, strict=True))
+
+
+@pytest.mark.parametrize("name", DIFFERENTIABLE)
+def test_a_genotype_can_be_derived_and_its_gates_give_it_back(name: str) -> None:
+    strategy, net, alphas = make(name)
+    gates = Gates.from_space(net.space, [g.tolist() for g in strategy.gates(alphas)])
+    genotype = strategy.derive(gates, STRATEGIES.get(name).rule or "darts", 0.85, "x")
+    assert genotype == derive_genotype(gates, "darts", 0.85, "x")
+    again = Gates.of_genotype(net.space, genotype)
+    pruned = derive_genotype(again, "threshold_complete", 0.5, "x")
+    assert [set(c.edges) for c in pruned.cells] == [set(c.edges) for c in genotype.cells]
+
+
+def test_darts_shares_two_alphas_and_lets_the_operations_of_an_edge_compete() -> None:
+    strategy, net, alphas = make("darts")
+    assert net.space.sequence == (0, 1, 1)  # of three cells the second and the third are reductions
+    assert search_space("darts", cells=8, shared_cells=True).sequence == (0, 0, 1, 0, 0, 1, 0, 0)
+    assert search_space("darts", cells=2, reductions=(), shared_cells=True).sequence == (0, 0)
+    for gates, alpha in zip(strategy.gates(alphas), alphas, strict=True):
+        assert torch.allclose(gates.sum(1), torch.ones(len(alpha), dtype=torch.float64))
+    assert strategy.regulariser(alphas, strategy.gates(alphas), 0.5) == {}
+
+
+def test_fairdarts_has_sigmoid_gates_and_a_constant_zero_one_weight() -> None:
+    strategy, _, alphas = make("fairdarts")
+    gates = strategy.gates([a.detach() for a in alphas])
+    assert all(torch.equal(g, a.sigmoid()) for g, a in zip(gates, alphas, strict=True))
+    for progress in (0.0, 0.9):
+        term = strategy.regulariser(alphas, gates, progress)["zero_one"]
+        assert term.weight == 10
+        assert term.value.item() == pytest.approx(-sum((g - 0.5).square().mean().item() for g in gates))
+
+
+def test_gdas_draws_one_operation_an_edge_more_firmly_as_the_temperature_falls() -> None:
+    strategy, net, alphas = make("gdas", temperature=5.0, temperature_end=0.1)
+    for drawn in strategy.relax(alphas, 0.0, draw()):
+        gates = drawn.detach()
+        assert gates.sum(1).tolist() == [1.0] * len(net.space.edges)
+        assert gates.max(1).values.tolist() == [1.0] * len(net.space.edges)
+    counts = sum(strategy.relax(alphas, 0.3, draw(i))[0].detach() for i in range(400)) / 400
+    assert torch.allclose(counts, strategy.gates(alphas)[0].detach(), atol=0.12)  # the Gumbel-max trick
+
+
+def test_pc_darts_normalises_over_the_edges_to_a_node() -> None:
+    strategy, net, alphas = make("pc-darts")
+    for gates in strategy.gates([a.detach() for a in alphas]):
+        of_edges = gates.sum(1)
+        for node in (2, 3):
+            rows = [row for row, (_, to) in enumerate(net.space.edges) if to == node]
+            assert of_edges[rows].sum().item() == pytest.approx(1)
+
+
+# -- black box ---------------------------------------------------------------------------------------------------------
+
+
+def trials(path: Path) -> list[dict[str, Any]]:
+    return list(RunFolder.open(path).metrics("search", "trial"))
+
+
+def test_one_trial_is_a_draw_without_a_training(tmp_path: Path, digits: ImageData) -> None:
+    found = search(tmp_path / "run", digits, strategy="random", trials=1, seed=5)
+    assert found.genotype.cells == random_genotype(build_space(cells=3, nodes=1), seed=5).cells
+    assert [r["trial_steps"] for r in trials(tmp_path / "run")] == [0]
+
+
+def test_the_best_trial_wins_and_its_cost_is_known(tmp_path: Path, digits: ImageData) -> None:
+    found = search(tmp_path / "run", digits, strategy="random", trials=4, trial_steps=3)
+    records = trials(tmp_path / "run")
+    best = max(records, key=lambda r: r["score"])
+    assert found.genotype.cells == Genotype.from_json(best["genotype"]).cells
+    assert len({r["genotype"] for r in records}) == 4
+    summary = RunFolder.open(tmp_path / "run").summary
+    assert (summary["trials"], summary["search_steps"], summary["search_accuracy"]) == (4, 12, best["score"])
+    assert found.search_s == pytest.approx(sum(r["seconds"] for r in records))
+    assert not list((tmp_path / "run" / "checkpoints" / "trials").iterdir())
+
+
+def test_halving_continues_the_best_with_more_steps(tmp_path: Path, digits: ImageData) -> None:
+    search(tmp_path / "run", digits, strategy="random", trials=4, trial_steps=2, halving=2)
+    rungs = [[r for r in trials(tmp_path / "run") if r["epoch"] == rung] for rung in range(3)]
+    assert [[r["trial_steps"] for r in rung] for rung in rungs] == [[2] * 4, [4] * 2, [8]]
+    for before, after in pairwise(rungs):
+        ranked = sorted(before, key=lambda r: -r["score"])
+        assert [r["trial"] for r in after] == [r["trial"] for r in ranked[: len(after)]]
+    assert RunFolder.open(tmp_path / "run").summary["search_steps"] == 2 + 2 + 4 + 8
+
+
+@pytest.mark.parametrize("name", [name for name in BUILT_IN if name not in DIFFERENTIABLE])
+def test_a_black_box_strategy_is_rebuilt_from_its_history(name: str) -> None:
+    space = build_space(cells=3, nodes=2)
+    options = STRATEGIES.get(name).model_validate({"trials": 40})
+    one, other = (implementation_of(options)(options, space, 7) for _ in range(2))
+    history = []
+    for number in range(30):
+        genotype = one.propose(number, random.Random(number))
+        history.append(Trial(number, genotype, math.sin(number), 5))
+        one.feedback(history[-1])
+    other.recover(history)
+    assert one.propose(30, random.Random(1)) == other.propose(30, random.Random(1))
+
+
+def test_a_mutation_changes_one_edge_of_one_cell() -> None:
+    space = search_space("darts", cells=5, nodes=2, shared_cells=True)
+    genotype = random_genotype(space, seed=0)
+    changed = set()
+    for seed in range(200):
+        other = mutate(space, genotype, random.Random(seed))
+        cells = {s for s, a, b in zip(space.sequence, genotype.cells, other.cells, strict=True) if a != b}
+        assert len(cells) == 1
+        at = space.sequence.index(cells.pop())
+        pairs = [(a, b) for a, b in zip(genotype.cells[at].edges, other.cells[at].edges, strict=True) if a != b]
+        assert len(pairs) == 1
+        changed |= {"operation" if pairs[0][0].operation != pairs[0][1].operation else "source"}
+    assert changed == {"operation", "source"}
+
+
+# -- settings ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"strategy": "darts", "zero_one_weight": 3},
+            "zero_one_weight has no effect with strategy darts; leave it out",
+        ),
+        ({"strategy": "random", "alpha_lr": 0.1}, "alpha_lr has no effect with strategy random; leave it out"),
+        ({"strategy": "fairdarts", "baseline": "resnet18"}, "baseline has no effect with strategy fairdarts"),
+        ({"trials": 3}, "trials has no effect with strategy d-darts; leave it out"),
+        ({"strategy": "darst"}, "unknown strategy 'darst'; did you mean 'darts'"),
+        ({"strategy": "darts", "method": "threshold_edge"}, "does not fit the gates of strategy darts; use darts"),
+        ({"strategy": "random", "trials": 0}, "trials = 0 must be at least 1"),
+    ],
+)
+def test_a_setting_without_effect_is_an_error(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        load_settings("search", overrides=given)
+
+
+def test_what_a_preset_says_for_another_strategy_is_left_out() -> None:
+    """The preset `paper` sets the zero-one loss and a rule with a threshold."""
+    settings = load_settings("search", preset="paper", overrides={"strategy": "darts"})
+    assert (settings.strategy.name, settings.method) == ("darts", "darts")
+    nested = load_settings("run", preset="paper", overrides={"search": {"strategy": {"name": "random", "trials": 9}}})
+    assert nested.search.strategy == RandomOptions(trials=9)
+
+
+def test_another_package_adds_a_strategy(tmp_path: Path, digits: ImageData) -> None:
+    class Constant(Differentiable[StrategyOptions]):
+        def gates(self, logits: Any) -> list[Tensor]:
+            return [0.5 + 0 * alpha for alpha in logits]
+
+    class ConstantOptions(StrategyOptions):
+        """Every gate is 1/2."""
+
+        implementation = Constant
+        name: str = "constant"
+
+    STRATEGIES.register("constant", ConstantOptions)
+    try:
+        found = search(tmp_path / "run", digits, strategy="constant", epochs=1, steps_per_epoch=1)
+    finally:
+        STRATEGIES.unregister("constant")
+    assert {gate for cell in found.gates.values for row in cell for gate in row} == {0.5}
