@@ -278,3 +278,12 @@ def test_arrays_from_python_are_searched_trained_tested_and_asked_for_again(geno
     result = ddarts.test(done.path, data=(pixels, labels), quiet=True, device="cpu")
     assert (result.count, result.data) == (8, stored)
     assert (done.path / "test.json").is_file()
+
+
+def test_a_batch_that_nobody_chose_shrinks_to_few_images(genotype, tmp_path, capsys):
+    tiny = {k: v for k, v in TINY.items() if k != "batch"}
+    done = ddarts.train(genotype=genotype, out=tmp_path / "run", threads=1, **tiny)
+    assert "train.batch = 50 instead of 64: there are few training images" in capsys.readouterr().err
+    assert RunFolder.open(done.path).read_settings("train")["batch"] == 50
+    with pytest.raises(DataError, match="batch = 51 is larger than the 50 training images; choose at most 50"):
+        ddarts.train(genotype=genotype, out=tmp_path / "chosen", quiet=True, **tiny, batch=51)

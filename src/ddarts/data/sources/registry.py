@@ -25,7 +25,7 @@ Reader = Callable[[str | None, Request], Loaded]
 """Reads a data set: from the folder after the colon of ``--data NAME:DIR`` (None without one), as the request says."""
 
 
-def _checked_reader(name: str, reader: Any) -> Reader:
+def _checked_reader(name: str, reader: Any) -> Any:
     if not callable(reader):
         raise SettingsError(
             f"data set {name!r}: a {type(reader).__name__}, not a function (directory, request) -> Loaded"
