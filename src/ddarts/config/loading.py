@@ -131,7 +131,7 @@ def given_keys(
     preset: str | None,
     config: Any,
     overrides: Mapping[str, Any] | None,
-    strategy: str = "d-darts",
+    strategy: str | None = None,
     *,
     presets: bool = True,
 ) -> set[Key]:
@@ -139,6 +139,7 @@ def given_keys(
     document = read_config(config)
     values = dict(document.values)
     preset = preset or values.pop("preset", None)
+    strategy = strategy or strategy_of(overrides or {}, values)
     layers = flatten(values, stage, place_of(config), document.lines, strategy)
     layers |= flatten(drop_none(overrides or {}), stage, "", {}, strategy)
     if preset and presets:

@@ -162,7 +162,7 @@ class SearchOptions(BaselineOptions):
         default=8, ge=1, le=100, description="cells of the supernet, each with its own gates", json_schema_extra=COMMON
     )
     nodes: int = Field(default=4, ge=1, le=8, description="intermediate nodes of a cell")
-    channels: int = Field(default=16, ge=1, description="channels of the first cell", json_schema_extra=COMMON)
+    channels: int = Field(default=16, ge=1, description="channels of the first cell")
     reductions: tuple[int, ...] | None = Field(
         default=None, description="positions of reduction cells; n//3 and 2n//3 of n cells if not given"
     )

@@ -245,7 +245,8 @@ class _Search:
         self.set_rate(self.weight_optimizer, settings.lr, settings.lr_min)
         alphas = [alpha.detach() for alpha in state.net.alphas]
         draw = generator(settings.seed, "search", "weight gates", self.steps_done)
-        logits = self.module(x, self.strategy.relax(alphas, self.progress, draw))
+        gates = self.strategy.relax(alphas, self.progress, draw)
+        logits = self.module(x, lambda: gates)
         loss = cross_entropy(logits, y)
         self.weight_optimizer.zero_grad()
         self.fabric.backward(loss)

@@ -8,7 +8,7 @@ is multiplied.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -101,9 +101,12 @@ class Searchable(nn.Module, ABC, Generic[Space]):
             precomputed: the trunk's, or None; only without a graph.
         """
 
-    def forward(self, x: Tensor, gates: Sequence[Tensor]) -> Tensor:
-        """Return the logits (N, classes) of images (N, in_channels, H, W); in training mode statistics are updated."""
-        return self.trunk(x, gates, track=self.training).logits
+    def forward(self, x: Tensor, gates: Sequence[Tensor] | Callable[[], Sequence[Tensor]]) -> Tensor:
+        """Return the logits (N, classes) of images (N, in_channels, H, W); in training mode statistics are updated.
+
+        Gates may come from a function: Fabric's wrapper would round tensors to the working precision.
+        """
+        return self.trunk(x, gates() if callable(gates) else gates, track=self.training).logits
 
     def add_alphas(self, shapes: Sequence[tuple[int, int]]) -> None:
         """Create one alpha (edges, operations) for each searched cell, near 0, from torch's current random state."""
