@@ -127,6 +127,23 @@ def test_hostile_metadata_is_one_line(file: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("entry", [b"\n\x08location", b"\n\x88\x80\x00location", b"\x8a\x00\x08location"])
+def test_weights_beside_the_file_are_not_read(
+    exported: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: bytes
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    onnx.save_model(
+        onnx.load_from_string(exported), "a.onnx", save_as_external_data=True, location="data", size_threshold=0
+    )
+    content = Path("a.onnx").read_bytes()
+    assert Path("data").stat().st_size > 0
+    assert b"\n\x08location" in content
+    if entry != b"\n\x08location":
+        content = content[:9] + entry  # a reader of protocol buffers takes it for the same key
+    with pytest.raises(ModelError, match="weights outside the file are not read"):
+        open_onnx(content, "a.onnx")
+
+
 def _foreign() -> bytes:
     from onnx import TensorProto, helper
 

@@ -1,6 +1,12 @@
 from __future__ import annotations
 
+import hashlib
 import json
+import random
+import re
+import resource
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,9 +15,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from ddarts.cost.activations import peak_activation_bytes
 from ddarts.errors import DDartsError, RunError
 from ddarts.genotype.random import random_genotype
-from ddarts.hub.saved import ModelError, load_model, save_model
+from ddarts.hub.saved import ModelError, images_at_once, load_model, save_model
 from ddarts.nn.network import Network
 from ddarts.space.cell_space import build_space
 
@@ -126,7 +133,8 @@ def test_missing_files_are_named(tmp_path: Path, model: Path) -> None:
         ("resolution", [8, 10**9], r"resolution \[8, 1000000000\] must be 1 to 65536 pixels"),
         ("mean", [float("nan")], r"mean\[0\]: nan must be a number"),
         ("mean", [10**400], r"mean\[0\]: 1000.* must be a number"),
-        ("std", [0.0], r"std \[0\.0\] must be above 0"),
+        ("std", [0.0], r"std \[0\.0\] must be at least 1e-07"),
+        ("std", [1e-320], r"std \[1e-320\] must be at least 1e-07"),
         ("std", [0.1, 0.1], r"std has 2 values for 1 image channels"),
         ("genotype", {"format": "ddarts-genotype"}, r"genotype"),
         ("surprise", 1, r"unknown key 'surprise'"),
@@ -165,6 +173,51 @@ def _rewrite(model: Path, change: Callable[[dict[str, torch.Tensor]], Any]) -> N
     state = load_file(model / "model.safetensors")
     change(state)
     save_file(state, model / "model.safetensors")
+    digest = hashlib.sha256((model / "model.safetensors").read_bytes()).hexdigest()
+    _edit(lambda data: data.__setitem__("sha256", digest), model)
+
+
+def test_every_flipped_bit_of_the_weights_is_noticed(model: Path) -> None:
+    path = model / "model.safetensors"
+    content, where = path.read_bytes(), random.Random(0)
+    for _ in range(40):
+        damaged = bytearray(content)
+        damaged[where.randrange(len(content))] ^= 1 << where.randrange(8)
+        path.write_bytes(damaged)
+        with pytest.raises(ModelError):
+            load_model(model)
+    damaged = bytearray(content)
+    damaged[-1] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(ModelError, match=r"does not match the checksum in config\.json: the file is damaged"):
+        load_model(model)
+
+
+def test_a_model_of_an_older_version_has_no_checksum_and_loads(model: Path) -> None:
+    _edit(lambda data: data.pop("sha256"), model)
+    assert load_model(model).config.classes == ("cat", "dog", "owl")
+
+
+@pytest.mark.parametrize("side", [16384, 65536])
+def test_a_resolution_for_which_there_is_no_memory_is_refused_at_once(model: Path, side: int) -> None:
+    _edit(lambda data: data.__setitem__("resolution", [side, side]), model)
+    limit = 2**33
+    code = f"from ddarts.hub.saved import load_model; load_model({str(model)!r})"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+    )
+    assert re.search(rf"one image of the resolution \[{side}, {side}\] takes [\d.]+ GB, \d\.\d GB are", done.stderr)
+
+
+def test_as_many_images_go_at_once_as_memory_allows(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load_model(model)
+    one = peak_activation_bytes(loaded.network, (1, 1, 8, 9))
+    for available, wanted, allowed in ((10**12, 64, 64), (20 * one, 64, 10), (one, 64, 1), (20 * one, 3, 3)):
+        monkeypatch.setattr("ddarts.hub.saved.available_memory", lambda available=available: available)
+        assert images_at_once(loaded.network, loaded.config, wanted, "x") == allowed
 
 
 def test_weights_that_do_not_fit_are_named(model: Path) -> None:

@@ -216,8 +216,10 @@ def test_broken_or_hostile_settings_are_one_line(run, text, message):
 
 def test_the_summary_is_merged_and_holds_plain_numbers(run):
     run.update_summary(test_top1=torch.tensor(0.5), seed=3)
-    run.update_summary(seed=4, macs=numpy.int64(7), bad=float("nan"))
-    assert json.loads((run.path / "summary.json").read_text()) == {"test_top1": 0.5, "seed": 4, "macs": 7, "bad": None}
+    run.update_summary(seed=4, macs=numpy.int64(7))
+    with pytest.raises(RunError, match="val_top1 is nan, which is no result"):
+        run.update_summary(seed=5, val_top1=float("nan"))
+    assert json.loads((run.path / "summary.json").read_text()) == {"test_top1": 0.5, "seed": 4, "macs": 7}
     assert run.summary["seed"] == 4
 
 
@@ -432,11 +434,11 @@ from ddarts.runs.folder import RunFolder
 run = RunFolder.open(sys.argv[1])
 step = (run.load_checkpoint("search") or {"step": 0})["step"]
 run.rewind("search", step)
-print("ready", flush=True)
 while True:
     step += 1
     run.log("search", "step", epoch=1, step=step)
     run.save_checkpoint("search", {"step": step, "w": torch.full((20_000,), float(step))})
+    print("ready", flush=True)
 """
 
 

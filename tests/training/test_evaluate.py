@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ddarts.data import ImageData, Images
 from ddarts.errors import DataError
 from ddarts.genotype.random import random_genotype
-from ddarts.hub.saved import save_model
+from ddarts.hub.saved import ModelError, load_model, save_model
 from ddarts.nn.network import Network
 from ddarts.space.cell_space import build_space
 from ddarts.training.evaluate import evaluate, predict_images, test_model
@@ -64,6 +64,21 @@ def model(tmp_path: Path) -> Path:
     network(torch.randn(8, 1, 6, 6))
     save_model(tmp_path / "model", network, classes=("car", "doll"), resolution=(6, 6), mean=(0.4,), std=(0.2,))
     return tmp_path / "model"
+
+
+def test_numbers_that_are_not_finite_are_an_error(model: Path, tmp_path: Path) -> None:
+    saved = load_model(model)
+    with torch.no_grad():  # whatever the sign of the features, one logit overflows
+        saved.network.classifier.weight.copy_(torch.tensor([[3e38], [-3e38]]).expand(2, saved.network.outputs))
+    torch.nn.init.constant_(saved.network.classifier.bias, 3e38)
+    about = saved.config
+    save_model(model, saved.network, classes=about.classes, resolution=about.resolution, mean=about.mean, std=about.std)
+    path = tmp_path / "a.png"
+    Image.fromarray(numpy.random.default_rng(0).integers(0, 256, (6, 6), dtype=numpy.uint8)).save(path)
+    with pytest.raises(ModelError, match=r"the probabilities of .*a\.png or an image before it are not finite"):
+        predict_images(model, [path])
+    with pytest.raises(ModelError, match="the weights are not usable; train the model again"):
+        test_model(model, _data())
 
 
 def test_the_test_images_are_prepared_as_the_model_asks(model: Path) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 from ddarts.cli.table import COMMANDS, Command
-from ddarts.errors import DDartsError, SettingsError, Stopped, nearest, printable
+from ddarts.errors import DDartsError, RunError, SettingsError, Stopped, nearest, printable
 from ddarts.runtime.allocator import keep_memory
 from ddarts.runtime.distributed import note_for_torchrun, says_it
 from ddarts.runtime.processes import find_place, speaks
@@ -138,7 +138,10 @@ def _dispatch(arguments: list[str], *, alone: bool) -> int:
     if as_json:
         import json
 
-        print(json.dumps(result.to_dict(), indent=2))
+        try:
+            print(json.dumps(result.to_dict(), indent=2, allow_nan=False))
+        except ValueError as error:
+            raise RunError(f"the result of ddarts {name} holds a number that is not finite ({error})") from None
     else:
         _print_table(result.table())
     return 0

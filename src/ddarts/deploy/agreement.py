@@ -39,6 +39,8 @@ def compare(network: nn.Module, other: Callable[[Tensor], Tensor], x: Tensor) ->
         with torch.no_grad():
             wanted = network(part).double()
         found = other(part).double()
+        if not wanted.isfinite().all():
+            raise ModelError("the logits of the network are not finite; train it again before it is exported")
         if found.shape != wanted.shape or not found.isfinite().all():
             raise ModelError(
                 f"the exported network gives {list(found.shape)} numbers (not all finite, perhaps) for logits of "

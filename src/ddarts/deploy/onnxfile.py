@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,10 @@ from ddarts.runtime import json_input as checks
 METADATA_KEY = "ddarts.preprocessing"
 INPUT, OUTPUT = "images", "logits"
 SUFFIX = ".onnx"
+
+#: The key "location" of weights in another file, in any encoding that protocol buffers allow. (onnxruntime would look
+#: for that file in the current directory.)
+_ELSEWHERE = re.compile(rb"(?:\n|\x8a\x80*\x00)(?:\x08|\x88\x80*\x00)location")
 
 #: Protocol buffers cannot be larger, and our files hold their weights.
 _MOST_BYTES = 2**31 - 1
@@ -109,6 +114,8 @@ def open_onnx(data: bytes, where: str, *, device: str = "cpu", threads: int | No
         SettingsError: onnxruntime has no such device.
         ModelError: it is no ONNX file, or not of the form that this module writes.
     """
+    if _ELSEWHERE.search(data):
+        raise ModelError(f"{where}: weights outside the file are not read; make the file with `ddarts export`")
     runtime = require("onnxruntime", "export", "running an ONNX file")
     options = runtime.SessionOptions()
     options.log_severity_level = 4  # what is wrong comes as an exception

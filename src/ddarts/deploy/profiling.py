@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from ddarts.config.schema import ProfileSettings
+from ddarts.cost.activations import peak_activation_bytes
 from ddarts.cost.counting import count_macs, count_parameters
 from ddarts.deploy.breakdown import PartCost, cost_by_cell, cost_by_operation
-from ddarts.deploy.memory_use import peak_activation_bytes
 from ddarts.deploy.onnxfile import onnx_bytes, open_onnx
 from ddarts.deploy.timing import Latency, summary, threads_set, time_passes, waiter
 from ddarts.genotype.choices import AnyGenotype
@@ -53,7 +53,7 @@ class Profile:
         cells: their number.
         parameters: trainable scalars, without an auxiliary head.
         macs: multiply-accumulate operations for one image.
-        memory: (batch, bytes): the most that activations fill, see `ddarts.deploy.memory_use`.
+        memory: (batch, bytes): the most that activations fill, see `ddarts.cost.activations`.
         latencies: one for each runtime, batch and number of threads.
         parts: of the table that was asked for; measured at the first batch and number of threads, in PyTorch.
     """

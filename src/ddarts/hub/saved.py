@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from ddarts.cost.activations import peak_activation_bytes
 from ddarts.errors import GenotypeError, nearest
 from ddarts.genotype.choices import AnyGenotype, genotype_from_dict
 from ddarts.genotype.genotype import Genotype
@@ -23,12 +25,17 @@ from ddarts.nn.preprocessing import MAX_CHANNELS, ModelError, Preprocessing
 from ddarts.nn.resolution import STEM_HALVINGS
 from ddarts.runtime import json_input as checks
 from ddarts.runtime.atomic_files import write_bytes, write_text
+from ddarts.runtime.memory import available_memory
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 
 FORMAT = "ddarts-model"
 VERSION = 1
+#: Key of config.json with the SHA-256 digest of the weights file; older folders lack it.
+_DIGEST = "sha256"
+#: Pixels an image, below which a forward pass needs little memory with any weights that fit into it.
+_FEW_PIXELS = 64 * 64
 
 __all__ = ["ModelConfig", "ModelError", "SavedModel", "load_model", "save_model"]
 
@@ -113,13 +120,20 @@ def save_model(
     _check(config, str(folder))
     if len(config.classes) != network.classes:
         raise ModelError(f"{folder}: {len(config.classes)} names for a network of {network.classes} classes")
-    data = {"format": FORMAT, "version": VERSION, **asdict(config), "genotype": network.genotype.to_dict()}
     state = {
         name: tensor.detach().cpu().contiguous()
         for name, tensor in network.state_dict().items()
         if config.auxiliary or not name.startswith("auxiliary.")
     }
-    write_bytes(folder / WEIGHTS_NAME, save(state, metadata={"format": "pt"}))
+    weights = save(state, metadata={"format": "pt"})
+    data = {
+        "format": FORMAT,
+        "version": VERSION,
+        **asdict(config),
+        _DIGEST: hashlib.sha256(weights).hexdigest(),
+        "genotype": network.genotype.to_dict(),
+    }
+    write_bytes(folder / WEIGHTS_NAME, weights)
     write_text(folder / CONFIG_NAME, json.dumps(data, indent=2) + "\n")
 
 
@@ -136,16 +150,16 @@ def load_model_as(
     Nothing in the folder is trusted: sizes are compared with the weights that are there before memory is claimed.
 
     Raises:
-        ModelError: a file is missing or broken, the weights do not fit config.json (the first tensor is named), or the
-            network is one of choices.
+        ModelError: a file is missing or broken, the weights do not fit config.json (the first tensor is named), the
+            network is one of choices, or one image of the resolution that it names takes more memory than there is.
     """
-    folder, config, genotype = _described(folder)
+    folder, config, genotype, digest = _described(folder)
     if not isinstance(genotype, Genotype):
         raise ModelError(f"{folder}: a network of the choice space {genotype.space}; name a network of cells")
-    return _load(kind, folder, config, genotype, device)
+    return _load(kind, folder, config, genotype, digest, device)
 
 
-def _described(folder: str | os.PathLike[str]) -> tuple[Path, ModelConfig, AnyGenotype]:
+def _described(folder: str | os.PathLike[str]) -> tuple[Path, ModelConfig, AnyGenotype, str | None]:
     """Return the model folder that `folder` means, and what its config.json says."""
     folder = Path(folder)
     if not (folder / CONFIG_NAME).exists() and (folder / "model").is_dir():
@@ -157,7 +171,12 @@ def _described(folder: str | os.PathLike[str]) -> tuple[Path, ModelConfig, AnyGe
 
 
 def _load(
-    build: Callable[..., Any], folder: Path, config: ModelConfig, genotype: AnyGenotype, device: torch.device | str
+    build: Callable[..., Any],
+    folder: Path,
+    config: ModelConfig,
+    genotype: AnyGenotype,
+    digest: str | None,
+    device: torch.device | str,
 ) -> SavedModel[Any]:
     try:
         with torch.device("meta"):
@@ -174,22 +193,44 @@ def _load(
             f"{folder / CONFIG_NAME}: channels = {config.channels}, doubled {len(genotype.reductions)} times, are more "
             "than any network can have; is the file broken?"
         ) from None
-    state = _read_weights(folder / WEIGHTS_NAME, network.state_dict(), torch.device(device))
+    if config.resolution[0] * config.resolution[1] > _FEW_PIXELS:
+        images_at_once(network, config, 1, str(folder / CONFIG_NAME))
+    state = _read_weights(folder / WEIGHTS_NAME, network.state_dict(), torch.device(device), digest)
     network.load_state_dict(state, assign=True)
     for parameter in network.parameters():
         parameter.requires_grad_(True)
     return SavedModel(network.eval(), config, folder)
 
 
-def _read_config(folder: Path) -> tuple[ModelConfig, AnyGenotype]:
-    """Read and check config.json."""
+def images_at_once(network: AnyNetwork, config: ModelConfig, wanted: int, where: str) -> int:
+    """Return how many images, at most `wanted`, a forward pass can take with the memory that is available.
+
+    Raises:
+        ModelError: not even one.
+    """
+    shape = (1, config.in_channels, *config.resolution)
+    try:
+        needed = peak_activation_bytes(network, shape)
+    except RuntimeError:  # more bytes than a number of 64 bits can count
+        needed = 2**63
+    available = available_memory()
+    if needed > available:
+        raise ModelError(
+            f"{where}: one image of the resolution {list(config.resolution)} takes {needed / 2**30:.1f} GB, "
+            f"{available / 2**30:.1f} GB are available; correct the resolution, or use a machine with more memory"
+        )
+    return min(wanted, max(available // (2 * needed), 1))  # twice, for what kernels need besides
+
+
+def _read_config(folder: Path) -> tuple[ModelConfig, AnyGenotype, str | None]:
+    """Read and check config.json; return the digest of the weights, too, if it has one."""
     if not folder.is_dir():
         raise ModelError(f"{folder}: no such model folder; check the path or run `ddarts train`")
     text, where = checks.read_text(folder / CONFIG_NAME, what="model", inside=CONFIG_NAME, way_out="ddarts train")
     data = checks.parse(text, where, "model description")
     checks.header(data, where, what="model", form=FORMAT, version=VERSION)
     fields = tuple(ModelConfig.__dataclass_fields__)
-    checks.mapping(data, where, required=("format", "version", "genotype", *fields))
+    checks.mapping(data, where, required=("format", "version", "genotype", *fields), optional=(_DIGEST,))
     prepared = Preprocessing.from_fields(data, where)
     config = ModelConfig(
         channels=checks.integer(data["channels"], f"{where}: channels"),
@@ -198,7 +239,8 @@ def _read_config(folder: Path) -> tuple[ModelConfig, AnyGenotype]:
         **{name: getattr(prepared, name) for name in Preprocessing.__dataclass_fields__},
     )
     _check(config, where)
-    return config, genotype_from_dict(data["genotype"], f"{where}: genotype")
+    digest = checks.text(data[_DIGEST], f"{where}: {_DIGEST}") if _DIGEST in data else None
+    return config, genotype_from_dict(data["genotype"], f"{where}: genotype"), digest
 
 
 def _check(config: ModelConfig, where: str) -> None:
@@ -212,8 +254,10 @@ def _check(config: ModelConfig, where: str) -> None:
     config.preprocessing.check(where)
 
 
-def _read_weights(path: Path, expected: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """Read the tensors whose names and shapes are those of `expected` (on the meta device)."""
+def _read_weights(
+    path: Path, expected: dict[str, Tensor], device: torch.device, digest: str | None
+) -> dict[str, Tensor]:
+    """Read the tensors whose names and shapes are those of `expected` (on the meta device); compare the digest."""
     try:
         with safe_open(str(path), framework="pt", device=str(device)) as weights:
             found = set(weights.keys())
@@ -225,6 +269,12 @@ def _read_weights(path: Path, expected: dict[str, Tensor], device: torch.device)
                     raise ModelError(
                         f"{path}: {name} has the shape {shape}, expected {list(tensor.shape)} by config.json; "
                         "the two files are not of one model"
+                    )
+            with path.open("rb") as stream:  # now that its size is known to be that of the network
+                if digest not in (None, hashlib.file_digest(stream, "sha256").hexdigest()):
+                    raise ModelError(
+                        f"{path}: the content does not match the checksum in {CONFIG_NAME}: the file is damaged, or "
+                        "the two are not of one model; copy both from where the model was trained"
                     )
             state = {name: weights.get_tensor(name) for name in expected}
     except FileNotFoundError:

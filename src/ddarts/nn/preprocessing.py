@@ -17,6 +17,9 @@ FILE_NAME = "preprocessing.json"
 MAX_CHANNELS = 2**16
 MAX_SIDE = 2**16
 
+#: The smallest standard deviation: float32 can divide by it.
+_LEAST_STD = 1e-7
+
 #: For readers in other languages: what `ddarts.data.decode.decode` and `ddarts.data.Normalise` do.
 _STEPS = {
     "resize": "scale (bilinear, antialiased) until the image covers [height, width], keep the centre",
@@ -67,8 +70,8 @@ class Preprocessing:
             values = getattr(self, name)
             if len(values) != self.in_channels:
                 raise ModelError(f"{where}: {name} has {len(values)} values for {self.in_channels} image channels")
-        if any(value <= 0 for value in self.std):
-            raise ModelError(f"{where}: std {checks.shown(list(self.std))} must be above 0")
+        if any(value < _LEAST_STD for value in self.std):
+            raise ModelError(f"{where}: std {checks.shown(list(self.std))} must be at least {_LEAST_STD:g}")
 
     @classmethod
     def from_fields(cls, data: dict[str, Any], where: str) -> Preprocessing:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import shutil
 import sys
@@ -221,8 +222,15 @@ class RunFolder:
         return data
 
     def update_summary(self, **values: Any) -> None:
-        """Set values in summary.json and keep the others."""
+        """Set values in summary.json and keep the others.
+
+        Raises:
+            RunError: a number is not finite, or the file cannot be written.
+        """
         self.claim()
+        for key, value in values.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise RunError(f"{self.path}: {key} is {value}, which is no result; start a new run")
         merged = self.summary | {key: plain(value) for key, value in values.items()}
         write_text(self.path / "summary.json", json.dumps(merged, indent=2) + "\n")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,8 +16,8 @@ from torch import Tensor, nn
 from ddarts.data import ImageData, Normalise, in_order
 from ddarts.data.decode import read_image
 from ddarts.errors import DataError
-from ddarts.hub.saved import SavedModel, load_model
-from ddarts.nn.preprocessing import Preprocessing
+from ddarts.hub.saved import SavedModel, images_at_once, load_model
+from ddarts.nn.preprocessing import ModelError, Preprocessing
 from ddarts.runtime.distributed import Ranks
 from ddarts.runtime.engine import resolve_device
 from ddarts.training.mistakes import Mistake, WorstMistakes
@@ -138,7 +139,7 @@ def test_model(
 
     Raises:
         DataError: there are no test images, or they do not fit the model.
-        ModelError: the model cannot be loaded.
+        ModelError: the model cannot be loaded, or its loss is not finite.
         SettingsError: the device is not there.
     """
     saved = _load(model, device)
@@ -162,8 +163,12 @@ def test_model(
             f"load them with resolution = {min(height, width)}"
         )
     normalise = Normalise(config.mean, config.std, device=_device(device))
+    batch = images_at_once(saved.network, config, batch, str(saved.folder))
     batches = in_order(images.test, batch, normalise=normalise)
-    return evaluate(saved.network, batches, classes=len(config.classes), worst=worst)
+    found = evaluate(saved.network, batches, classes=len(config.classes), worst=worst)
+    if not math.isfinite(found.loss):
+        raise ModelError(f"{saved.folder}: the loss is {found.loss}: the weights are not usable; train the model again")
+    return found
 
 
 test_model.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever pytest makes of the name
@@ -200,6 +205,7 @@ def predict_images(
             return saved.network(x)
 
     prepared = saved.config.preprocessing
+    batch = images_at_once(saved.network, saved.config, min(batch, len(paths)), str(saved.folder))
     return classify_files(logits, prepared, paths, top=top, strict=strict, batch=batch, device=_device(device))
 
 
@@ -223,6 +229,7 @@ def classify_files(
 
     Raises:
         DataError: no image can be decoded, or under `strict` the first that cannot.
+        ModelError: a probability is not finite.
     """
     height, width = prepared.resolution
     names: list[str] = []
@@ -233,7 +240,13 @@ def classify_files(
 
     def classify() -> None:
         if pixels:
-            probabilities.append(logits(normalise(torch.stack(pixels))).float().softmax(1).cpu())
+            found = logits(normalise(torch.stack(pixels))).float().softmax(1).cpu()
+            if not found.isfinite().all():
+                raise ModelError(
+                    f"the probabilities of {names[-1]} or an image before it are not finite; mean and std, or the "
+                    "weights, of the model are not usable: train it again"
+                )
+            probabilities.append(found)
             pixels.clear()
 
     for path in paths:

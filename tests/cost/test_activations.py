@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ddarts.deploy.memory_use import _Alive, peak_activation_bytes
+from ddarts.cost.activations import _Alive, peak_activation_bytes
 from tests.deploy.conftest import make_network
 
 IMAGE = 4 * 4 * 4  # bytes of one channel of 4x4 pixels
