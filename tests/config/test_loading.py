@@ -197,7 +197,7 @@ def test_settings_that_disagree_are_listed_with_both_values():
         resume_settings("search", STORED, Path("r"), overrides={"epochs": "6", "seed": 3, "alpha_lr": 1})
     assert str(caught.value) == (
         "r cannot go on with other settings: search.alpha_lr (the run has 0.003, given is 1.0), "
-        "search.epochs (the run has 5, given is 6); leave them out to go on, or start a new run"
+        "search.epochs (the run has 5, given is 6); leave them out to go on, or start a new run: results would differ"
     )
 
 
@@ -209,9 +209,15 @@ def test_settings_of_a_file_or_preset_must_agree_too(config):
 
 
 def test_where_and_how_fast_to_compute_may_change():
-    free = {"device": "cpu", "threads": 2, "checkpoint_steps": 9}
+    free = {"device": "cpu", "devices": 2, "checkpoint_steps": 9}
     settings = resume_settings("search", STORED, Path("r"), overrides=free)
-    assert settings == SearchSettings(epochs=5, seed=3, device="cpu", threads=2, checkpoint_steps=9)
+    assert settings == SearchSettings(epochs=5, seed=3, device="cpu", devices=2, checkpoint_steps=9)
+
+
+@pytest.mark.parametrize(("name", "value"), [("threads", 2), ("backend", "inductor")])
+def test_what_changes_the_order_of_sums_is_held(name, value):
+    with pytest.raises(SettingsError, match=rf"{name} \(the run has .*start a new run: results would differ"):
+        resume_settings("search", STORED, Path("r"), overrides={name: value})
 
 
 def test_a_whole_run_is_compared_group_by_group():

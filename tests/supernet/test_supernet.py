@@ -369,3 +369,13 @@ def test_between_the_passes_nothing_is_held_behind_autograds_back(frozen: bool) 
         held = [t.shape for t in _maps() if id(t) not in known]
     assert logits.requires_grad
     assert held == []
+
+
+def test_nodes_that_reach_no_output_have_no_weights() -> None:
+    """DistributedDataParallel waits for a gradient of every parameter."""
+    net = Supernet(_space(_D, 4, (0, 1), (1,), concat=(2,)), channels=3, classes=2)
+    net(torch.randn(2, 3, 8, 8), constant_gates=True).sum().backward()
+    assert all(weight.grad is not None for weight in net.weight_parameters())
+    every = Supernet(_space(_D, 4, (0, 1), (1,), concat=(5,)), channels=3, classes=2)
+    every(torch.randn(2, 3, 8, 8), constant_gates=True).sum().backward()
+    assert all(weight.grad is not None for weight in every.weight_parameters())

@@ -18,10 +18,9 @@ from ddarts.config.checks import build, one_line
 from ddarts.config.layers import STAGES, Given, Key, drop_none, flatten, place_of, preset_layer, read_config
 from ddarts.errors import SettingsError
 
-#: Settings that may differ when a run goes on: they change where and how fast it computes, not what.
-FREE_ON_RESUME = frozenset(
-    {"device", "threads", "devices", "machines", "workers", "memory", "backend", "checkpoint_steps"}
-)
+#: Settings that may differ when a run is resumed: where it computes, and what changes no number. `threads` and
+#: `backend` change the order of sums, and so the results.
+FREE_ON_RESUME = frozenset({"device", "devices", "machines", "workers", "memory", "checkpoint_steps"})
 
 #: Stages that start from a preset if none is named.
 WITH_PRESET = ("run", "search", "train", "compare", "measure-operations")
@@ -112,7 +111,7 @@ def resume_settings(
     if disagreeing:
         raise SettingsError(
             f"{run} cannot go on with other settings: {', '.join(disagreeing)}; "
-            "leave them out to go on, or start a new run"
+            "leave them out to go on, or start a new run: results would differ"
         )
     for key, value in allowed.items():
         settings = _with(settings, key, value)

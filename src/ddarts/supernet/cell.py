@@ -81,7 +81,8 @@ class MixedCell(nn.Module):
         halve_0: bool,
     ) -> None:
         super().__init__()
-        self.nodes, self.concat = space.nodes, concat
+        # nodes after the last one that is concatenated reach no output: their weights would never get a gradient
+        self.nodes, self.concat = max(concat) - INPUT_STATES + 1, concat
         self.preprocess_0 = Preprocess(channels_0, channels, halve=halve_0)
         self.preprocess_1 = Preprocess(channels_1, channels, halve=False)
         self.grouped_edges = nn.ModuleList()  # one for each state that has a later node
