@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint bench docs clean
+.PHONY: demo test lint bench campaign docs clean
 
 demo: $(STAMP)
 	$(BIN)/ddarts run --data digits --preset demo
@@ -22,6 +22,10 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/search_step.py
 	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/network_step.py
+
+# Takes many hours; continues where it was stopped.
+campaign: $(STAMP)
+	$(BIN)/python benchmarks/campaign.py --out campaign
 
 # Every package, and the modules beside them that a caller may need; a package brings its modules along.
 DOCUMENTED := ddarts ddarts.api ddarts.cli ddarts.config ddarts.cost ddarts.data ddarts.deploy ddarts.errors ddarts.genotype ddarts.hub ddarts.kernels \

@@ -137,7 +137,8 @@ class Campaign:
             status, said = ddarts(
                 *((name, "--resume", run, "--quiet") if resumes else words), kill_after=moment, number=number
             )
-            if status not in (0, 2, 130, -number) or "Traceback" in said:
+            # Python ends by SIGINT itself if the interrupt met an import that builds a class from text
+            if status not in (0, 2, 130, -number, -signal.SIGINT) or "Traceback" in said:
                 return f"{name}: status {status}: {said[-300:]}"
         status, said = ddarts(name, "--resume", run, "--quiet")
         if status == 2 and "was not made by" in said + "was not made by" * (not run.exists()):
