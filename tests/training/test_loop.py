@@ -224,7 +224,7 @@ def test_weights_that_broke_in_the_last_step_never_reach_a_checkpoint(
         return math.inf if step == 3 else start  # the loss of step 4 is fine, its update is not
 
     monkeypatch.setattr(loop, "cosine", cosine)
-    with pytest.raises(DivergedError, match=r"the weights .* are not finite at epoch 1, step 4"):
+    with pytest.raises(DivergedError, match=r"is not finite at epoch 1, step 4"):
         _train(tmp_path / "run", digits)
     assert RunFolder.open(tmp_path / "run").load_checkpoint("train") is None
 
@@ -239,7 +239,7 @@ def test_losses_read_late_still_tell_the_step(
         return (x * math.nan if step == 2 else x), labels
 
     monkeypatch.setattr(Batches, "batch", batch)
-    monkeypatch.setattr(loop, "_reads_every", lambda device: 20)
+    monkeypatch.setattr(loop, "reads_every", lambda device: 20)
     with pytest.raises(DivergedError, match=r"the loss is nan at epoch 1, step 3;"):
         _train(tmp_path / "run", digits, checkpoint_steps=500)
 

@@ -20,22 +20,20 @@ from torch import Tensor
 from ddarts.config.schema import TrainSettings
 from ddarts.cost.counting import count_macs, count_parameters
 from ddarts.data import Augment, Batches, ImageData, split
-from ddarts.errors import RunError, Stopped
 from ddarts.genotype.choices import AnyGenotype
 from ddarts.hub.saved import save_model
 from ddarts.nn.choice_network import AnyNetwork, build_network
 from ddarts.nn.resolution import check_resolution, choose_stem
 from ddarts.nn.sync_batch_norm import synchronise
-from ddarts.runs import checkpoints
 from ddarts.runs.folder import RunFolder
 from ddarts.runtime.distributed import current
 from ddarts.runtime.engine import launch
 from ddarts.runtime.progress import Progress
 from ddarts.runtime.seeds import seed_everything, streams_restored
 from ddarts.runtime.signals import StopRequest
-from ddarts.training.divergence import divergence
 from ddarts.training.ema import WeightAverage
 from ddarts.training.evaluate import evaluate
+from ddarts.training.resumable import ResumableLoop, reads_every
 from ddarts.training.schedule import cosine, drop_path_at, is_evaluated
 from ddarts.training.state import TrainingState
 
@@ -83,8 +81,10 @@ def train_network(
         return _Training(genotype, settings, images, run, fabric).run_to_the_end(quiet)
 
 
-class _Training:
+class _Training(ResumableLoop):
     """One training: what does not change while it runs, and its state."""
+
+    stage = _STAGE
 
     def __init__(
         self, genotype: AnyGenotype, settings: TrainSettings, images: ImageData, run: RunFolder, fabric: Fabric
@@ -122,6 +122,7 @@ class _Training:
             batch = min(256, len(parts.validation))
             self.validation = Batches(parts.validation, batch, label="validation", **shared)
         self.settings, self.images, self.run, self.fabric, self.ranks = settings, images, run, fabric, ranks
+        self.last_epoch = settings.epochs
         self.steps = min(self.batches.per_epoch, settings.steps_per_epoch or self.batches.per_epoch)
         self.about = {"genotype": genotype.to_json(), "steps_per_epoch": self.steps, "images": len(parts.train)}
 
@@ -153,19 +154,15 @@ class _Training:
 
     def run_to_the_end(self, quiet: bool) -> TrainOutcome:
         """Train from where the state is to the last epoch, and save the model."""
-        checkpoint = checkpoints.shared(self.run.load_checkpoint(_STAGE), self.ranks)
-        if checkpoint is not None:
-            self.state.load_state_dict(checkpoint, str(self.run.path), **self.about)
-            self.check_position()
+        if self.restore():
             self.run.rewind(_STAGE, self.steps_done, self.state.epoch)
         state, epochs = self.state, self.settings.epochs
-        self.started = time.perf_counter() - state.elapsed_s
-        patience_s = 5.0 if self.ranks.size > 1 else 0.0
-        with StopRequest(patience_s) as stop, Progress(_STAGE, epochs * self.steps, quiet=quiet) as progress:
+        with self.stop_request() as stop, Progress(_STAGE, epochs * self.steps, quiet=quiet) as progress:
             while state.epoch <= epochs:
                 self.train_epoch(stop, progress)
                 self.end_epoch(progress)
         if self.run.writes:
+            self.run.claim()  # the folder is still there
             save_model(
                 self.run.path / "model",
                 state.best,
@@ -176,24 +173,10 @@ class _Training:
             )
         return TrainOutcome(state.best.eval(), state.val_top1, state.elapsed_s, self.parameters, self.macs)
 
-    def check_position(self) -> None:
-        """Raise `RunError` unless the state lies within the training."""
-        epoch, step, epochs = self.state.epoch, self.state.step, self.settings.epochs
-        if not (1 <= epoch <= epochs + 1 and 0 <= step <= self.steps):
-            raise RunError(
-                f"{self.run.path}: the checkpoint is at epoch {epoch}, step {step}, which {epochs} epochs "
-                f"of {self.steps} steps do not have; start a new run"
-            )
-
-    @property
-    def steps_done(self) -> int:
-        """Steps done since the start of the training."""
-        return (self.state.epoch - 1) * self.steps + self.state.step
-
     def train_epoch(self, stop: StopRequest, progress: Progress) -> None:
         """Do the steps of the epoch that are left, with a checkpoint now and then."""
         state, settings = self.state, self.settings
-        read_every = _reads_every(self.fabric.device)
+        read_every = reads_every(self.fabric.device)
         self.module.train()
         state.network.drop_path = drop_path_at(settings.drop_path, state.epoch, settings.epochs)
         while state.step < self.steps:
@@ -210,15 +193,7 @@ class _Training:
                     accuracy=state.meter.accuracy,
                     **({} if state.val_top1 is None else {"validation": state.val_top1}),
                 )
-            # several processes must agree, which takes a message: only when they look up anyway
-            if stop.requested if self.ranks.size == 1 else looks and self.ranks.any(stop.requested):
-                self.save_checkpoint()
-                self.ranks.wait()  # until it is written: a process that ends may have the others ended, too
-                raise Stopped(
-                    f"stopped at epoch {state.epoch}, step {done}; go on with: ddarts train --resume {self.run.path}"
-                )
-            if done % settings.checkpoint_steps == 0:
-                self.save_checkpoint()
+            self.after_step(stop, looks)
 
     def train_step(self) -> None:
         """One step: forward, loss, backward, clipping, SGD."""
@@ -269,23 +244,3 @@ class _Training:
         ago = self.state.meter.flush(self.ranks)
         if ago is not None:
             self.diverged(f"the loss is {self.state.meter.last_loss}", self.steps_done - ago)
-
-    def save_checkpoint(self) -> None:
-        """Write a checkpoint, if there is something worth keeping: one that is not finite never replaces a good one."""
-        self.read_losses()
-        broken = self.state.first_not_finite()
-        if broken is not None:
-            self.diverged(f"the weights {broken} are not finite", self.steps_done)
-        self.state.elapsed_s = time.perf_counter() - self.started
-        if not self.run.writes:
-            return
-        self.run.save_checkpoint(_STAGE, self.state.state_dict(**self.about))
-
-    def diverged(self, what: str, step: int) -> None:
-        """Raise `DivergedError` for `step` (from 1, since the start)."""
-        raise divergence(what, step, self.steps, stage=_STAGE, settings=self.settings, run=self.run)
-
-
-def _reads_every(device: torch.device) -> int:
-    """Return how many steps lie between two looks at the losses; each look makes a GPU wait."""
-    return 1 if device.type == "cpu" else 20
