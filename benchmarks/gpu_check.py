@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,8 +13,10 @@ from steps import Sizes
 from torch import Tensor
 from torch.nn import functional as F
 
+from ddarts.config.strategies import DDartsOptions
 from ddarts.searching.alpha_step import AblationPlan, alpha_gradients
 from ddarts.searching.losses import ablation_scale
+from ddarts.searching.strategies.d_darts import DDarts
 from ddarts.space.cell_space import build_space
 from ddarts.supernet.backends.inductor import compile_edges
 from ddarts.supernet.reference import ReferenceSupernet
@@ -75,9 +78,12 @@ def _error(found: list[Tensor], exact: list[Tensor]) -> float:
 def _of_fast(fast: Supernet, plain: ReferenceSupernet, x: Tensor, y: Tensor) -> Found:
     cells = list(range(fast.space.searched_cells))
     plan = AblationPlan("gradient", "zero", cells, (), _ABLATION_WEIGHT, _FLOOR)
-    found = alpha_gradients(fast, x, y, zero_one_weight=_ZERO_ONE_WEIGHT, plan=plan)
+    strategy = DDarts(DDartsOptions(zero_one_weight=_ZERO_ONE_WEIGHT))
+    gates = strategy.gates(fast.architecture_parameters())
+    terms = partial(strategy.regulariser, (), gates, 1.0)
+    found = alpha_gradients(fast, x, y, gates, regulariser=terms, plan=plan)
     fast.zero_grad()
-    logits = fast(x, constant_gates=True)
+    logits = fast(x, [gate.detach() for gate in gates])
     F.cross_entropy(logits, y).backward()
     gradients = plain_gradients(fast, [name for name, _ in plain.named_parameters()])
     return {

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,11 @@ def measure_search(task: dict[str, Any]) -> dict[str, float]:
     import torch
     from torch.nn import functional
 
+    from ddarts.config.strategies import DDartsOptions
     from ddarts.searching.alpha_step import AblationPlan, alpha_gradients
+    from ddarts.searching.strategies.d_darts import DDarts
 
+    strategy = DDarts(DDartsOptions())
     torch.set_num_threads(1)
     net = _supernet(1000)
     x = torch.randn(task["batch"], 3, 224, 224).contiguous(memory_format=torch.channels_last)
@@ -66,9 +70,11 @@ def measure_search(task: dict[str, Any]) -> dict[str, float]:
     idle, alpha_s, weight_s = peak_gb(), [], []
     for _ in range(task["rounds"]):
         begun = time.perf_counter()
-        alpha_gradients(net, x, y, zero_one_weight=1.0, plan=plan)
+        gates = strategy.gates(net.architecture_parameters())
+        alpha_gradients(net, x, y, gates, regulariser=partial(strategy.regulariser, (), gates, 1.0), plan=plan)
         middle = time.perf_counter()
-        functional.cross_entropy(net(x, constant_gates=True), y).backward()
+        constant = [gate.detach() for gate in gates]
+        functional.cross_entropy(net(x, constant), y).backward()
         alpha_s.append(middle - begun)
         weight_s.append(time.perf_counter() - middle)
         net.zero_grad()

@@ -124,11 +124,13 @@ def _fast(variant: str, sizes: Sizes, x: Any, y: Any, precision: str) -> Steps:
     import torch
     from torch.nn import functional as F
 
+    from ddarts.config.strategies import DDartsOptions
     from ddarts.searching.alpha_step import AblationPlan, alpha_gradients
+    from ddarts.searching.strategies.d_darts import DDarts
     from ddarts.space.cell_space import build_space
     from ddarts.supernet.supernet import Supernet
 
-    device = x.device
+    device, strategy = x.device, DDarts(DDartsOptions())
     space = build_space(cells=sizes.cells, nodes=sizes.nodes)
     net = Supernet(space, channels=sizes.channels).to(device).to(memory_format=torch.channels_last)
     weights = torch.optim.SGD(
@@ -148,11 +150,13 @@ def _fast(variant: str, sizes: Sizes, x: Any, y: Any, precision: str) -> Steps:
         return torch.autocast(kind_of_device, torch.bfloat16, enabled=precision == "bf16")
 
     def find_alpha_gradients() -> list[torch.Tensor]:
-        plan = AblationPlan()
+        plan, gates = AblationPlan(), strategy.gates(net.architecture_parameters())
         if use != "off":
             drawn = [torch.rand(shape, device=device) for _ in cells] if kind == "random" else []
             plan = AblationPlan(use, kind, cells, drawn, 0.7)  # type: ignore[arg-type]
-        return alpha_gradients(net, x, y, zero_one_weight=9, plan=plan, autocast=autocast).gradients
+        return alpha_gradients(
+            net, x, y, gates, regulariser=lambda: strategy.regulariser((), gates, 1.0), plan=plan, autocast=autocast
+        ).gradients
 
     def alpha_step() -> None:
         for alpha, gradient in zip(net.architecture_parameters(), find_alpha_gradients(), strict=True):
@@ -163,7 +167,7 @@ def _fast(variant: str, sizes: Sizes, x: Any, y: Any, precision: str) -> Steps:
     def find_weight_gradients() -> None:
         weights.zero_grad()
         with autocast():
-            logits = net(x, constant_gates=True)
+            logits = net(x, strategy.gates([alpha.detach() for alpha in net.alphas]))
         F.cross_entropy(logits.float(), y).backward()
 
     def weight_step() -> None:

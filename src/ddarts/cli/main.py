@@ -275,6 +275,7 @@ def _add_settings(
         everything: whether the help shows all settings, or only the common ones.
     """
     from ddarts.cli.options import documented_fields
+    from ddarts.config.layers import STAGES
     from ddarts.config.loading import WITH_PRESET, default_preset, load_settings
     from ddarts.config.strategies import BUILT_IN
 
@@ -290,10 +291,9 @@ def _add_settings(
     options = list(documented_fields(stage, settings))
     everything = everything or len(options) <= _FEW
     if not wants_help and stage in ("run", "search"):  # what has no effect deserves a better error than "unknown"
-        every = (
-            documented_fields(stage, load_settings(stage, overrides={strategy: name}))
-            for name in {*BUILT_IN, chosen or "d-darts"}
-        )
+        names = ({"strategy": name} for name in (*BUILT_IN, chosen or "d-darts"))
+        model = STAGES[stage].model
+        every = (documented_fields(stage, model(search=n) if stage == "run" else model(**n)) for n in names)
         options = list({option.name: option for some in every for option in some}.values())
     groups: dict[str, Any] = {}
     for option in options:

@@ -155,7 +155,7 @@ class GdasOptions(StrategyOptions):
 
 
 class PcDartsOptions(StrategyOptions):
-    """PC-DARTS' edge normalisation, without its partial channels; two shared cells (arXiv 1907.05737)."""
+    """PC-DARTS: darts with edge normalisation, without partial channels; two shared cells (arXiv 1907.05737)."""
 
     implementation = "ddarts.searching.strategies.pc_darts:PcDarts"
     shared_cells = True
@@ -169,8 +169,14 @@ class TrialOptions(StrategyOptions):
 
     ignores = SUPERNET_ONLY
 
-    trials: int = Field(default=6, ge=1, le=100_000, description="genotypes to propose; 1 is taken without a training")
-    trial_steps: int = Field(default=200, ge=1, description="training steps of a trial")
+    trials: int = Field(
+        default=6,
+        ge=1,
+        le=100_000,
+        description="genotypes to propose; 1 is taken without a training",
+        json_schema_extra=COMMON,
+    )
+    trial_steps: int = Field(default=200, ge=1, description="training steps of a trial", json_schema_extra=COMMON)
     trial_images: int = Field(default=5000, ge=1, description="images of the alpha half that score a trial, at most")
 
 
@@ -192,7 +198,9 @@ class EvolutionOptions(TrialOptions):
 
     implementation = "ddarts.searching.strategies.evolution:Evolution"
     name: str = Field(default="evolution", description="name of the strategy")
-    trials: int = Field(default=60, ge=1, le=100_000, description="genotypes to propose and train")
+    trials: int = Field(
+        default=60, ge=1, le=100_000, description="genotypes to propose and train", json_schema_extra=COMMON
+    )
     population: int = Field(default=20, ge=2, description="trials that may become parents: the youngest")
     tournament: int = Field(default=5, ge=1, description="members drawn from the population; the best is mutated")
 
