@@ -71,6 +71,14 @@ def test_a_search_that_is_killed_ends_as_one_that_is_not(
     assert resumed.genotype.cells == whole.genotype.cells
 
 
+@pytest.mark.parametrize("name", DIFFERENTIABLE)
+def test_gates_keep_their_precision_when_the_network_computes_in_another(
+    tmp_path: Path, digits: ImageData, name: str
+) -> None:
+    found = search(tmp_path / "run", digits, strategy=name, epochs=1, steps_per_epoch=1, precision="bf16")
+    assert len(found.genotype) == 3
+
+
 def make(name: str, **changes: Any) -> tuple[Differentiable[Any], Supernet, list[Tensor]]:
     """A strategy, a supernet of its space, and alphas apart from each other."""
     options = STRATEGIES.get(name).model_validate(changes)

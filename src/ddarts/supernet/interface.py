@@ -104,7 +104,8 @@ class Searchable(nn.Module, ABC, Generic[Space]):
     def forward(self, x: Tensor, gates: Sequence[Tensor] | Callable[[], Sequence[Tensor]]) -> Tensor:
         """Return the logits (N, classes) of images (N, in_channels, H, W); in training mode statistics are updated.
 
-        Gates may come from a function: Fabric's wrapper would round tensors to the working precision.
+        Gates may be a function that returns them: Fabric's wrapper rounds all tensors that it passes on to the
+        precision of the network, and gates have to keep theirs.
         """
         return self.trunk(x, gates() if callable(gates) else gates, track=self.training).logits
 
