@@ -88,6 +88,11 @@ def test_a_finished_comparison_is_over_for_watch(compared, tmp_path):
     assert state == f"stopped; go on with: ddarts compare --resume {tmp_path / 'cut'}"
 
 
+def test_a_comparison_is_no_run_among_others(compared, tmp_path):
+    with pytest.raises(SettingsError, match="holds many runs and has its own page: ddarts report "):
+        ddarts.report([compared.path, compared.path], out=tmp_path / "x.html")
+
+
 def test_a_comparison_without_a_complete_training_has_no_page(compared, tmp_path):
     shutil.copytree(compared.path, tmp_path / "cut")
     shutil.rmtree(tmp_path / "cut" / "trainings")

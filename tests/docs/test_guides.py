@@ -97,7 +97,7 @@ def shortened(words: list[str]) -> list[str]:
     added: dict[str, tuple[str, ...]] = {
         "search": (*_DATA, *_SEARCH, *(("--pretrain-epochs", "1") if baseline else _SUPERNET)),
         "run": run,
-        "study": (*run, "--seeds", "1", "--jobs", "1"),
+        "study": (*run, "--seeds", "1", "--jobs", "1", "--draws", "1"),
         "train": (*_DATA, *_TRAIN),
         "compare": (*_DATA, *_TRAIN, "--seeds", "2"),
         "measure-operations": (*_DATA, *_TRAIN, "--cells", "1", "--positions", "1"),
@@ -387,7 +387,7 @@ def _wrong(words: list[str]) -> str:
 def test_a_file_of_settings_that_a_guide_shows_holds_settings(page: str, shown: str) -> None:
     values = yaml.safe_load(shown)
     if "strategies" in values:
-        described = dict.fromkeys(("strategies", "data", "seeds", "preset", "opponents"))
+        described = dict.fromkeys(("strategies", "data", "seeds", "preset", "opponents", "draws"))
         assert plan(**described, config=values, overrides={}).methods
     else:
         load_settings("run", config=values)

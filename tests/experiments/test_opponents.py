@@ -60,3 +60,8 @@ def test_a_short_final_training_has_fewer_rungs():
     _, draws = searched(lambda i, n: i, 12, epochs=2)
     assert {d.epochs for d in draws} == {1}
     assert len(draws) == 12
+
+
+def test_cheap_networks_are_not_drawn_without_end():
+    _, draws = search_at_cost(lambda i, n: Draw(i, n, i, 1e-6), budget_s=3600, epochs=8, most=10)
+    assert [sum(d.epochs == n for d in draws) for n in (1, 2, 4)] == [10, 5, 3]

@@ -7,7 +7,7 @@ import pytest
 from ddarts.errors import SettingsError
 from ddarts.experiments.plan import EQUAL_COST, SAME_SIZE, plan, specs
 
-NOTHING = dict.fromkeys(("strategies", "data", "seeds", "preset", "config", "opponents"))
+NOTHING = dict.fromkeys(("strategies", "data", "seeds", "preset", "config", "opponents", "draws"))
 
 
 def planned(overrides=None, **given):

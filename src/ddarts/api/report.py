@@ -36,14 +36,17 @@ def report(runs: PathLike | Sequence[PathLike], *, out: PathLike | None = None) 
     target = Path("comparison.html") if out is None and len(folders) > 1 else None if out is None else Path(out)
     if target is not None:
         _check_target(target)
-    if len(folders) == 1 and "compare" in folders[0].stages:
+    many = next((f for f in folders if {"compare", "study"} & set(f.stages)), None)
+    if many is not None and len(folders) > 1:
+        raise SettingsError(
+            f"{many.path} holds many runs and has its own page: ddarts report {many.path}; leave it out"
+        )
+    if many is not None:
         from ddarts.api.compare import report_comparison
-
-        return ReportResult(report_comparison(folders[0], target))
-    if len(folders) == 1 and "study" in folders[0].stages:
         from ddarts.api.study import report_study
 
-        return ReportResult(report_study(folders[0], target))
+        page_of = report_study if "study" in many.stages else report_comparison
+        return ReportResult(page_of(many, target))
     for folder in folders:
         _measure(folder)
     if len(folders) == 1:

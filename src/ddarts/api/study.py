@@ -69,6 +69,7 @@ def study(
     resume: PathLike | None = None,
     overwrite: bool = False,
     opponents: bool | None = None,
+    draws: int | None = None,
     table: PathLike | Table | None = None,
     jobs: int = 1,
     scheduler: str | None = None,
@@ -92,6 +93,7 @@ def study(
         resume: a study to resume.
         overwrite: replace the study that is in `out`.
         opponents: whether to add the opponents (default: yes).
+        draws: most networks that random search draws for a trial (default: 100), however cheap they are.
         table: accuracies of genotypes: an object with `lookup`, or a file (`ddarts.experiments.judges.FileTable`).
             What the searches find is looked up in it, not trained; there are no opponents then.
         jobs: processes on this machine, one thread each.
@@ -108,9 +110,8 @@ def study(
     judge = (
         None if table is None else TableJudge(FileTable(Path(table)) if isinstance(table, str | os.PathLike) else table)
     )
-    folder, wanted = _open(
-        resume, out, overwrite, strategies, data, seeds, preset, config, False if judge else opponents, settings
-    )
+    opponents = False if judge else opponents
+    folder, wanted = _open(resume, out, overwrite, strategies, data, seeds, preset, config, opponents, draws, settings)
     with folder, backend:
         start = time.monotonic()
         trials: list[Trial] = []
@@ -151,13 +152,14 @@ def _open(
     preset: str | None,
     config: Any,
     opponents: bool | None,
+    draws: int | None,
     settings: Mapping[str, Any],
 ) -> tuple[RunFolder, StudySettings]:
     """Return the folder of the study, created or opened again, and what it consists of."""
     if resume is not None:
         if any(
             v not in (None, False)
-            for v in (out, overwrite, strategies, data, seeds, preset, config, *settings.values())
+            for v in (out, overwrite, strategies, data, seeds, preset, config, draws, *settings.values())
         ):
             raise SettingsError(
                 f"{resume} has its plan; leave out all but --jobs, --scheduler and --quiet to resume it"
@@ -174,6 +176,7 @@ def _open(
         preset=preset,
         config=config,
         opponents=opponents,
+        draws=draws,
         overrides=settings,
     )
     folder = RunFolder.create(new_run_path("study") if out is None else out, overwrite=overwrite)
@@ -238,16 +241,17 @@ def _all(
 def _trial(spec: Spec, wanted: StudySettings, judge: TableJudge | None) -> Trial | None:
     """Run one trial, or resume it, and write its record; None if it was asked to stop."""
     work = {"": _method, SAME_SIZE: _same_size, EQUAL_COST: _equal_cost}[spec.kind]
-    try:
-        trial = work(spec, wanted) if judge is None else _looked_up(spec, wanted, judge)
-    except Stopped:
-        return None
-    except Exception as error:  # whatever it is, the other trials go on
-        first = next(iter(str(error).strip().splitlines()), "")
-        text = first if isinstance(error, DDartsError) else f"{type(error).__name__}: {first}"
-        trial = Trial(spec.name, spec.data, spec.seed, error=text or type(error).__name__)
-    trial.save(spec.record)
-    return trial
+    with StopRequest() as stop:  # for signals that come between the loops of search and training, which have their own
+        try:
+            trial = work(spec, wanted) if judge is None else _looked_up(spec, wanted, judge)
+        except Stopped:
+            return None
+        except Exception as error:  # whatever it is, the other trials continue
+            first = next(iter(str(error).strip().splitlines()), "")
+            text = first if isinstance(error, DDartsError) else f"{type(error).__name__}: {first}"
+            trial = Trial(spec.name, spec.data, spec.seed, error=text)
+        trial.save(spec.record)
+    return None if stop.requested else trial
 
 
 def _call(function: Any, path: Path, spec: Spec, wanted: StudySettings, **options: Any) -> Any:
@@ -360,7 +364,9 @@ def _equal_cost(spec: Spec, wanted: StudySettings) -> Trial:
         shutil.rmtree(path)
         return known[-1]
 
-    winner, spent = search_at_cost(evaluate, budget_s=found.search_s or 0.0, epochs=settings.train.epochs)
+    winner, spent = search_at_cost(
+        evaluate, budget_s=found.search_s or 0.0, epochs=settings.train.epochs, most=wanted.draws
+    )
     return _train_as(spec, wanted, found, genotype(winner), sum(draw.seconds for draw in spent))
 
 

@@ -170,6 +170,10 @@ COMMANDS = {
             (("--strategies",), {"metavar": "NAME,...", "help": "methods, or names from --config (default: d-darts)"}),
             (("--seeds",), {"metavar": "N", "help": "trials of each method on each data set (default: 10)"}),
             (("--no-opponents",), {"dest": "opponents", "action": "store_false", "help": "add no random opponents"}),
+            (
+                ("--draws",),
+                {"metavar": "N", "help": "most networks that random search draws for a trial (default: 100)"},
+            ),
             (("--table",), {"metavar": "FILE", "help": "look accuracies up in JSON lines or CSV instead of training"}),
             (("--jobs",), {"metavar": "N", "help": "processes, one thread each (default: 1)"}),
             (("--scheduler",), {"metavar": "ADDRESS", "help": "Dask scheduler whose workers run the trials"}),

@@ -67,7 +67,7 @@ class Draw:
 
 
 def search_at_cost(
-    evaluate: Callable[[int, int], Draw], *, budget_s: float, epochs: int, rungs: int = 3
+    evaluate: Callable[[int, int], Draw], *, budget_s: float, epochs: int, most: int = 100, rungs: int = 3
 ) -> tuple[int, list[Draw]]:
     """Search at random with successive halving until a budget of seconds is spent; return the winner and all draws.
 
@@ -80,12 +80,13 @@ def search_at_cost(
         evaluate: trains network number `index` for `epochs` and returns the draw.
         budget_s: seconds that the search took which this opposes.
         epochs: of the final training; short trainings take half of it at most.
+        most: networks drawn, however cheap they are.
         rungs: levels of halving, fewer if the final training is short.
     """
     short = max(1, epochs // 8)
     lengths = [n for n in (short * 2**r for r in range(rungs)) if n == short or n <= epochs // 2]
     draws: list[Draw] = []
-    candidates: Iterator[int] = iter(range(_MOST_DRAWS))
+    candidates: Iterator[int] = iter(range(most))
     spent, winner = 0.0, 0
     for rung, length in enumerate(lengths):
         limit = spent + (budget_s - spent) / (len(lengths) - rung)

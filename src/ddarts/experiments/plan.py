@@ -38,6 +38,7 @@ class StudySettings(Options):
     seeds: int = Field(default=10, ge=1, le=1000, description="seeds of each method on each data set")
     preset: str | None = None
     opponents: bool = True
+    draws: int = Field(default=100, ge=1, le=3000, description="most networks that random search draws for a trial")
     shared: dict[str, Any] = Field(default_factory=dict)
 
     def values(self, method: str, data: str, seed: int) -> dict[str, Any]:
@@ -114,12 +115,13 @@ def plan(
     preset: str | None,
     config: Any,
     opponents: bool | None,
+    draws: Any,
     overrides: Mapping[str, Any],
 ) -> StudySettings:
     """Return the study that keywords and a YAML file describe; keywords count more.
 
     A YAML file holds ``strategies`` (a list of names, or a mapping of names to settings of `ddarts run`), ``data``,
-    ``seeds``, ``opponents``, ``preset``, and settings of `ddarts run` for all strategies.
+    ``seeds``, ``opponents``, ``draws``, ``preset``, and settings of `ddarts run` for all strategies.
 
     Raises:
         SettingsError: a name or a setting is unknown or wrong; the message names the strategy.
@@ -138,7 +140,7 @@ def plan(
         raise SettingsError(f"strategies: {', '.join(names)}: a name stands twice; leave one out")
     sets = _names(data) or _names(values.pop("data", None)) or ["digits"]
     values.pop("data", None)
-    given = {"seeds": seeds, "seed": overrides.get("seed"), "opponents": opponents, "preset": preset}
+    given = {"seeds": seeds, "draws": draws, "opponents": opponents, "preset": preset, "seed": overrides.get("seed")}
     for key, value in given.items():
         stored = values.pop(key, None)
         given[key] = stored if value is None else value
