@@ -85,7 +85,7 @@ def shortened(words: list[str]) -> list[str]:
     """Add settings that make a command short; a run that goes on has its own."""
     name = words[0]
     if "--resume" in words:
-        return [*words, "--threads", "1", "--quiet"]
+        return [*words, *(() if name == "study" else ("--threads", "1")), "--quiet"]
     resolution = ("--resolution", "16") if "--resolution" in words and name in ("search", "train") else ()
     baseline = any(word.endswith("baseline") for word in words)
     run = (

@@ -28,7 +28,7 @@ def test_a_file_gives_each_strategy_its_settings_and_keywords_count_more(tmp_pat
     study = planned({"search.epochs": "4", "seed": "7"}, config=tmp_path / "s.yaml", seeds="2")
     assert (study.data, study.seeds, study.seed, study.preset) == (("digits", "cifar10"), 2, 7, "demo")
     plain, short = (study.settings(name, "digits", 9) for name in ("plain", "short"))
-    assert (plain.search.epochs, plain.search.ablation, short.search.epochs) == (4, "off", 2)
+    assert (plain.search.epochs, plain.search.strategy.ablation, short.search.epochs) == (4, "off", 2)
     assert (plain.seed, plain.threads, plain.data) == (9, 1, "digits")
     assert list(planned(config=tmp_path / "s.yaml", strategies="short").methods) == ["short"]
 

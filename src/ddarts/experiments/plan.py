@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 
 from ddarts.config.layers import GROUPS, drop_none, place_of, read_config
 from ddarts.config.loading import load_settings
-from ddarts.config.schema import Options, RunSettings, SearchOptions
+from ddarts.config.schema import Options, RunSettings
 from ddarts.errors import SettingsError
 
 #: The opponents of every method: what a search has to beat to be worth its cost.
@@ -20,7 +20,7 @@ SAME_SIZE = "random-same-size"
 EQUAL_COST = "random-search-equal-cost"
 
 _NAME = re.compile(r"[A-Za-z0-9_.+-]{1,40}")
-#: The method that `ddarts run` is without further settings.
+#: The method that is run if none is named.
 _DEFAULT = "d-darts"
 
 
@@ -135,7 +135,7 @@ def plan(
         own |= {str(name): _dotted(v, "") for name, v in strategies.items()}
         strategies = list(strategies)
     names = _names(strategies) or list(own) or listed or [_DEFAULT]
-    methods = {name: own[name] if name in own else _known(name) for name in names}
+    methods = {name: own.get(name, {"search.strategy": name}) for name in names}
     if len(methods) < len(names):
         raise SettingsError(f"strategies: {', '.join(names)}: a name stands twice; leave one out")
     sets = _names(data) or _names(values.pop("data", None)) or ["digits"]
@@ -172,17 +172,6 @@ def plan(
                     "validation = 0 leaves nothing to choose random networks by; set it, or --no-opponents"
                 )
     return study
-
-
-def _known(name: str) -> dict[str, Any]:
-    """Return the settings of a strategy that the configuration knows by name."""
-    if "strategy" in SearchOptions.model_fields:
-        return {"search.strategy": name}
-    if name == _DEFAULT:
-        return {}
-    raise SettingsError(
-        f"unknown strategy {name!r}; known: {_DEFAULT}, and those that a YAML file describes (--config)"
-    )
 
 
 def _names(value: Any) -> list[str]:
