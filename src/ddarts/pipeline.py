@@ -228,6 +228,7 @@ def search_stage(
             summary["search_s"] or 0.0,
             summary.get("stopped"),
             summary.get("distance"),
+            *_against_baseline(start, Genotype.from_json(over["genotype"]), settings, images),
         )
     from ddarts.reporting.livepictures import CellPictures
     from ddarts.searching.loop import search_architecture
@@ -255,8 +256,37 @@ def search_stage(
     told = {} if distance is None else {"distance": distance}
     run.update_summary(best_epoch=outcome.best_epoch, stopped=outcome.stopped, search_s=outcome.search_s, **told)
     return SearchResult(
-        run.path, outcome.gates, genotype, outcome.best_epoch, outcome.search_s, outcome.stopped, distance
+        run.path,
+        outcome.gates,
+        genotype,
+        outcome.best_epoch,
+        outcome.search_s,
+        outcome.stopped,
+        distance,
+        *_against_baseline(start, genotype, settings, images),
     )
+
+
+def _against_baseline(
+    start: StartingPoint | None, genotype: Genotype, settings: SearchSettings, images: ImageData
+) -> tuple[Genotype | None, tuple[int, int] | None]:
+    """Return the baseline with as many cells as the genotype, and the parameters of both at the width of the search."""
+    if start is None:
+        return None, None
+    import torch
+
+    from ddarts.cost.counting import count_parameters
+    from ddarts.nn.network import Network
+
+    baseline = start.baseline if settings.layers is None else deepen(start.baseline, settings.layers)
+    with torch.device("meta"):
+        sizes = [
+            count_parameters(
+                Network(g, channels=settings.channels, classes=len(images.classes), in_channels=images.channels)
+            )
+            for g in (baseline, genotype)
+        ]
+    return baseline, (sizes[0], sizes[1])
 
 
 def _searched_before(run: RunFolder) -> dict[str, Any] | None:
@@ -296,19 +326,32 @@ def train_stage(
 
 
 def keep_latency(run: RunFolder) -> None:
-    """Measure how long the run's network takes for an image, if that is not known, and write it into the summary."""
+    """Measure the latency of the run's network, unless it is known, and write it into the summary.
+
+    ``latency_ms`` is that of the exported file under onnxruntime, else of PyTorch (``latency_runtime``).
+    """
     if "latency_ms" in run.summary or not (run.path / "model" / "config.json").is_file():
         return
     import torch
 
     from ddarts.cost.latency import measure_latency
+    from ddarts.deploy.profiling import onnx_latency
     from ddarts.hub.saved import load_model
 
     saved = load_model(run.path / "model")
     saved.network.to(memory_format=torch.channels_last)
-    latency = measure_latency(saved.network, (saved.config.in_channels, *saved.config.resolution))
+    shape = (saved.config.in_channels, *saved.config.resolution)
+    latency = measure_latency(saved.network, shape)
+    median, p95, runtime = latency.median_ms, latency.p95_ms, "pytorch"
+    with contextlib.suppress(DDartsError):  # without onnxruntime, or a network that cannot be exported
+        shipped = onnx_latency(saved.network.to(memory_format=torch.contiguous_format), shape)
+        median, p95, runtime = shipped.median_ms, shipped.p95_ms, shipped.runtime
     run.update_summary(
-        latency_ms=round(latency.median_ms, 3), latency_p95_ms=round(latency.p95_ms, 3), latency_on=latency.machine
+        latency_ms=round(median, 3),
+        latency_p95_ms=round(p95, 3),
+        latency_on=latency.machine,
+        latency_runtime=runtime,
+        latency_pytorch_ms=round(latency.median_ms, 3),
     )
 
 

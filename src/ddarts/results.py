@@ -1,16 +1,17 @@
-"""What the public functions return: small frozen records, with a table for people and a dict for programs."""
+"""Results of the public functions: small frozen records with a table for people and a dict for programs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ddarts.errors import printable
+from ddarts.genotype.distance import cell_differences, edit_distance
 from ddarts.genotype.gates import Gates
 from ddarts.genotype.genotype import Genotype
-from ddarts.reporting.formatting import count, genotype_rows, percent
+from ddarts.reporting.formatting import count, difference_rows, genotype_rows, percent
 from ddarts.runtime.progress import format_seconds
 
 if TYPE_CHECKING:
@@ -21,6 +22,11 @@ class Outcome:
     """Base of all results."""
 
     title = ""
+
+    @property
+    def exit_status(self) -> int:
+        """Exit status of the command that prints it."""
+        return 0
 
     def rows(self) -> Iterable[tuple[str, str]]:
         """Return what the table shows, as (name, value)."""
@@ -55,7 +61,9 @@ class SearchResult(Outcome):
         best_epoch: the kept epoch.
         search_s: seconds of searching.
         stopped: why it ended early, if it did.
-        distance: to the baseline, 0 to 1, if the search started at one.
+        distance: Hausdorff distance to the baseline, 0 to 1, if the search started at one.
+        baseline: the architecture at which the search started, with as many cells as `genotype`.
+        parameters: of the baseline's network and of the derived one, at the width of the search.
     """
 
     path: Path
@@ -65,6 +73,8 @@ class SearchResult(Outcome):
     search_s: float
     stopped: str | None = None
     distance: float | None = None
+    baseline: Genotype | None = None
+    parameters: tuple[int, int] | None = None
 
     title = "search"
 
@@ -74,9 +84,15 @@ class SearchResult(Outcome):
         yield "cells in the network", str(len(self.genotype))
         yield "epoch whose gates are kept", str(self.best_epoch)
         yield "stopped early", self.stopped or "no"
-        if self.distance is not None:
-            still = "; no edge has other operations: search for more steps, or with a larger --alpha-lr"
-            yield "distance to the baseline", f"{self.distance:.4f}{still if self.distance == 0 else ''}"
+        if self.baseline is not None:
+            edits = edit_distance(self.baseline, self.genotype)
+            hausdorff = "" if self.distance is None else f"Hausdorff {self.distance:.4f}, "
+            yield "distance to the baseline", f"{hausdorff}edit {edits:.4f}"
+            yield from difference_rows(cell_differences(self.baseline, self.genotype))
+            if edits == 0:
+                yield "operations", "none changed: search for more steps, or with a larger --alpha-lr"
+        if self.parameters is not None:
+            yield "parameters", "{:,} in the baseline, {:,} now".format(*self.parameters)
         yield "search time", format_seconds(self.search_s)
         yield "run", str(self.path)
         yield "genotype", str(self.path / "genotype.json")
@@ -90,6 +106,18 @@ class SearchResult(Outcome):
             "search_s": self.search_s,
             "stopped": self.stopped,
             "distance": self.distance,
+            **self._against_the_baseline(),
+        }
+
+    def _against_the_baseline(self) -> dict[str, Any]:
+        if self.baseline is None:
+            return {}
+        return {
+            "edit_distance": edit_distance(self.baseline, self.genotype),
+            "differences": [asdict(cell) for cell in cell_differences(self.baseline, self.genotype)],
+            "parameters": None
+            if self.parameters is None
+            else dict(zip(("before", "after"), self.parameters, strict=True)),
         }
 
 
@@ -267,7 +295,7 @@ class RunResult(Outcome):
 
 @dataclass(frozen=True)
 class PredictResult(Outcome):
-    """What a model sees in images, the likeliest classes first; `skipped` could not be decoded."""
+    """Classes that a model predicts for images, the most probable first; files in `skipped` could not be decoded."""
 
     model: Path
     predictions: tuple[tuple[str, tuple[tuple[str, float], ...]], ...]
@@ -275,8 +303,14 @@ class PredictResult(Outcome):
 
     title = "predictions"
 
+    @property
+    def exit_status(self) -> int:
+        """3 if files were skipped."""
+        return 3 if self.skipped else 0
+
     def rows(self) -> Iterable[tuple[str, str]]:
         """Return what the table shows."""
+        yield "model", str(self.model)
         for path, classes in self.predictions:
             yield printable(path), ", ".join(f"{name} {percent(share)}" for name, share in classes)
         for reason in self.skipped:

@@ -9,7 +9,7 @@ from PIL import Image
 import ddarts
 from ddarts.cli.main import main
 from ddarts.errors import RunError, SettingsError
-from ddarts.genotype.distance import architecture_distance, cell_distances
+from ddarts.genotype.distance import architecture_distance, cell_distances, edit_distance
 from ddarts.genotype.operation_weights import OperationWeights
 from ddarts.genotype.zoo.baselines import baseline
 from ddarts.space.operations import BUILT_IN_OPERATIONS
@@ -71,10 +71,10 @@ def test_weights_come_from_a_file_or_its_folder(tmp_path):
 
 def test_two_architectures_give_a_row_for_each_cell_and_the_mean(capsys):
     text = printed(capsys, "resnet18", "xception")
-    assert "distance of resnet18 and xception" in text
-    assert [line.split()[1] for line in text.splitlines() if line.strip().startswith("cell ")] == ["0", "1", "2", "3"]
+    assert "distance between resnet18 and xception" in text
+    assert [line.split()[1] for line in text.splitlines() if line.startswith(" cell ")] == ["0", "1", "2", "3"]
     assert "mean" in text
-    assert "4, 13 cells; over the shorter of two" in text
+    assert "4, 13 cells; cells of the shorter one" in text
     assert "published with D-DARTS" in text
 
 
@@ -88,7 +88,13 @@ def test_a_wide_matrix_is_folded(capsys):
     text = printed(capsys, *["resnet18", "resnet50", "xception", "inceptionv4"] * 4)
     assert max(map(len, text.splitlines())) <= 120
     assert "…" not in text
-    assert sum(line.startswith(" 16 ") for line in text.splitlines()) == 2
+    assert sum(line.startswith(" 16 ") for line in text.splitlines()) == 4  # both distances
+
+
+def test_two_architectures_are_compared_operation_by_operation(capsys):
+    text = printed(capsys, "resnet18", "resnet50")
+    assert f"edit distance               {edit_distance(A, B):.4f}" in text
+    assert "operations                  18 added, 10 removed, 14 changed, in 4 cells" in text
 
 
 def test_json_holds_names_the_matrix_and_the_cells(capsys):
@@ -143,7 +149,7 @@ def test_a_name_that_the_font_lacks_and_a_long_one_are_drawn(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ("resnet18", "one architecture is named; a distance needs two or more"),
+        ("resnet18", "1 architecture given; a distance needs at least two"),
         ("", "the following arguments are required: ARCHITECTURE"),
         ("resnet18 resnt50", "did you mean 'resnet50'?"),
         ("resnet18 no/such.json", "no/such.json: no such genotype file"),
@@ -172,7 +178,7 @@ def test_bad_input_gives_one_line_and_status_2(capsys, tmp_path, arguments, told
 
 
 def test_no_architecture_at_all_is_told_in_python_too():
-    with pytest.raises(SettingsError, match="no architecture is named"):
+    with pytest.raises(SettingsError, match="0 architectures given"):
         ddarts.distance()
 
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -224,6 +225,21 @@ def test_predictions_name_classes_and_skip_what_is_no_image(trained, image, tmp_
         ddarts.predict([image, tmp_path / "bad.png"], model=trained.path, strict=True)
 
 
+def test_predict_names_the_model_and_skipped_files_give_status_3(trained, image, tmp_path, capsys):
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    assert main(["predict", str(image), str(tmp_path / "bad.png"), "--model", str(trained.path)]) == 3
+    printed = capsys.readouterr().out
+    assert re.search(r"model +\S", printed)
+    assert "skipped" in printed
+
+
+def test_a_run_among_the_images_is_an_error_with_the_way_out(trained, image, tmp_path):
+    with pytest.raises(SettingsError, match=r"is a run, not an image; name it with --model "):
+        ddarts.predict([trained.path, image])
+    with pytest.raises(SettingsError, match=r"is a folder, not an image; name the files in it"):
+        ddarts.predict(tmp_path, model=trained.path)
+
+
 def test_predicting_uses_the_newest_run_unless_told(trained, image, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RunError, match="no run with a trained model in runs"):
@@ -250,7 +266,7 @@ def test_a_search_from_a_baseline_tells_how_far_it_came(genotype, tmp_path):
     out = tmp_path / "run"
     still = ddarts.search(out=out, method="threshold_edge", pretrain_epochs=0, quiet=True, threads=1, **wanted)
     assert still.distance == RunFolder.open(out).summary["distance"] == still.to_dict()["distance"] == 0
-    assert dict(still.rows())["distance to the baseline"].startswith("0.0000; no edge has other operations: search for")
+    assert dict(still.rows())["operations"].startswith("none changed: search for more steps")
     (tmp_path / "tiny.json").unlink()
     (tmp_path / "weights.json").unlink()
     assert ddarts.search(resume=out, quiet=True).distance == 0
@@ -258,7 +274,7 @@ def test_a_search_from_a_baseline_tells_how_far_it_came(genotype, tmp_path):
         out=tmp_path / "far", method="darts", baseline="resnet18", pretrain_epochs=0, quiet=True, threads=1, **TINY
     )
     assert far.distance is not None
-    assert dict(far.rows())["distance to the baseline"] == f"{far.distance:.4f}" != "0.0000"
+    assert dict(far.rows())["distance to the baseline"].startswith(f"Hausdorff {far.distance:.4f}, edit 0.")
 
 
 def test_arrays_from_python_are_searched_trained_tested_and_asked_for_again(genotype, tmp_path, monkeypatch):

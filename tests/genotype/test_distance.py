@@ -6,10 +6,13 @@ from hypothesis import strategies as st
 
 from ddarts.errors import GenotypeError, SettingsError
 from ddarts.genotype.distance import (
+    CellDifference,
     architecture_distance,
+    cell_differences,
     cell_distance,
     cell_distances,
     edge_rows,
+    edit_distance,
     row_set_distance,
 )
 from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
@@ -204,3 +207,44 @@ def test_with_the_penalty_it_is_a_metric_on_all_lengths(architectures, weights):
 @pytest.mark.parametrize("name", BASELINES)
 def test_a_baseline_is_at_no_distance_from_itself(name):
     assert architecture_distance(baseline(name), baseline(name)) == 0
+
+
+# -- edit distance and differences ---------------------------------------------------------------------------------
+
+
+@given(lists(2))
+def test_the_edit_distance_is_zero_exactly_for_equal_networks_and_symmetric(architectures):
+    a, b = architectures
+    assert (edit_distance(a, b) == 0) == (a.canonical() == b.canonical())
+    assert edit_distance(a, b) == edit_distance(b, a)
+    assert 0 <= edit_distance(a, b) <= 1
+
+
+@given(lists(3))
+def test_the_edit_distance_keeps_the_triangle_inequality(architectures):
+    a, b, c = architectures
+    assert edit_distance(a, c) <= edit_distance(a, b) + edit_distance(b, c) + 1e-12
+
+
+@given(lists(2))
+def test_differences_lead_from_one_architecture_to_the_other(architectures):
+    a, b = architectures
+    found = {difference.position: difference for difference in cell_differences(a, b)}
+    for i in range(max(len(a), len(b))):
+        first, second = (set(g.cells[i].pruned().edges) if i < len(g) else set() for g in (a, b))
+        if i in found:
+            old, new = ({pair[k] for pair in found[i].changed} for k in (0, 1))
+            assert all(x[1:] == y[1:] and x != y for x, y in found[i].changed)
+            first = first - set(found[i].removed) - old | set(found[i].added) | new
+        assert first == second
+
+
+def test_a_dropped_operation_is_reported_although_the_hausdorff_distance_is_zero():
+    """Two edges have the same row: without one of them the set of rows is the same."""
+    skip, other = Edge("skip_connect", 0, 2), Edge("skip_connect", 0, 3)
+    before = Genotype((CellGenotype((skip, other), (2, 3)),))
+    after = Genotype((CellGenotype((skip,), (2, 3)),))
+    assert architecture_distance(before, after) == 0
+    assert edit_distance(before, after) == pytest.approx(2 / 5)  # the operation and the output of its node
+    assert cell_differences(before, after) == (CellDifference(0, (), (other,), ()),)
+    assert cell_differences(before, before) == ()

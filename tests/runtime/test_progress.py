@@ -1,4 +1,5 @@
 import io
+import re
 
 import pytest
 
@@ -79,3 +80,23 @@ def test_a_full_disk_or_a_closed_terminal_ends_no_work():
     with Progress("train", 2, stream=Gone()) as progress:
         progress.update(2)
         progress.note("done")
+
+
+@pytest.mark.parametrize(
+    ("columns", "fields"),
+    [
+        (60, "epoch 3/15  accuracy 0.7988"),
+        (80, "epoch 3/15  accuracy 0.7988  validation 0.9722"),
+        (160, "epoch 3/15  loss 0.6583  alpha_loss 0.5985  accuracy 0.7988  validation 0.9722"),
+    ],
+)
+def test_a_narrow_terminal_keeps_steps_and_time_left_and_drops_losses_first(monkeypatch, columns, fields):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
+    screen = Terminal()
+    with Progress("search", 150, stream=screen) as progress:
+        progress.update(7, epoch="3/15", loss=0.6583, alpha_loss=0.5985, accuracy=0.7988, validation=0.9722)
+    last = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.getvalue()).replace("\r", "\n").strip().splitlines()[-1]
+    assert len(last) <= columns
+    assert re.search(r"7/150 .*left -:--:-- ", last)
+    assert last.endswith(fields)

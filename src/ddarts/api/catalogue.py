@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +93,7 @@ class ZooEntryResult(Outcome):
         yield "parameters", count(size.parameters)
         yield "auxiliary head", f"{count(size.auxiliary)} more in training"
         yield "MACs", count(size.macs)
-        yield from _distinct_rows(self.genotype)
+        yield from genotype_rows(self.genotype)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready data."""
@@ -269,29 +269,6 @@ def _told(figures: Figures) -> str:
     if figures.top1:
         parts.append(f"top-1 {figures.top1:.2f} %")
     return ", ".join(parts)
-
-
-def _distinct_rows(genotype: Genotype) -> Iterator[tuple[str, str]]:
-    """List the cells as `genotype_rows` does, each kind once with all its positions."""
-    positions: dict[Any, list[int]] = {}
-    for i, cell in enumerate(genotype.cells):
-        positions.setdefault(cell, []).append(i)
-    yield next(iter(genotype_rows(genotype)))
-    for where in positions.values():
-        _, (_, kind), *nodes = genotype_rows(genotype, where[0])
-        yield f"cells {_runs(where)}" if len(where) > 1 else f"cell {where[0]}", kind
-        yield from nodes
-
-
-def _runs(numbers: Sequence[int]) -> str:
-    """Return ``0-5, 7`` for ascending numbers."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and runs[-1][-1] == number - 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
 def _entry_dict(entry: ZooEntry) -> dict[str, Any]:

@@ -288,13 +288,13 @@ def predict(
     strict: bool = False,
     device: str = "auto",
 ) -> PredictResult:
-    """Tell what a trained model sees in image files.
+    """Classify image files with a trained model.
 
     Args:
         images: files; one or many.
         model: a run, the folder of a model, or an ONNX file of ``ddarts export``; the newest trained run in ``runs``
-            if not given.
-        top: classes to name for each image, the likeliest first.
+            if not given. The result names it.
+        top: classes to report for each image, the most probable first.
         strict: stop at the first image that cannot be decoded, instead of skipping it.
         device: auto, cpu, cuda, cuda:N or mps.
     """
@@ -306,6 +306,11 @@ def predict(
     paths = [Path(images)] if isinstance(images, str | os.PathLike) else [Path(p) for p in images]
     if not paths:
         raise SettingsError("no image is named; give at least one file")
+    for path in paths:
+        if path.is_dir():
+            is_model = any((path / name).is_file() for name in ("settings.yaml", "config.json"))
+            what, way_out = ("run", f"name it with --model {path}") if is_model else ("folder", "name the files in it")
+            raise SettingsError(f"{path} is a {what}, not an image; {way_out}")
     onnx = None if model is None else places.onnx_of(model)
     if onnx is not None:
         from ddarts.deploy.onnxpredict import predict_onnx

@@ -35,8 +35,8 @@ _NO_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status.
 
-    0: done. 1: a bug in ddarts. 2: an error that the user can fix. 130: stopped by a signal. 141: the reader of the
-    output has gone.
+    0: done. 1: a bug in ddarts. 2: an error that the user can fix. 3: done, but files were skipped (`predict`).
+    130: stopped by a signal. 141: the reader of the output has gone.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
@@ -144,7 +144,7 @@ def _dispatch(arguments: list[str], *, alone: bool) -> int:
             raise RunError(f"the result of ddarts {name} holds a number that is not finite ({error})") from None
     else:
         _print_table(result.table())
-    return 0
+    return result.exit_status
 
 
 class _Printable:

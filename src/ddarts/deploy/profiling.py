@@ -15,7 +15,7 @@ from ddarts.config.schema import ProfileSettings
 from ddarts.cost.activations import peak_activation_bytes
 from ddarts.cost.counting import count_macs, count_parameters
 from ddarts.deploy.breakdown import PartCost, cost_by_cell, cost_by_operation
-from ddarts.deploy.onnxfile import onnx_bytes, open_onnx
+from ddarts.deploy.onnxfile import onnx_bytes, open_onnx, require_exporter
 from ddarts.deploy.timing import Latency, summary, threads_set, time_passes, waiter
 from ddarts.genotype.choices import AnyGenotype
 from ddarts.genotype.zoo.lookup import find_architecture
@@ -186,6 +186,7 @@ def _pytorch(
 def _onnxruntime(
     network: AnyNetwork, shape: tuple[int, int, int], settings: ProfileSettings, done: Callable[[], None]
 ) -> list[Latency]:
+    require_exporter()
     data = onnx_bytes(network, shape)
     done()
     found = []
@@ -197,6 +198,16 @@ def _onnxruntime(
             found.append(summary(times, "onnxruntime", batch, threads))
             done()
     return found
+
+
+def onnx_latency(network: AnyNetwork, shape: tuple[int, int, int], seconds: float = 0.5) -> Latency:
+    """Return the latency of single images in the exported network under onnxruntime, on one CPU thread.
+
+    Raises:
+        MissingPackageError: onnx, onnxscript or onnxruntime is not installed.
+        ModelError: torch cannot export the network.
+    """
+    return next(iter(_onnxruntime(network, shape, ProfileSettings(seconds=seconds), lambda: None)))
 
 
 def _images(network: AnyNetwork, batch: int, shape: tuple[int, int, int]) -> Tensor:

@@ -1,23 +1,28 @@
-"""The distance between architectures (paper, section 5; specification, section 8).
+"""Distances between architectures: Hausdorff (paper, section 5; specification, section 8) and edit distance.
 
-A cell counts as the set of its edge rows. A row is the set of operations on one edge, and every edge of the full cell
-gives one: an edge without operations gives the empty row. Two rows are as far apart as the weights of the operations
-in which they differ, over the sum of the weights of all operations. Two cells are as far apart as their sets of rows
-in the sense of Hausdorff, and two architectures as their cells are in the mean, in order.
+**Hausdorff distance.** A cell is represented by the set of its edge rows. A row is the set of operations on one edge,
+and every edge of the full cell gives one: an edge without operations gives the empty row. The distance of two rows is
+the sum of the weights of the operations in which they differ, over the sum of the weights of all operations. The
+distance of two cells is the Hausdorff distance of their sets of rows; that of two architectures is the mean over their
+cells in order.
 
-What is compared: the distance of two cells is 0 exactly if their sets of rows are equal. Between which states an edge
-leads, how many edges have the same row, what is concatenated and where reductions stand play no part. On sets of
-rows, and on lists of them of equal length, the distance is a metric: 0 only for equals, symmetric, and never longer
-than the way round by a third. How lists of unequal length behave is told at `architecture_distance`.
+It is a metric on sets of rows, and on lists of them of equal length, but not on architectures: the distance of two
+cells is 0 exactly if their *sets* of rows are equal. The states that an edge connects, the number of edges with the
+same row, the concatenation and the positions of reductions do not count. Dropping an operation from one of several
+equal edges can therefore leave the distance at 0. `architecture_distance` describes lists of unequal length.
 
-Rows are compared over all operations that ddarts knows, the twelve of the DARTOpti space. They hold the union of any
-two spaces, so architectures of different spaces compare as they are, and all distances have one scale.
+**Edit distance.** `edit_distance` compares everything that makes a network: operations with their position, outputs and
+reductions. It is 0 exactly for equal networks, and a metric on architectures of all lengths.
+
+Rows are compared over all operations that ddarts knows, the twelve of the DARTOpti space, which contains the others, so
+that architectures of different spaces are compared on one scale.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Hashable, Iterable, Sequence, Set
+from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Literal
 
@@ -29,7 +34,7 @@ from ddarts.space.cell_space import cell_edges
 Row = frozenset[str]
 Unequal = Literal["shorter", "penalty"]
 
-#: What may be done about architectures of unequal length.
+#: Treatments of architectures of unequal length.
 UNEQUAL = ("shorter", "penalty")
 
 
@@ -99,11 +104,11 @@ def architecture_distance(
         a: an architecture.
         b: another one.
         weights: of the operations; the published ones if not given.
-        unequal: what to do if one has more cells. "shorter" compares as many cells as both have, as published. It is
-            no metric then: architectures (x, y), (x) and (x, z) are 0, 0 and more than 0 apart. "penalty" counts each
-            cell without a partner as 1 and takes the mean over the longer architecture. That is a metric on
-            architectures of all lengths: no two cells are further apart than 1, so a cell that is not there behaves
-            like one more cell, and the mean over the longer can only grow on a detour over a longer third.
+        unequal: treatment of architectures of unequal length. "shorter" compares as many cells as both have, as
+            published. It is not a metric then: the distances between (x, y), (x) and (x, z) are 0, 0 and more than 0.
+            "penalty" counts each cell without a partner as 1 and takes the mean over the longer architecture. That is
+            a metric on architectures of all lengths: no distance of two cells is above 1, so a missing cell behaves
+            like one more cell, and a third, longer architecture can only increase the sum of the two distances.
 
     Raises:
         SettingsError: `unequal` is neither.
@@ -114,3 +119,66 @@ def architecture_distance(
 def mean_distance(distances: Sequence[float]) -> float:
     """Return the distance of two architectures from the distances of their cells, of which there is at least one."""
     return math.fsum(distances) / len(distances)
+
+
+# -- edit distance and differences ---------------------------------------------------------------------------------
+
+
+def edit_distance(a: Genotype, b: Genotype) -> float:
+    """Return the share of elements in which two architectures differ, 0 to 1.
+
+    The elements E of an architecture are, for each position of a cell: its operations (name, from, to), the states that
+    it concatenates, and whether it is a reduction, after removal of what no input reaches. The distance is
+
+        |E(a) symmetric difference E(b)| / |E(a) union E(b)|,
+
+    the number of elements to remove and to add, normalised by the number of all elements: the Jaccard distance of two
+    sets, which is a metric (Levandowsky and Winter, Nature 234, 1971). It is 0 exactly if both canonical forms have the
+    same operations, outputs and reductions.
+    """
+    first, second = _elements(a), _elements(b)
+    return len(first ^ second) / len(first | second)
+
+
+def _elements(genotype: Genotype) -> set[Hashable]:
+    cells = [cell.pruned() for cell in genotype.cells]
+    return {(i, e) for i, cell in enumerate(cells) for e in (*cell.edges, *cell.concat, ("reduction", cell.reduction))}
+
+
+@dataclass(frozen=True)
+class CellDifference:
+    """The operations in which two cells at one position differ.
+
+    Attributes:
+        position: of the cell in the network.
+        added: operations that only the second cell has, on edges where it has more.
+        removed: operations that only the first cell has, on edges where it had more.
+        changed: operations of the first cell with the operation of the second on the same edge.
+    """
+
+    position: int
+    added: tuple[Edge, ...]
+    removed: tuple[Edge, ...]
+    changed: tuple[tuple[Edge, Edge], ...]
+
+
+def cell_differences(a: Genotype, b: Genotype) -> tuple[CellDifference, ...]:
+    """Return the differences between two architectures, cell by cell, for the cells whose operations differ.
+
+    A cell that only one of them has counts as added or removed as a whole. What no input reaches is left out.
+    """
+    found = []
+    for position, cells in enumerate(zip_longest(a.cells, b.cells)):
+        first, second = (frozenset(cell.pruned().edges) if cell else frozenset() for cell in cells)
+        added: list[Edge] = []
+        removed: list[Edge] = []
+        changed: list[tuple[Edge, Edge]] = []
+        for source, target in sorted({(e.source, e.target) for e in first ^ second}):
+            old, new = (sorted(e for e in c if e[1:] == (source, target)) for c in (first - second, second - first))
+            pairs = list(zip(old, new, strict=False))
+            changed += pairs
+            removed += old[len(pairs) :]
+            added += new[len(pairs) :]
+        if first != second:
+            found.append(CellDifference(position, tuple(added), tuple(removed), tuple(changed)))
+    return tuple(found)

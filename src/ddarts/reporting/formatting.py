@@ -2,23 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-from ddarts.genotype.genotype import Genotype
+from ddarts.genotype.distance import CellDifference
+from ddarts.genotype.genotype import Edge, Genotype
 from ddarts.reporting.names import state_name
 
 
 def genotype_rows(genotype: Genotype, only: int | None = None) -> Iterable[tuple[str, str]]:
-    """List a genotype's cells, or one of them: for each node what flows into it, and what the cell puts out."""
+    """List a genotype's cells, equal ones once, or one of them: the inputs of each node, and the output."""
     yield "cells", f"{len(genotype)}, reductions at {', '.join(map(str, genotype.reductions)) or 'none'}"
+    positions: dict[Any, list[int]] = {}
     for i, cell in enumerate(genotype.cells):
-        if only not in (None, i):
-            continue
-        yield f"cell {i}", "reduction" if cell.reduction else "normal"
+        if only in (None, i):
+            positions.setdefault(cell, []).append(i)
+    for cell, where in positions.items():
+        kind = "reduction" if cell.reduction else "normal"
+        if len(where) > 1:
+            yield f"cells {runs(where)}", f"{kind}, x {len(where)}"
+        else:
+            yield f"cell {where[0]}", kind
         for node in sorted({edge.target for edge in cell.edges}):
             inputs = [f"{e.operation}({state_name(e.source)})" for e in cell.edges if e.target == node]
             yield f"  {state_name(node)}", " + ".join(inputs)
         yield "  output", f"concat({', '.join(state_name(s) for s in cell.live_concat)})"
+
+
+def runs(numbers: Sequence[int]) -> str:
+    """Return ``0-5, 7`` for ascending numbers."""
+    found: list[list[int]] = []
+    for number in numbers:
+        if found and found[-1][-1] == number - 1:
+            found[-1].append(number)
+        else:
+            found.append([number])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in found)
+
+
+def difference_rows(differences: Sequence[CellDifference]) -> Iterable[tuple[str, str]]:
+    """List what was added, removed and changed: the totals, then the cells, those with equal differences once."""
+    if not differences:
+        return
+    totals = [sum(len(getattr(cell, kind)) for cell in differences) for kind in ("added", "removed", "changed")]
+    cells = f"{len(differences)} cell{'s' * (len(differences) != 1)}"
+    yield "operations", "{} added, {} removed, {} changed".format(*totals) + f", in {cells}"
+    positions: dict[str, list[int]] = {}
+    for cell in differences:
+        positions.setdefault(difference_text(cell), []).append(cell.position)
+    for text, where in positions.items():
+        yield f"  cell{'s' * (len(where) != 1)} {runs(where)}", text
+
+
+def difference_text(cell: CellDifference) -> str:
+    """Return ``removed skip_connect (c_{k-1} to node 0); changed max_pool_3x3 to sep_conv_3x3 (...)``."""
+    lists = {
+        "added": [f"{e.operation} ({_way(e)})" for e in cell.added],
+        "removed": [f"{e.operation} ({_way(e)})" for e in cell.removed],
+        "changed": [f"{old.operation} to {new.operation} ({_way(old)})" for old, new in cell.changed],
+    }
+    return "; ".join(f"{kind} {', '.join(items)}" for kind, items in lists.items() if items)
+
+
+def _way(edge: Edge) -> str:
+    return f"{state_name(edge.source)} to {state_name(edge.target)}"
 
 
 def percent(share: float | None) -> str:

@@ -1,4 +1,4 @@
-"""The results of a run as rows of a table and as the few numbers that stand at the top."""
+"""The results of a run as rows of a table and as the few numbers at the top of the page."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ddarts.genotype.distance import architecture_distance, cell_distances
+from ddarts.genotype.distance import architecture_distance, cell_distances, edit_distance
 from ddarts.reporting.collect import RunContents
 from ddarts.reporting.numbers import count_text, distance, duration, milliseconds, percent
 
@@ -23,9 +23,10 @@ KNOWN = {
     "test_top1": Known("Test accuracy (top-1)", percent),
     "val_top1": Known("Validation accuracy (top-1)", percent),
     "parameters": Known("Parameters", count_text),
-    "macs": Known("MACs an image", count_text),
-    "latency_ms": Known("Latency an image", milliseconds),
-    "distance": Known("Distance to the baseline", distance),
+    "macs": Known("MACs per image", count_text),
+    "latency_ms": Known("Latency per image", milliseconds),
+    "distance": Known("Hausdorff distance to the baseline", distance),
+    "edit_distance": Known("Edit distance to the baseline", distance),
     "search_s": Known("Search time", duration),
     "train_s": Known("Training time", duration),
 }
@@ -35,10 +36,10 @@ _LABELS = {
     "train_images": "Training images",
     "skipped": "Files skipped",
     "seed": "Seed",
-    "best_epoch": "Epoch whose gates were taken",
+    "best_epoch": "Epoch of the gates",
     "stopped": "Search stopped early",
 }
-_HIDDEN = ("latency_p95_ms", "latency_on")  # told with latency_ms
+_HIDDEN = ("latency_p95_ms", "latency_on", "latency_runtime", "latency_pytorch_ms")  # shown with latency_ms
 _HEADLINE = ("test_top1", "parameters", "macs", "latency_ms", "distance", "search_s", "train_s")
 
 
@@ -47,6 +48,7 @@ def numbers_of(run: RunContents) -> dict[str, float]:
     found = {key: run.summary.get(key) for key in KNOWN}
     if run.genotype is not None and run.baseline is not None:
         found["distance"] = architecture_distance(run.genotype, run.baseline, run.weights)
+        found["edit_distance"] = edit_distance(run.baseline, run.genotype)
     return {key: v for key, v in found.items() if isinstance(v, int | float) and not isinstance(v, bool)}
 
 
@@ -81,7 +83,10 @@ def summary_rows(run: RunContents) -> list[tuple[str, str]]:
 
 def _latency_note(summary: Mapping[str, Any]) -> str:
     p95, machine = summary.get("latency_p95_ms"), summary.get("latency_on")
-    parts = ["median, one image at a time"]
+    runtime, plain = summary.get("latency_runtime"), summary.get("latency_pytorch_ms")
+    parts = [f"{runtime if isinstance(runtime, str) else 'pytorch'}, median of single images"]
+    if runtime != "pytorch" and isinstance(plain, int | float):
+        parts.append(f"pytorch {milliseconds(plain)}")
     if isinstance(p95, int | float) and not isinstance(p95, bool):
         parts.append(f"95% below {milliseconds(p95)}")
     if isinstance(machine, str):

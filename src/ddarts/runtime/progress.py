@@ -1,6 +1,6 @@
-"""How far a long job is: a bar on a terminal, a line now and then in a log, nothing if quiet.
+"""Progress of a long job: a bar on a terminal, a line every ten seconds in a log, nothing if quiet.
 
-Everything goes to stderr; stdout belongs to results.
+Everything goes to stderr; stdout is for results.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from rich.text import Text
 
 from ddarts.errors import printable
 
-_LINE_EVERY_S = 10.0  # in a log file, a line at most so often
+_LINE_EVERY_S = 10.0  # shortest time between two lines of a log
+_WIDE = 110  # columns of a terminal that has room for a bar and the elapsed time
 
 
 class Progress:
@@ -51,11 +52,12 @@ class Progress:
             return self
         console = Console(file=self._stream, highlight=False)
         if console.is_terminal:
+            wide = console.width >= _WIDE
             self._bar = RichProgress(
                 TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
+                *([BarColumn(bar_width=24)] if wide else []),
                 MofNCompleteColumn(),
-                TimeElapsedColumn(),
+                *([TimeElapsedColumn()] if wide else []),
                 TextColumn("left"),
                 TimeRemainingColumn(),
                 TextColumn("{task.fields[shown]}", markup=False),
@@ -74,13 +76,15 @@ class Progress:
             self._bar = None
 
     def update(self, done: int, **fields: object) -> None:
-        """Tell that `done` of the steps are finished; `fields` are shown beside the bar (floats with 4 digits)."""
+        """Report that `done` of the steps are finished; `fields` are shown beside the bar (floats with 4 digits)."""
         if self.quiet:
             return
         if self._first is None:
-            self._first = max(done - 1, 0)  # a resumed job starts in the middle: do not take that for speed
+            self._first = max(done - 1, 0)  # steps before a resumed job do not count for its speed
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, shown=_shown(fields))
+            # title, bar, steps, elapsed and remaining time come first; the fields get the rest of the line
+            used = len(self.title) + 2 * len(str(self.total)) + 16 + (33 if self._bar.console.width >= _WIDE else 0)
+            self._bar.update(self._task, completed=done, shown=_shown(fields, self._bar.console.width - used))
             return
         now = time.monotonic()
         if now - self._said >= _LINE_EVERY_S or done >= self.total:
@@ -104,7 +108,7 @@ class Progress:
 
 
 def format_seconds(seconds: float) -> str:
-    """Return a duration as a person writes it: ``8 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    """Return a duration such as ``8 s``, ``3 min 20 s``, ``2 h 5 min``."""
     whole = max(int(seconds + 0.5), 0)
     if whole < 60:
         return f"{whole} s"
@@ -113,7 +117,11 @@ def format_seconds(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def _shown(fields: dict[str, object]) -> str:
-    return "  ".join(
-        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in fields.items()
-    )
+def _shown(fields: dict[str, object], room: int | None = None) -> str:
+    """Return the fields as text of at most `room` characters: losses are left out first, then the last fields."""
+    texts = [f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in fields.items()]
+    for text in [t for t in texts[::-1] if "loss" in t] + [t for t in texts[::-1] if "loss" not in t]:
+        if room is None or len("  ".join(texts)) <= room:
+            break
+        texts.remove(text)
+    return "  ".join(texts)

@@ -1,4 +1,4 @@
-"""The early stop of a search from a baseline: has the distance to it become steady (specification, section 7)?"""
+"""The early stop of a search from a baseline, once the distance to it is steady (specification, section 7)."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from ddarts.genotype.genotype import Genotype
 from ddarts.genotype.operation_weights import OperationWeights
 from ddarts.searching.start import StartingPoint
 
-#: The rule by which the current architecture is read, whatever rule derives the final one.
+#: The rule that derives the current architecture, whatever rule derives the final one.
 _RULE = "threshold_edge"
 
 
 @dataclass(frozen=True)
 class DistanceWatch:
-    """Measures how far a search has come from its baseline.
+    """Measures the distance of a search from its baseline.
 
     Attributes:
         baseline: where the search started.
         weights: of the operations.
-        threshold: gates from here on count.
-        tolerance: largest change between two epochs that counts as none.
-        epochs: so many changes in a row, none of them larger, make the distance steady.
+        threshold: smallest gate that counts.
+        tolerance: largest change between two epochs of a steady distance.
+        epochs: number of consecutive changes, none above `tolerance`, that make the distance steady.
     """
 
     baseline: Genotype
@@ -39,7 +39,7 @@ class DistanceWatch:
 
     @classmethod
     def of(cls, options: SearchOptions, start: StartingPoint, threshold: float) -> DistanceWatch:
-        """Build the watch that the settings describe."""
+        """Build it from the settings."""
         return cls(start.baseline, start.weights, threshold, options.distance_tolerance, options.distance_epochs)
 
     def measure(self, gates: Gates) -> float | None:
@@ -51,10 +51,10 @@ class DistanceWatch:
         return architecture_distance(self.baseline, current, self.weights)
 
     def steady(self, distances: Sequence[float | None]) -> bool:
-        """Tell whether the last distances, one an epoch, have become steady.
+        """Return whether the last distances, one per epoch, are steady.
 
-        A distance of 0 is not steady but not yet started: alphas need many steps to the threshold, and a search that
-        stopped there would return the baseline.
+        A distance of 0 never is: it does not show that nothing has changed (see `ddarts.genotype.distance`), and as
+        alphas need many steps to the threshold, a search that stopped there could return the baseline.
         """
         last = [d for d in distances[-self.epochs - 1 :] if d is not None]
         if len(last) <= self.epochs or last[-1] == 0:
