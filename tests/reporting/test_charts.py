@@ -42,8 +42,8 @@ def test_a_search_gets_a_chart_for_each_thing_that_was_measured() -> None:
 
 
 def test_very_many_cells_are_told_apart_by_pointing() -> None:
-    (few,) = search_charts([{"epoch": 1, "margin": [0.1] * 12}])
-    (many,) = search_charts([{"epoch": 1, "margin": [0.1] * 13}])
+    (few,) = search_charts([{"epoch": e, "margin": [0.1] * 12} for e in (1, 2)])
+    (many,) = search_charts([{"epoch": e, "margin": [0.1] * 13} for e in (1, 2)])
     assert ">cell 11</text>" in few.svg
     assert ">cell 11</text>" not in many.svg
     assert "<title>cell 11</title>" in many.svg
@@ -121,3 +121,9 @@ def test_a_number_of_cells_that_changes_is_an_error() -> None:
 def test_gates_that_do_not_fit_the_space_are_an_error(damaged: list) -> None:
     with pytest.raises(RunError, match=r"gates of cell 0 at epoch 1 are not 2 edges of 2 operations"):
         gate_charts([{"epoch": 1, "gates": damaged}], OPS, EDGES, [])
+
+
+def test_one_epoch_gives_numbers_and_no_chart() -> None:
+    (chart,) = training_charts([{"epoch": 1, "train_loss": 1.0}])
+    assert chart.svg == ""
+    assert chart.rows == (("1", "1"),)

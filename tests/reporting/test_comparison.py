@@ -43,7 +43,7 @@ def test_results_stand_side_by_side_with_the_better_one_marked(
     page = compared(shared_run, other, target=tmp_path / "c.html")
     assert after(page, "Test accuracy (top-1)", 3) == ["95.00%", "(best)", "90.00%"]
     assert after(page, "Parameters", 3) == ["1.68 M", "1 M", "(best)"]
-    assert after(page, "MACs an image", 2) == ["259 M", "259 M"]  # equal: neither is better
+    assert after(page, "MACs per image", 2) == ["259 M", "259 M"]  # equal: neither is better
     assert {"my run & co", "other"} <= set(page.words)
 
 

@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 import matplotlib
 
 from ddarts.reporting.curves import Line, line_chart, thinned
+from ddarts.reporting.heatmap import colour_range
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -98,3 +99,21 @@ def test_thinning_keeps_both_ends() -> None:
         assert kept[:1] == values[:1]
         assert kept[-1:] == values[-1:]
     assert thinned([1, 2, 3]) == [1, 2, 3]
+
+
+def test_an_axis_does_not_magnify_a_constant() -> None:
+    def ticks(*values: float) -> list[float]:
+        root = chart(Line("x", [1, 2], list(values)))
+        texts = [t.text.replace("\N{MINUS SIGN}", "-") for t in root.iter(f"{SVG}text") if t.text]
+        return [float(text) for text in texts if re.fullmatch(r"-?[\d.]+", text)]
+
+    assert max(ticks(50.0, 50.001)) >= 54
+    assert max(ticks(50.0, 60.0)) <= 62
+
+
+def test_colours_of_a_heat_map_follow_its_values() -> None:
+    low, high = colour_range([[0, 0.084, 0.085], [0.084, 0, 0.0845], [0.085, 0.0845, 0]])
+    assert high == 0.085
+    assert 0.0838 < low < 0.084
+    assert colour_range([[0, 0.1], [0.1, 0]]) == (0.0, 0.1)
+    assert colour_range([[0.0]]) == (0.0, 1.0)

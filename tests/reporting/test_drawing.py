@@ -128,7 +128,7 @@ def test_a_genotype_shows_every_cell_with_its_place_and_gates() -> None:
 
 
 def test_many_cells_wrap_into_rows() -> None:
-    one, many = (ElementTree.fromstring(draw_genotype(Genotype((TINY,) * n))) for n in (1, 30))
+    one, many = (ElementTree.fromstring(draw_genotype(Genotype((TINY,) * n), [proof({})] * n)) for n in (1, 30))
     assert float(many.get("width", 0)) < 1600
     assert float(many.get("height", 0)) > 2 * float(one.get("height", 0))
 

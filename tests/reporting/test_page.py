@@ -8,16 +8,19 @@ from pathlib import Path
 
 import pytest
 
+from ddarts.config.loading import load_settings
 from ddarts.errors import RunError
 from ddarts.genotype.deepen import deepen
 from ddarts.genotype.distance import architecture_distance
 from ddarts.genotype.genotype import Genotype
 from ddarts.genotype.operation_weights import OperationWeights
 from ddarts.genotype.zoo.baselines import baseline
+from ddarts.genotype.zoo.catalogue import zoo_entry
 from ddarts.reporting.collect import read_run
 from ddarts.reporting.numbers import count_text, duration, milliseconds, percent
-from ddarts.reporting.page import write_report
-from ddarts.reporting.results import numbers_of
+from ddarts.reporting.page import settings_of, write_report
+from ddarts.reporting.results import numbers_of, wilson_interval
+from ddarts.reporting.views import cell_views
 from ddarts.runs.folder import RunFolder
 from ddarts.space.operations import BUILT_IN_OPERATIONS
 
@@ -80,7 +83,7 @@ def test_a_whole_run_shows_everything(whole_page: Page) -> None:
         "95.00%",
         "96.12%",
         "3.21 ms",
-        "1.68 M (1,680,000)",
+        "1,680,000",
         "1 min 15 s",
         "1 h 04 min",
         "digits",
@@ -173,7 +176,7 @@ def test_the_worst_mistakes_are_shown_with_their_images(whole_page: Page) -> Non
     assert whole_page.count("span", "blank") == 1  # of the other there is no picture
     words = [word for word in whole_page.words if word]
     at = words.index("Worst mistakes")
-    assert words[at + 2 : at + 6] == ["bird", "99.00%", "is dog <b> (0.50%)", "image 7"]
+    assert words[at + 2 : at + 6] == ["bird", "99.00%", "is dog <b> (0.50%)", "test image 7"]
 
 
 def test_the_lead_of_each_chosen_operation_stands_beside_its_chart(whole_page: Page) -> None:
@@ -200,8 +203,45 @@ def test_a_search_from_a_baseline_shows_how_far_it_went(whole_run: RunFolder) ->
     baseline("resnet18").save(whole_run.path / "baseline.json")
     page = page_of(whole_run)
     assert {"ResNet18", "Baseline", "Weights alone: loss"} <= set(page.words)
-    assert page.words.count("Distance to the baseline") == 4  # number, row, chart, its table
-    assert sum(word.startswith("Distance to the cell at its place") for word in page.words) == 4
+    assert {"Hausdorff distance to the baseline", "Edit distance to the baseline"} <= set(page.words)
+    assert page.words.count("Distance to the baseline") == 2  # chart and its table
+    assert sum(word.startswith("Compared with the baseline: ") for word in page.words) == 4
+
+
+def test_the_first_sentence_says_how_good_the_result_is(whole_page: Page) -> None:
+    (sentence,) = (word for word in whole_page.words if "are classified correctly" in word and "interval" in word)
+    assert sentence.startswith(
+        "95.00% of 60 test images are classified correctly (95% confidence interval 86.30% to 98"
+    )
+    assert (
+        "Always naming the most frequent class would give 33.33%. The weakest class is dog <b> with 85.00%." in sentence
+    )
+
+
+def test_wilson_intervals_are_those_of_the_formula() -> None:
+    assert wilson_interval(0.95, 60) == pytest.approx((0.8630, 0.9829), abs=1e-4)
+    assert wilson_interval(1.0, 10) == pytest.approx((0.7225, 1.0), abs=1e-4)
+
+
+def test_numbers_at_the_top_are_not_repeated_below(whole_page: Page) -> None:
+    for label in ("Parameters", "MACs per image", "Test accuracy (top-1)", "Search time"):
+        assert whole_page.words.count(label) == 1
+
+
+def test_settings_that_differ_from_the_preset_are_shown_and_all_can_be_unfolded(tmp_path: Path) -> None:
+    with RunFolder.create(tmp_path / "r") as run:
+        run.write_settings("train", load_settings("train", preset="small", overrides={"epochs": 7}))
+    preset, (view,) = settings_of(read_run(run.path))
+    assert (preset, view.changed) == ("small", [("epochs", "7 (preset: 5)")])
+    assert ("batch", "96") in view.rows
+
+
+def test_equal_cells_are_one_drawing(whole_run: RunFolder) -> None:
+    genotype = zoo_entry("darts-v2").genotype()
+    views = cell_views(genotype, [])
+    assert [view.title for view in views] == ["cells 0-5, 7-12, 14-19, x 18", "cells 6, 13 (reduction), x 2"]
+    assert [view.count for view in views] == [18, 2]
+    assert [view.title for view in cell_views(genotype, [], genotype, [0.0] * 20)][:2] == ["cell 0", "cell 1"]
 
 
 def test_a_run_that_has_only_begun_says_so(bare_run: RunFolder) -> None:
@@ -274,7 +314,7 @@ def test_a_class_without_test_images_has_no_accuracy(whole_run: RunFolder) -> No
     (whole_run.path / "test.json").write_text('{"top1": 1.0, "confusion": [[3, 0], [0, 0]], "classes": ["a", "b"]}')
     page = page_of(whole_run)
     assert "\N{EN DASH}" in page.words
-    assert "None at all." in page.words
+    assert "None." in page.words
 
 
 @pytest.mark.parametrize(

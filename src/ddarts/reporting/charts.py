@@ -37,7 +37,7 @@ class Chart:
     Attributes:
         title: heading.
         note: what it shows and how to read it, in a sentence or two.
-        svg: the drawing, for a page.
+        svg: the drawing, for a page; empty if there is a single epoch.
         header: names of the table's columns.
         rows: the same numbers as text, thinned out.
     """
@@ -71,7 +71,7 @@ def search_charts(records: Records) -> list[Chart]:
             records,
             "search-accuracy",
             "Search: accuracy",
-            "Share of images that the supernet classifies rightly on either half.",
+            "Share of images that the supernet classifies correctly on either half.",
             {"search_accuracy": "search half", "train_accuracy": "training half"},
             y_label="accuracy, %",
             scale=100,
@@ -104,7 +104,7 @@ def search_charts(records: Records) -> list[Chart]:
             records,
             "search-distance",
             "Distance to the baseline",
-            "Between the baseline and what gates above the threshold make up; 0: the same, 1: as far as can be.",
+            "Hausdorff distance between the baseline and the operations whose gates are above the threshold, 0 to 1.",
             {"distance": "distance"},
             y_label="distance",
         ),
@@ -153,7 +153,7 @@ def training_charts(records: Records) -> list[Chart]:
             records,
             "train-accuracy",
             "Training: accuracy",
-            "Share of images classified rightly; training images are augmented, which makes them harder.",
+            "Share of images classified correctly; training images are augmented, which makes them harder.",
             {"train_accuracy": "training", "val_accuracy": "validation"},
             y_label="accuracy, %",
             scale=100,
@@ -281,7 +281,7 @@ def _per_cell(
 
 
 def build_chart(name: str, title: str, note: str, lines: Sequence[Line], **options: Any) -> Chart | None:
-    """Return lines over epochs as a chart with its table, None if there are no lines.
+    """Return lines over epochs as a chart with its table (a table alone for one epoch), None if there are no lines.
 
     Args:
         name: prefix of ids, unique in its page.
@@ -292,7 +292,9 @@ def build_chart(name: str, title: str, note: str, lines: Sequence[Line], **optio
     if not lines:
         return None
     last = "; ".join(f"{line.label} {_text(line.y[-1])}" for line in lines[:12])
-    svg = line_chart(name, lines, description=f"{title}. {note} At the end: {last}.", **options)
+    svg = ""
+    if max(len(line.x) for line in lines) > 1:
+        svg = line_chart(name, lines, description=f"{title}. {note} At the end: {last}.", **options)
     table = {x: {} for line in lines for x in line.x}
     for line in lines:
         for x, y in zip(line.x, line.y, strict=True):

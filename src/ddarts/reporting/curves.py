@@ -25,6 +25,7 @@ _GRID = "#d9dde3"  # becomes var(--grid)
 _DASHES = ("-", "--", ":", "-.")
 _MOST_POINTS = 100
 _LEGEND_COLUMNS = 4
+_CONSTANT = 0.005  # a range of values below this share of the largest counts as a constant
 _LONG_LABEL = 14  # with longer ones in it a legend has fewer columns
 #: Inches, at 72 units of the drawing each.
 SIZE = (4.3, 2.6)
@@ -120,6 +121,11 @@ def line_chart(
             _plot(axes, line, max(0, i - (len(ordered) - len(bold))), f"{name}-series-{i}")
         if y_range:
             axes.set_ylim(*y_range)
+        elif values := [v for line in lines for v in line.y if v is not None and v == v]:
+            low, high = min(values), max(values)
+            if high - low < _CONSTANT * max(abs(low), abs(high), 1e-12):  # do not magnify noise of a constant
+                room = 0.1 * max(abs(low), abs(high)) or 1.0
+                axes.set_ylim(low - room, high + room)
         shown = bold if legend and len(bold) <= LEGEND_ENTRIES else []
         columns = min(len(shown) or 1, 2 if any(len(line.label) > _LONG_LABEL for line in shown) else _LEGEND_COLUMNS)
         rows = -(-len(shown) // columns)

@@ -10,7 +10,15 @@ from ddarts.errors import RunError
 from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
 from ddarts.reporting.chosen import CellEvidence
 from ddarts.reporting.layout import lay_out
-from ddarts.reporting.names import KINDS, cell_title, edge_name, operation_kind, operation_label, state_name
+from ddarts.reporting.names import (
+    KINDS,
+    cell_title,
+    edge_name,
+    equal_cells,
+    operation_kind,
+    operation_label,
+    state_name,
+)
 from ddarts.reporting.scene import Arrowhead, Box, Curve, Group, Item, Scene, Words, to_svg
 from ddarts.reporting.shapes import Layout, Link, Point, Size
 from ddarts.runtime.atomic_files import write_text
@@ -36,7 +44,7 @@ def draw_genotype(genotype: Genotype, proofs: Sequence[CellEvidence] | None = No
 
 
 def genotype_scene(genotype: Genotype, proofs: Sequence[CellEvidence] | None = None) -> Scene:
-    """Draw all cells of a genotype, side by side in rows.
+    """Draw all cells of a genotype in rows; without gates, equal cells are drawn once.
 
     Args:
         genotype: the architecture.
@@ -45,9 +53,10 @@ def genotype_scene(genotype: Genotype, proofs: Sequence[CellEvidence] | None = N
     name = genotype.name
     items: list[Item] = []
     x, y, row_height, width = _SPACE, _SPACE + (_HEADER if name else 0.0), 0.0, 0.0
-    for i, cell in enumerate(genotype.cells):
-        proof = proofs[i] if proofs else CellEvidence(None, {}, {})
-        scene = cell_scene(cell, title=cell_title(i, cell), gates=proof.gates, margins=proof.margins)
+    distinct = [([i], cell) for i, cell in enumerate(genotype.cells)] if proofs else equal_cells(genotype)
+    for where, cell in distinct:
+        proof = proofs[where[0]] if proofs else CellEvidence(None, {}, {})
+        scene = cell_scene(cell, title=cell_title(where, cell), gates=proof.gates, margins=proof.margins)
         if x > _SPACE and x + scene.width > _ROW:
             x, y, row_height = _SPACE, y + row_height + _SPACE, 0.0
         items.append(Group(tuple(scene.items), title=scene.title, description=scene.description, x=x, y=y))

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from ddarts.genotype.distance import CellDifference
 from ddarts.genotype.genotype import Edge, Genotype
-from ddarts.reporting.names import state_name
+from ddarts.reporting.names import equal_cells, runs, state_name
 
 
 def genotype_rows(genotype: Genotype, only: int | None = None) -> Iterable[tuple[str, str]]:
     """List a genotype's cells, equal ones once, or one of them: the inputs of each node, and the output."""
     yield "cells", f"{len(genotype)}, reductions at {', '.join(map(str, genotype.reductions)) or 'none'}"
-    positions: dict[Any, list[int]] = {}
-    for i, cell in enumerate(genotype.cells):
-        if only in (None, i):
-            positions.setdefault(cell, []).append(i)
-    for cell, where in positions.items():
+    for where, cell in equal_cells(genotype):
+        if only not in (None, *where):
+            continue
+        where = where if only is None else [only]
         kind = "reduction" if cell.reduction else "normal"
         if len(where) > 1:
             yield f"cells {runs(where)}", f"{kind}, x {len(where)}"
@@ -27,17 +25,6 @@ def genotype_rows(genotype: Genotype, only: int | None = None) -> Iterable[tuple
             inputs = [f"{e.operation}({state_name(e.source)})" for e in cell.edges if e.target == node]
             yield f"  {state_name(node)}", " + ".join(inputs)
         yield "  output", f"concat({', '.join(state_name(s) for s in cell.live_concat)})"
-
-
-def runs(numbers: Sequence[int]) -> str:
-    """Return ``0-5, 7`` for ascending numbers."""
-    found: list[list[int]] = []
-    for number in numbers:
-        if found and found[-1][-1] == number - 1:
-            found[-1].append(number)
-        else:
-            found.append([number])
-    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in found)
 
 
 def difference_rows(differences: Sequence[CellDifference]) -> Iterable[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""A genotype as a page of its own: the cells, the chain that they form, and both in words."""
+"""A genotype as a page: the cells, the chain that they form, and both in words."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def render_genotype(
 
     Args:
         genotype: the architecture.
-        background: what its run tells about it.
+        background: gates, margins and sizes from its run.
         cell: show only this cell.
         network: show only the chain of cells.
     """
@@ -34,7 +34,7 @@ def render_genotype(
         count=len(genotype),
         reductions=", ".join(map(str, genotype.reductions)) or "none",
         cells=cells,
-        cells_left_out=0 if network or cell is not None else len(genotype) - len(cells),
+        cells_left_out=0 if network or cell is not None else len(genotype) - sum(view.count for view in cells),
         chain=to_svg(chain) if chain else "",
         chain_text=StateText(chain.description if chain else ""),
         kinds_used=kinds_used(genotype),

@@ -1,4 +1,4 @@
-"""Heat maps: a square table of numbers from 0 to 1 as a picture in a file."""
+"""Heat maps: a square table of numbers from 0 to 1 as a figure in a file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from ddarts.errors import SettingsError, nearest
 from ddarts.runtime.atomic_files import write_bytes
 
-#: Kinds of pictures, by the ending of the file's name.
+#: Formats, by the ending of the file's name.
 PICTURES = ("svg", "png", "pdf")
 
 _CELL_INCHES = 0.62
@@ -20,7 +20,7 @@ _LABEL_CHARACTERS = 36
 
 
 def picture_kind(path: Path) -> str:
-    """Return the kind of picture that a file's name asks for: svg, png or pdf.
+    """Return the format that the ending of a file's name stands for: svg, png or pdf.
 
     Raises:
         SettingsError: another ending, or none.
@@ -28,9 +28,7 @@ def picture_kind(path: Path) -> str:
     kind = path.suffix.lower().removeprefix(".")
     if kind not in PICTURES:
         hint = nearest(kind, PICTURES) if kind else ""
-        raise SettingsError(
-            f"out = {str(path)!r}: pictures are svg, png or pdf, told by the end of the file's name{hint}"
-        )
+        raise SettingsError(f"out = {str(path)!r}: a heat map ends in .svg, .png or .pdf{hint}")
     return kind
 
 
@@ -38,9 +36,9 @@ def write_heat_map(path: Path, names: Sequence[str], matrix: Sequence[Sequence[f
     """Draw a matrix with a name for each row and column, and its numbers in the fields.
 
     Args:
-        path: file to write, in one step; its ending tells the kind.
+        path: file to write, in one step; its ending gives the format.
         names: labels; long ones are cut in the middle.
-        matrix: [row][column], 0 to 1; colours run from 0 to the largest number. One hue from pale to
+        matrix: [row][column], 0 to 1; `colour_range` gives the range of the colours. One hue from pale to
             dark keeps its order in grey and for people who see fewer colours.
         title: heading.
 
@@ -58,14 +56,15 @@ def write_heat_map(path: Path, names: Sequence[str], matrix: Sequence[Sequence[f
         "svg.hashsalt": "heat-map",
         "font.family": "sans-serif",
         "font.size": 9,
-        "text.parse_math": False,  # names come from strangers, and a dollar sign is just that
+        "text.parse_math": False,  # names are untrusted, and a dollar sign is no formula
     }
     with matplotlib.rc_context(style), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r".*[Gg]lyph .*")  # a name in a script that the font lacks
         side = len(names) * _CELL_INCHES
         figure = Figure(figsize=(side + 3.2, side + 2.4))
         axes = figure.add_subplot()
-        image = axes.imshow(matrix, cmap="Blues", vmin=0, vmax=max(map(max, matrix)) or 1)
+        low, high = colour_range(matrix)
+        image = axes.imshow(matrix, cmap="Blues", vmin=low, vmax=high)
         labels = [_short(name) for name in names]
         axes.set_xticks(range(len(names)), labels, rotation=40, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(names)), labels)
@@ -93,6 +92,17 @@ def write_heat_map(path: Path, names: Sequence[str], matrix: Sequence[Sequence[f
         }
         figure.savefig(stream, format=kind, dpi=150, bbox_inches="tight", facecolor="white", metadata=none[kind])
     write_bytes(path, stream.getvalue())
+
+
+def colour_range(matrix: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """Return the values of the palest and of the darkest colour.
+
+    The range follows the values off the diagonal, which may lie close together far from 0; a tenth of it is left below
+    the smallest, so that 0 on the diagonal stays paler than all others.
+    """
+    values = [v for i, row in enumerate(matrix) for j, v in enumerate(row) if i != j] or [0.0]
+    low, high = min(values), max(values)
+    return (max(0.0, low - 0.1 * (high - low)) if high > low else 0.0), high or 1.0
 
 
 def _short(name: str) -> str:

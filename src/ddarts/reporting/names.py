@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
-from ddarts.genotype.genotype import CellGenotype, Edge
+from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
 from ddarts.space.cell_space import INPUT_STATES
 from ddarts.space.operations import OPERATIONS
 
@@ -66,9 +67,31 @@ def state_name(state: int) -> str:
     return ("c_{k-2}", "c_{k-1}")[state] if state < INPUT_STATES else f"node {state - INPUT_STATES}"
 
 
-def cell_title(position: int, cell: CellGenotype) -> str:
-    """Return the heading of a cell in a network."""
-    return f"cell {position} (reduction)" if cell.reduction else f"cell {position}"
+def cell_title(position: int | Sequence[int], cell: CellGenotype) -> str:
+    """Return the heading of a cell in a network, or of equal cells at several positions."""
+    kind = " (reduction)" if cell.reduction else ""
+    if isinstance(position, int) or len(position) == 1:
+        return f"cell {position if isinstance(position, int) else position[0]}{kind}"
+    return f"cells {runs(position)}{kind}, x {len(position)}"
+
+
+def equal_cells(genotype: Genotype) -> list[tuple[list[int], CellGenotype]]:
+    """Return the distinct cells of a genotype, each with its positions, by their first position."""
+    positions: dict[CellGenotype, list[int]] = {}
+    for i, cell in enumerate(genotype.cells):
+        positions.setdefault(cell, []).append(i)
+    return [(where, cell) for cell, where in positions.items()]
+
+
+def runs(numbers: Sequence[int]) -> str:
+    """Return ``0-5, 7`` for ascending numbers."""
+    found: list[list[int]] = []
+    for number in numbers:
+        if found and found[-1][-1] == number - 1:
+            found[-1].append(number)
+        else:
+            found.append([number])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in found)
 
 
 def edge_name(edge: Edge) -> str:

@@ -1,16 +1,19 @@
-"""The report of a run: one HTML file that needs nothing else."""
+"""The report of a run: one self-contained HTML file."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ddarts.config.layers import STAGES, presets
+from ddarts.config.loading import load_settings
 from ddarts.reporting.background import Background
 from ddarts.reporting.charts import pretraining_charts, search_charts, training_charts
 from ddarts.reporting.collect import RunContents, read_run
 from ddarts.reporting.names import StateText
-from ddarts.reporting.results import distances_to_baseline, headline, summary_rows, what_was_run
+from ddarts.reporting.results import distances_to_baseline, headline, summary_rows, verdict, what_was_run
 from ddarts.reporting.scene import to_svg
 from ddarts.reporting.template import render_page
 from ddarts.reporting.views import (
@@ -46,16 +49,18 @@ def write_report(run_path: Path, target: Path | None = None) -> Path:
 def render(run: RunContents) -> str:
     """Return the page as HTML."""
     proofs = proofs_of(run)
-    cells = cell_views(run.genotype, proofs, distances_to_baseline(run)) if run.genotype else []
+    cells = cell_views(run.genotype, proofs, run.baseline, distances_to_baseline(run)) if run.genotype else []
+    preset, settings = settings_of(run)
     chain = network_view(run.genotype, Background(proofs, run.numbers)) if run.genotype else None
     return render_page(
         "report.html",
         name=run.name,
         what=what_was_run(run),
+        verdict=verdict(run),
         headline=headline(run),
         summary=summary_rows(run),
         cells=cells,
-        cells_left_out=len(run.genotype) - len(cells) if run.genotype else 0,
+        cells_left_out=len(run.genotype) - sum(view.count for view in cells) if run.genotype else 0,
         chain=to_svg(chain) if chain else "",
         chain_text=StateText(chain.description if chain else ""),
         genotype_name=run.genotype.name if run.genotype else "",
@@ -65,21 +70,50 @@ def render(run: RunContents) -> str:
         test=run.test,
         confusion=confusion_view(run.test),
         mistakes=mistake_views(run.test),
-        settings=settings_of(run),
+        settings=settings,
+        preset=preset,
         kinds_used=kinds_used(run.genotype, run.gates),
         versions=versions_of(run),
     )
 
 
-def settings_of(run: RunContents) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Return the settings as titled lists of rows. The stages of a whole run repeat its own: they are left out."""
-    whole = run.settings.get("run")
-    if not isinstance(whole, dict):
-        groups: dict[str, Any] = dict(run.settings)
-    else:
-        groups = {"run": {key: v for key, v in whole.items() if not isinstance(v, dict)}}
-        groups |= {key: v for key, v in whole.items() if isinstance(v, dict)}
-    return [(f"Settings: {name}", flat(section)) for name, section in groups.items() if section]
+@dataclass(frozen=True)
+class SettingsView:
+    """A group of settings: rows of names and values, and those that differ from the preset, with its value."""
+
+    title: str
+    rows: list[tuple[str, str]]
+    changed: list[tuple[str, str]]
+
+
+def settings_of(run: RunContents) -> tuple[str, list[SettingsView]]:
+    """Return the preset with the fewest differences from the settings of a run, and the settings by group.
+
+    The stages of a whole run repeat its settings: they are left out.
+    """
+    stages = {"run": run.settings["run"]} if isinstance(run.settings.get("run"), dict) else run.settings
+    known = {stage: section for stage, section in stages.items() if stage in STAGES}
+    found = {
+        preset: {stage: dict(flat(load_settings(stage, preset=preset).model_dump())) for stage in known}
+        for preset in presets()
+    }
+
+    def differences(preset: str) -> int:
+        return sum(found[preset][stage].get(name) != v for stage, section in known.items() for name, v in flat(section))
+
+    nearest = min(found, key=differences)
+    views = []
+    for stage, section in stages.items():
+        usual = found[nearest].get(stage, {})
+        groups: dict[str, SettingsView] = {}
+        for key, value in flat(section):
+            group, _, name = key.rpartition(".")
+            view = groups.setdefault(group, SettingsView(f"Settings: {group or stage}", [], []))
+            view.rows.append((name, value))
+            if usual.get(key, value) != value:
+                view.changed.append((name, f"{value} (preset: {usual[key]})"))
+        views += groups.values()
+    return nearest, views
 
 
 def versions_of(run: RunContents) -> list[tuple[str, str]]:
@@ -95,5 +129,10 @@ def flat(section: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         if isinstance(value, Mapping):
             rows += flat(value, f"{prefix}{key}.")
         else:
-            rows.append((f"{prefix}{key}", "not set" if value is None else str(value)))
+            rows.append((f"{prefix}{key}", "not set" if value is None else _shown(value)))
     return rows
+
+
+def _shown(value: Any) -> str:
+    """Return a value as text; a list from a file reads like a tuple of settings."""
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

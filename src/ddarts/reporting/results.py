@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -40,7 +41,7 @@ _LABELS = {
     "stopped": "Search stopped early",
 }
 _HIDDEN = ("latency_p95_ms", "latency_on", "latency_runtime", "latency_pytorch_ms")  # shown with latency_ms
-_HEADLINE = ("test_top1", "parameters", "macs", "latency_ms", "distance", "search_s", "train_s")
+_RISING = 0.005  # share of images by which a validation curve must rise over its last fifth
 
 
 def numbers_of(run: RunContents) -> dict[str, float]:
@@ -52,21 +53,69 @@ def numbers_of(run: RunContents) -> dict[str, float]:
     return {key: v for key, v in found.items() if isinstance(v, int | float) and not isinstance(v, bool)}
 
 
-def headline(run: RunContents) -> list[tuple[str, str]]:
-    """Return the few numbers that stand at the top, as (label, text)."""
+@dataclass(frozen=True)
+class Tile:
+    """A number at the top of the page, with a note in small print."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+def headline(run: RunContents) -> list[Tile]:
+    """Return the numbers at the top of the page."""
+    tiles = []
     numbers = numbers_of(run)
-    return [(KNOWN[key].label, KNOWN[key].text(numbers[key])) for key in _HEADLINE if key in numbers]
+    for key, number in numbers.items():
+        if key == "val_top1" and "test_top1" in numbers:
+            continue
+        note = f"{number:,}" if key in ("parameters", "macs") and isinstance(number, int) else ""
+        note = _latency_note(run.summary) if key == "latency_ms" else note
+        tiles.append(Tile(KNOWN[key].label, KNOWN[key].text(number), note))
+    return tiles
+
+
+def verdict(run: RunContents) -> str:
+    """Return a sentence or two that answer whether the result is good; empty if nothing was measured yet."""
+    sentences = []
+    test, val = run.test, run.summary.get("val_top1")
+    if test is not None and test.count:
+        low, high = wilson_interval(test.top1, test.count)
+        sentences.append(
+            f"{percent(test.top1)} of {test.count} test images are classified correctly "
+            f"(95% confidence interval {percent(low)} to {percent(high)})."
+        )
+        named = zip(test.classes, test.confusion, strict=True)
+        classes = [(row[i] / sum(row), sum(row), name) for i, (name, row) in enumerate(named) if sum(row)]
+        if len(classes) > 1:
+            totals = [total for _, total, _ in classes]
+            chance = percent(max(totals) / sum(totals))
+            sentences.append(f"Always naming the most frequent class would give {chance}.")
+            weakest, _, name = min(classes)
+            sentences.append(f"The weakest class is {name} with {percent(weakest)}.")
+    elif isinstance(val, int | float):
+        sentences.append(f"{percent(val)} of the validation images are classified correctly; it was not tested yet.")
+    curve = [v for r in run.records("train") if isinstance(v := r.get("val_accuracy"), int | float)]
+    last = max(1, len(curve) // 5)
+    if sentences and len(curve) > 2 and max(curve[-last:]) > max(curve[:-last]) + _RISING:
+        sentences.append("Validation accuracy was still rising at the end: train for more epochs.")
+    return " ".join(sentences)
+
+
+def wilson_interval(share: float, count: int) -> tuple[float, float]:
+    """Return Wilson's 95% confidence interval of a share of `count` images, each 0 to 1."""
+    z = 1.959964
+    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def summary_rows(run: RunContents) -> list[tuple[str, str]]:
-    """Return the rows of the summary table: what ddarts knows first, then whatever else summary.json holds."""
-    rows = []
+    """Return the rows of the summary table: what the tiles do not show, then the rest of summary.json."""
     numbers = numbers_of(run)
-    for key, number in numbers.items():
-        exact = f" ({number:,})" if key in ("parameters", "macs") and isinstance(number, int) else ""
-        if key == "latency_ms":
-            exact = _latency_note(run.summary)
-        rows.append((KNOWN[key].label, KNOWN[key].text(number) + exact))
+    rows = (
+        [(KNOWN["val_top1"].label, percent(numbers["val_top1"]))] if {"val_top1", "test_top1"} <= set(numbers) else []
+    )
     others = [key for key in run.summary if key not in _LABELS and key not in numbers and key not in _HIDDEN]
     for key in (*_LABELS, *others):
         value = run.summary.get(key)
@@ -91,18 +140,18 @@ def _latency_note(summary: Mapping[str, Any]) -> str:
         parts.append(f"95% below {milliseconds(p95)}")
     if isinstance(machine, str):
         parts.append(machine)
-    return f" ({'; '.join(parts)})"
+    return "; ".join(parts)
 
 
 def distances_to_baseline(run: RunContents) -> list[float]:
-    """Return the distance of each cell to the one at its place in the baseline; empty without a baseline."""
+    """Return the Hausdorff distance of each cell to the one at its position in the baseline; empty without one."""
     if run.genotype is None or run.baseline is None:
         return []
     return list(cell_distances(run.genotype, run.baseline, run.weights))
 
 
 def what_was_run(run: RunContents) -> str:
-    """Return in a sentence what was done, as far as the settings tell."""
+    """Return in a sentence what was run, as far as the settings say."""
     whole = run.settings.get("run", {})
     search = run.settings.get("search") or _section(whole, "search")
     train = run.settings.get("train") or _section(whole, "train")

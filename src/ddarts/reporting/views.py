@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from ddarts.genotype.distance import cell_differences
 from ddarts.genotype.gates import Gates
 from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
 from ddarts.reporting.background import Background
@@ -13,7 +14,8 @@ from ddarts.reporting.charts import Chart, gate_charts
 from ddarts.reporting.chosen import CellEvidence, evidence
 from ddarts.reporting.collect import RunContents, TestOutcome
 from ddarts.reporting.drawing import cell_scene
-from ddarts.reporting.names import KINDS, StateText, cell_title, operation_kind, state_name
+from ddarts.reporting.formatting import difference_text
+from ddarts.reporting.names import KINDS, StateText, cell_title, equal_cells, operation_kind, state_name
 from ddarts.reporting.network_drawing import network_scene
 from ddarts.reporting.numbers import percent
 from ddarts.reporting.scene import Scene, to_svg
@@ -32,7 +34,9 @@ class CellView:
     Attributes:
         rows: operation, from, to, gate, lead over the runner-up.
         width: of the drawing at full size, in pixels.
-        distance: to the cell at its place in the baseline, None without one.
+        count: number of equal cells that it stands for.
+        distance: Hausdorff distance to the cell at its position in the baseline, None without one.
+        changes: its differences from that cell, in words.
     """
 
     title: str
@@ -40,32 +44,48 @@ class CellView:
     text: str
     rows: tuple[tuple[str, ...], ...]
     width: int
+    count: int = 1
     distance: float | None = None
+    changes: str = ""
 
     @property
     def least_width(self) -> int:
-        """Width below which the drawing is scrolled and not made smaller, so that its words stay legible."""
+        """Width below which the drawing is scrolled instead of scaled, so that its words stay legible."""
         return round(0.72 * self.width)
 
 
 def cell_views(
-    genotype: Genotype, proofs: Sequence[CellEvidence], distances: Sequence[float] = (), most: int = _DRAWN_BYTES
+    genotype: Genotype,
+    proofs: Sequence[CellEvidence],
+    baseline: Genotype | None = None,
+    distances: Sequence[float] = (),
+    most: int = _DRAWN_BYTES,
 ) -> list[CellView]:
-    """Return the cells, from the first on, whose drawings have at most about `most` bytes together."""
+    """Return the cells, from the first on, whose drawings have at most about `most` bytes together.
+
+    Without gates and baseline, equal cells are one view.
+    """
     views: list[CellView] = []
-    for i, cell in enumerate(genotype.cells):
+    changes = {} if baseline is None else {c.position: difference_text(c) for c in cell_differences(baseline, genotype)}
+    separate = bool(proofs or distances)
+    distinct = [([i], cell) for i, cell in enumerate(genotype.cells)] if separate else equal_cells(genotype)
+    for where, cell in distinct:
         if sum(len(view.svg) for view in views) > most:
             break
-        proof = proofs[i] if proofs else CellEvidence(None, {}, {})
-        views.append(cell_view(i, cell, proof, distances[i] if i < len(distances) else None))
+        first = where[0]
+        view = cell_view(where, cell, proofs[first] if proofs else CellEvidence(None, {}, {}))
+        if first < len(distances):
+            view = replace(view, distance=distances[first], changes=StateText(changes.get(first, "no differences")))
+        views.append(view)
     return views
 
 
-def cell_view(position: int, cell: CellGenotype, proof: CellEvidence, distance: float | None = None) -> CellView:
-    """Return one cell."""
+def cell_view(position: int | Sequence[int], cell: CellGenotype, proof: CellEvidence) -> CellView:
+    """Return one cell, or equal cells at several positions."""
     scene = cell_scene(cell, title=cell_title(position, cell), gates=proof.gates, margins=proof.margins)
     rows = tuple(edge_row(edge, proof) for edge in cell.edges)
-    return CellView(scene.title, to_svg(scene), StateText(describe_cell(cell)), rows, round(scene.width), distance)
+    count = 1 if isinstance(position, int) else len(position)
+    return CellView(scene.title, to_svg(scene), StateText(describe_cell(cell)), rows, round(scene.width), count)
 
 
 def edge_row(edge: Edge, proof: CellEvidence) -> tuple[str, ...]:

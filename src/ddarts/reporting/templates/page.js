@@ -57,6 +57,12 @@
     choose(0);
   }
 
+  // Drawings and tables that are wider than their place get a hint to scroll.
+  const seen = new ResizeObserver((entries) => {
+    for (const { target } of entries) target.classList.toggle("more", target.scrollWidth > target.clientWidth + 1);
+  });
+  document.querySelectorAll(".drawing, .scroll").forEach((box) => seen.observe(box));
+
   // Charts: point at a line, or walk with the arrow keys, to read its name and its numbers.
   const numbers = (text) => (text || "").split(" ").map((word) => (word === "-" ? NaN : Number(word)));
 
