@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from ddarts.errors import printable
 from ddarts.genotype.distance import cell_differences, edit_distance
 from ddarts.genotype.gates import Gates
 from ddarts.genotype.genotype import Genotype
+from ddarts.reporting.drawing import draw_genotype
 from ddarts.reporting.formatting import count, difference_rows, genotype_rows, percent
 from ddarts.runtime.progress import format_seconds
 
@@ -35,6 +37,13 @@ class Outcome:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready data."""
         raise NotImplementedError
+
+    def _repr_html_(self) -> str:
+        """Return the rows, and a drawing of the genotype if there is one, for a notebook."""
+        rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in self.rows())
+        genotype = getattr(self, "genotype", None)
+        drawing = draw_genotype(genotype) if isinstance(genotype, Genotype) else ""
+        return f"<table><caption>{escape(self.title)}</caption>{rows}</table>{drawing}"
 
     def table(self) -> RenderableType:
         """Return a table for a terminal."""

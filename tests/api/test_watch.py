@@ -51,10 +51,10 @@ def test_a_run_that_nobody_writes_is_stopped_until_it_is_complete(run: RunFolder
     search_epoch(run, 1)
     run.close()
     seen = ddarts.watch(run.path)  # returns at once
-    assert seen.state == f"stopped; go on with: ddarts run --resume {run.path}"
+    assert seen.state == f"stopped; resume with: ddarts run --resume {run.path}"
     assert seen.left_s is None
     (run.path / "report.html").write_text("made")
-    assert ddarts.watch(run.path).state == "over"
+    assert ddarts.watch(run.path).state == "finished"
 
 
 def test_a_run_without_metrics_is_shown_too(run: RunFolder) -> None:

@@ -150,7 +150,7 @@ def test_a_run_that_has_its_genotype_takes_no_other(capsys, tmp_path, genotype):
     with RunFolder.create(tmp_path / "r") as run:
         run.write_settings("train", TrainSettings())
     line = complaint(capsys, "train", "--resume", "r", "--genotype", "g.json")
-    assert "r has its genotype; leave out --genotype to go on with it" in line
+    assert "r has its genotype; leave out --genotype to resume it" in line
 
 
 # -- other ends --------------------------------------------------------------------------------------------------------

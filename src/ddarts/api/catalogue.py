@@ -1,4 +1,4 @@
-"""`ddarts zoo` and `ddarts baselines`: the architectures that come with the package, and how large they are."""
+"""`ddarts zoo` and `ddarts baselines`: the architectures of the package and their sizes."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class ZooResult(Outcome):
                 "-" if published.top1 is None else f"{published.top1:.2f}",
             )
         lines = [f"{mark} {meaning}" for mark, meaning in marks.items()]
-        table.caption = "; ".join([*lines, "top-1: published, CIFAR-10, in %; ddarts zoo NAME tells more"])
+        table.caption = "; ".join([*lines, "top-1: published, CIFAR-10, in %; ddarts zoo NAME shows more"])
         table.caption_justify = "left"
         return table
 
@@ -77,7 +77,7 @@ class ZooEntryResult(Outcome):
 
     @property
     def title(self) -> str:
-        """What the table is headed with."""
+        """Title of the table."""
         return self.entry.name
 
     def rows(self) -> Iterable[tuple[str, str]]:
@@ -119,7 +119,7 @@ class BaselinesResult(Outcome):
 
     @property
     def title(self) -> str:
-        """What the table is headed with."""
+        """Title of the table."""
         return f"baselines, counted as CIFAR networks with C = {self.channels} and {_CLASSES} classes"
 
     def rows(self) -> Iterable[tuple[str, str]]:
@@ -128,7 +128,7 @@ class BaselinesResult(Outcome):
             yield row.name, f"{_millions(row.size.parameters)} parameters, {_millions(row.size.macs)} MACs"
 
     def table(self) -> Table:
-        """Return a table; the sequence tells which cells are equal and share their alphas."""
+        """Return a table; equal numbers in the sequence are equal cells, which share their alphas."""
         table = _table(self.title, ("name", "cells", "sequence", "reductions", "params", "MACs"), left=1)
         for row in self.baselines:
             table.add_row(

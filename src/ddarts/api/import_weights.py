@@ -36,7 +36,7 @@ _LARGE_FILE = 64 * 2**20  # bytes; smaller ones take less than two seconds
 
 @dataclass(frozen=True)
 class ImportResult(Outcome):
-    """What `ddarts.import_weights` made of a checkpoint.
+    """Result of `ddarts.import_weights`.
 
     Attributes:
         path: folder of the model.
@@ -51,7 +51,7 @@ class ImportResult(Outcome):
         normalisation: where `mean` and `std` are from.
         classes: names of the classes.
         data: the data set that gave them, or None.
-        notes: what was not as the genotype said.
+        notes: differences from the genotype.
     """
 
     path: Path
@@ -75,7 +75,7 @@ class ImportResult(Outcome):
 
     @property
     def next_command(self) -> str:
-        """The command to go on with."""
+        """The next command."""
         if self.data is not None:
             return f"ddarts test {self.path} --data {self.data}"
         return f"ddarts predict IMAGE --model {self.path}"
@@ -97,7 +97,7 @@ class ImportResult(Outcome):
         yield "images", f"{height}x{width}, {len(self.mean)} channel{'s' * (len(self.mean) != 1)}"
         yield "normalisation", f"{self.normalisation}: mean {_listed(self.mean)}, std {_listed(self.std)}"
         if self.data is None:
-            yield "classes", "numbered; --data DATA gives them their names, which ddarts test needs"
+            yield "classes", "numbered; --data DATA names them, as ddarts test needs"
         else:
             yield "classes", f"those of {self.data}"
         yield "model", str(self.path)
@@ -150,12 +150,12 @@ def import_weights(
             mean and standard deviation where the reference's own do not apply.
         resolution: pixels a side; 32 for a CIFAR stem (or what `data` has), 224 for an ImageNet stem if not given.
         mean, std: of each channel, of images scaled to 0..1; those that train.py uses if not given.
-        overwrite: replace the model that is in `out`.
+        overwrite: replace the model in `out`.
         quiet: show no progress.
 
     Raises:
         ModelError: the checkpoint is broken, of another kind of network, or does not fit the genotype.
-        SettingsError: an option is out of range, or missing because nothing tells its value.
+        SettingsError: an option is out of range, or missing and has no default.
         DataError: the data set cannot be read, or does not fit the network.
         RunError: `out` cannot be used.
     """
@@ -271,7 +271,7 @@ def _normalisation(
     if usual is not None:
         return usual
     raise SettingsError(
-        f"nothing tells how images for {network.classes} classes and {channels} channels were normalised; "
+        f"the normalisation of images with {network.classes} classes and {channels} channels is not known; "
         "give --mean and --std, or the data set with --data"
     )
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MeasureResult(Outcome):
-    """What the operations reached.
+    """Accuracies and weights of the operations.
 
     Attributes:
         path: the run.
@@ -56,7 +56,7 @@ class MeasureResult(Outcome):
         return _spearman([self.weights.weights[o] for o in published], list(published.values()))
 
     def rows(self) -> Iterable[tuple[str, str]]:
-        """Return what stands below the table of operations."""
+        """Return the rows below the table of operations."""
         places = len(next(iter(self.scores.values())))
         yield "weight", f"{self.statistic} accuracy over {places} positions, %"
         correlation = self.rank_correlation
@@ -66,7 +66,7 @@ class MeasureResult(Outcome):
         yield "weights", str(self.file)
 
     def table(self) -> Table:
-        """Return the operations, the largest weight first, and what else is to be known."""
+        """Return the operations, the largest weight first, and the rows below."""
         from rich import box
         from rich.table import Table
         from rich.text import Text
@@ -117,14 +117,14 @@ def measure_operations(
     """Measure the weights of the operations on the user's own data (paper, section 5).
 
     Each of the twelve operations stands alone in each position of a small network, which is trained shortly; the
-    weight of an operation is the median of its accuracies on the validation part. Test images are not touched.
+    weight of an operation is the median of its accuracies on the validation split. Test images are not used.
 
     Args:
         out: folder of the run; ``runs/NAME-TIME`` if not given. ``operation_weights.json`` in it is the result.
         preset: "demo", "small" or "paper"; "demo" for the digits and "small" for other data if not given.
         config: a YAML file, or a mapping, with settings.
-        resume: a run that is to go on.
-        overwrite: replace the run that is in `out`.
+        resume: a run to resume.
+        overwrite: replace the run in `out`.
         quiet: show no progress.
         **settings: fields of `ddarts.config.schema.MeasureSettings`.
 

@@ -1,4 +1,4 @@
-"""`ddarts profile`: what networks cost, side by side."""
+"""`ddarts profile`: the cost of networks in one table."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ProfileResult(Outcome):
         profiles: one for each network, in the order in which they were named.
         by: "cell" or "operation", if their parts were measured.
         device: where PyTorch computed.
-        notes: what the reader should know of the numbers.
+        notes: remarks on the numbers.
     """
 
     profiles: tuple[Profile, ...]
@@ -48,7 +48,7 @@ class ProfileResult(Outcome):
             yield name, values[0]
 
     def lines(self) -> Iterable[tuple[str, ...]]:
-        """Return the lines of the table: what is told, then its value for each network."""
+        """Return the lines of the table: a name, then a value for each network."""
         profiles = self.profiles
         first = profiles[0]
         yield "weights", *("trained" if p.trained else "new" for p in profiles)
@@ -57,7 +57,7 @@ class ProfileResult(Outcome):
         yield "image", *(f"{p.in_channels}x{p.resolution[0]}x{p.resolution[1]}" for p in profiles)
         yield "classes", *(str(p.classes) for p in profiles)
         yield "parameters", *(count(p.parameters) for p in profiles)
-        yield "MACs, one image", *(count(p.macs) for p in profiles)
+        yield "MACs per image", *(count(p.macs) for p in profiles)
         for i, (batch, _) in enumerate(first.memory):
             yield f"activations, batch {batch}", *(_bytes(p.memory[i][1]) for p in profiles)
         for i, one in enumerate(first.latencies):
@@ -133,10 +133,10 @@ def profile(
         **settings: fields of `ddarts.config.schema.ProfileSettings`.
 
     Raises:
-        GenotypeError: nothing of a name is there.
+        GenotypeError: no architecture has that name.
         ModelError: a model cannot be loaded.
-        SettingsError: a setting is wrong, or the device is not there.
-        MissingPackageError: onnxruntime is asked for and is not installed.
+        SettingsError: a setting is wrong, or the device is not available.
+        MissingPackageError: onnxruntime is requested and not installed.
     """
     sources = [architectures] if isinstance(architectures, Genotype | str | os.PathLike) else list(architectures)
     if not sources:
@@ -169,7 +169,7 @@ def profile(
 
 
 def _onnxruntime_wanted(settings: ProfileSettings) -> tuple[bool, list[str]]:
-    """Return whether onnxruntime is measured, and a note if it is not although nobody refused it."""
+    """Return whether onnxruntime is measured, and a note if it is not although no setting excludes it."""
     from ddarts.deploy.extras import installed
     from ddarts.deploy.onnxfile import require_exporter
 
@@ -182,7 +182,7 @@ def _onnxruntime_wanted(settings: ProfileSettings) -> tuple[bool, list[str]]:
 
 
 def _bytes(size: int) -> str:
-    """Return a number of bytes for people."""
+    """Return a number of bytes with a unit."""
     for unit, letters in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
         if size >= unit:
             return f"{size / unit:.2f} {letters}"

@@ -60,7 +60,7 @@ def report(runs: PathLike | Sequence[PathLike], *, out: PathLike | None = None) 
 
 
 def _check_target(path: Path) -> None:
-    """Raise unless `path` is free or holds a page of ours, which is made again at no loss."""
+    """Raise unless `path` is free or holds a page of ddarts, which can be written again."""
     if path.is_dir():
         raise SettingsError(f"{path} is a folder; name a file for the page with --out")
     try:
@@ -71,11 +71,11 @@ def _check_target(path: Path) -> None:
     except OSError as error:
         raise RunError(f"{path}: cannot be read: {error.strerror}; name another file with --out") from None
     if head and _MARK not in head:
-        raise SettingsError(f"{path} holds something else than a page of ddarts; name another file with --out")
+        raise SettingsError(f"{path} is not a page of ddarts; name another file with --out")
 
 
 def _measure(run: RunFolder) -> None:
-    """Measure the latency of a run's model if its training did not; a run that cannot be written goes without."""
+    """Measure the latency of a run's model if its training did not and the run can be written."""
     try:
         with run:
             keep_latency(run)

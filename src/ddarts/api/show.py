@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 
 PathLike = str | os.PathLike[str]
 
-#: What a drawing may be, by the ending of its file.
+#: Formats of a drawing, by the ending of its file.
 FORMS = (".svg", ".png", ".pdf", ".html")
 
 
 def show(
     genotype: Genotype | PathLike, *, out: PathLike | None = None, cell: int | None = None, network: bool = False
 ) -> ShowResult:
-    """List the cells of a genotype, or the chain that they form, and draw them if `out` is given.
+    """List the cells of a genotype, equal ones once, or their chain, and draw them if `out` is given.
 
     Of a run, gates and margins are drawn too, and the network with the widths and resolutions that it was trained with.
 
     Args:
         genotype: a `Genotype`, its file, a run that has one, or the name of a baseline.
-        out: file for the drawing, whose ending tells what it becomes: .svg, .png, .pdf or .html.
+        out: file for the drawing, in the format of its ending: .svg, .png, .pdf or .html.
         cell: only this cell, counted from 0.
-        network: the chain of cells instead of what is in them.
+        network: the chain of cells instead of their content.
 
     Raises:
         GenotypeError: there is no such genotype, or it has no such cell.

@@ -1,8 +1,8 @@
 """The public functions, one for each command: settings in, files in a folder and a small record out.
 
 Every function takes the settings of its stage as keyword arguments under the names in `ddarts.config.schema`, for
-example ``ddarts.search(data="digits", epochs=3)``; `run` takes shared settings by name and those of a stage in its
-group, ``ddarts.run(data="digits", search={"epochs": 3})``. All of them raise subclasses of `ddarts.errors.DDartsError`.
+example ``ddarts.search("digits", epochs=3)``; `run` takes shared settings by name and those of a stage in its
+group, ``ddarts.run("digits", search={"epochs": 3})``. All of them raise subclasses of `ddarts.errors.DDartsError`.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ Config = PathLike | Mapping[str, Any]
 
 
 def run(
+    data: str | None = None,
     *,
     out: PathLike | None = None,
     preset: str | None = None,
@@ -59,14 +60,15 @@ def run(
     quiet: bool = False,
     **settings: Any,
 ) -> RunResult:
-    """Do the whole job: search, derive, train, test and report.
+    """Search, derive, train, test and report in one job.
 
     Args:
+        data: the data set, as ``--data``; the embedded digits if not given.
         out: folder of the run; ``runs/NAME-TIME`` if not given.
         preset: "demo", "small" or "paper"; "demo" for the digits and "small" for other data if not given.
         config: a YAML file, or a mapping, with settings.
-        resume: a run to go on with, wherever it was.
-        overwrite: replace the run that is in `out`.
+        resume: a run to resume, in whichever stage it stopped.
+        overwrite: replace the run in `out`.
         quiet: show no progress.
         **settings: fields of `ddarts.config.schema.RunSettings`.
     """
@@ -80,6 +82,7 @@ def run(
     from ddarts.runtime.engine import join
     from ddarts.searching.start import StartingPoint
 
+    settings["data"] = data
     opening = Opening.of("run", out, preset, config, resume, overwrite, settings)
     wanted: RunSettings = opening.settings
     check_engine_settings(wanted, search=wanted.search.batch, train=wanted.train.batch)
@@ -117,6 +120,7 @@ def run(
 
 
 def search(
+    data: str | None = None,
     *,
     out: PathLike | None = None,
     preset: str | None = None,
@@ -129,11 +133,12 @@ def search(
     """Search an architecture (paper, sections 3 and 4) and derive its genotype.
 
     Args:
+        data: the data set, as ``--data``; the embedded digits if not given.
         out: folder of the run; ``runs/NAME-TIME`` if not given.
         preset: as for `run`.
         config: a YAML file, or a mapping, with settings.
-        resume: a run whose search is to go on.
-        overwrite: replace the run that is in `out`.
+        resume: a run whose search is to be resumed.
+        overwrite: replace the run in `out`.
         quiet: show no progress.
         **settings: fields of `ddarts.config.schema.SearchSettings`.
     """
@@ -146,6 +151,7 @@ def search(
     from ddarts.runtime.engine import join
     from ddarts.searching.start import StartingPoint
 
+    settings["data"] = data
     opening = Opening.of("search", out, preset, config, resume, overwrite, settings)
     wanted: SearchSettings = opening.settings
     check_engine_settings(wanted, search=wanted.batch)
@@ -169,7 +175,7 @@ def derive(
     overwrite: bool = False,
     **settings: Any,
 ) -> DeriveResult:
-    """Turn the gates of a search into a genotype (paper, section 3.4), laid out over more cells if asked for.
+    """Turn the gates of a search into a genotype (paper, section 3.4), repeated over more cells with `layers`.
 
     Args:
         source: a run, or a gates file.
@@ -205,6 +211,7 @@ def derive(
 
 
 def train(
+    data: str | None = None,
     *,
     genotype: Genotype | PathLike | None = None,
     out: PathLike | None = None,
@@ -218,23 +225,25 @@ def train(
     """Train the network of a genotype from new weights (paper, section 4).
 
     Args:
+        data: the data set, as ``--data``; the embedded digits if not given.
         genotype: a `Genotype`, its file, or a run that has one.
         out: folder of the run; ``runs/NAME-TIME`` if not given.
         preset: as for `run`.
         config: a YAML file, or a mapping, with settings.
-        resume: a run whose training is to go on.
-        overwrite: replace the run that is in `out`.
+        resume: a run whose training is to be resumed.
+        overwrite: replace the run in `out`.
         quiet: show no progress.
         **settings: fields of `ddarts.config.schema.TrainSettings`.
     """
     from ddarts.preflight import check_engine_settings, check_train_data
     from ddarts.runtime.engine import join
 
+    settings["data"] = data
     opening = Opening.of("train", out, preset, config, resume, overwrite, settings)
     wanted: TrainSettings = opening.settings
     if resume is not None:
         if genotype is not None:
-            raise SettingsError(f"{resume} has its genotype; leave out --genotype to go on with it")
+            raise SettingsError(f"{resume} has its genotype; leave out --genotype to resume it")
         genotype = opening.path
     if genotype is None:
         raise SettingsError("no genotype to train; name its file, or a run that has one, with --genotype")
@@ -323,7 +332,7 @@ def predict(
 
 
 def _name_of(source: Path, method: str) -> str:
-    """The name that the search gives to what it derives, so that deriving once more gives the same file."""
+    """Return the name that a search gives to its genotype, so that deriving again gives the same file."""
     return printable_name(f"{source.name}-{method}" if source.is_dir() else source.stem)
 
 

@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 PathLike = str | os.PathLike[str]
 
-_OF_RUNS = {"compare", "study"}  # these consist of runs of their own, and write NAME.json at the end
-_SILENT_S = 600.0  # where locks cannot be read, a run that writes nothing for so long counts as over
+_OF_RUNS = {"compare", "study"}  # these consist of runs, and write NAME.json at the end
+_SILENT_S = 600.0  # where locks cannot be read, a run without new records for so long counts as finished
 
 
 @dataclass(frozen=True)
 class WatchResult(Outcome):
-    """How far a run is.
+    """Status of a run.
 
     Attributes:
         path: the run.
-        state: running, over, or stopped.
+        state: running, finished, or stopped.
         stage: pretrain, search or train; empty before the first record.
         epoch: of the stage, that was finished last.
         epochs: of the stage.
@@ -102,12 +102,12 @@ def watch(run: PathLike, *, once: bool = False, every: float = 2.0) -> WatchResu
 
     Args:
         run: the folder of the run.
-        once: only look, and return at once.
-        every: seconds between two looks.
+        once: return the status at once.
+        every: seconds between two updates.
 
     Raises:
         RunError: there is no such run, or it cannot be read.
-        SettingsError: `every` is no number of seconds above 0.
+        SettingsError: `every` is not a number of seconds above 0.
     """
     folder = RunFolder.open(run)
     pause = _seconds(every)
@@ -122,7 +122,7 @@ def watch(run: PathLike, *, once: bool = False, every: float = 2.0) -> WatchResu
 
 
 class _Follower:
-    """A run, and what was seen of it."""
+    """A run and the records read from it."""
 
     def __init__(self, run: RunFolder) -> None:
         from ddarts.reporting.watched import MetricsTail, Watched
@@ -136,7 +136,7 @@ class _Follower:
         self.busy = True
 
     def look(self) -> bool:
-        """Read what is new; tell whether an epoch was finished."""
+        """Read new records; return whether an epoch was finished."""
         from ddarts.reporting.watched import Watched
 
         self.busy = self._is_busy()  # before reading: what is written until the end is then seen
@@ -179,7 +179,7 @@ class _Follower:
     def result(self) -> WatchResult:
         """Return the state as a record."""
         seen, top1 = self.watched, self.summary.get("test_top1")
-        state = "running" if self.busy else "over" if self._complete() else self._stopped()
+        state = "running" if self.busy else "finished" if self._complete() else self._stopped()
         left = seen.seconds_left(self.settings, time.time() - self.news) if self.busy else None
         return WatchResult(
             self.run.path,
@@ -210,7 +210,7 @@ class _Follower:
 
     def _stopped(self) -> str:
         command = next((name for name in ("run", "search", "train", *_OF_RUNS) if name in self.settings), None)
-        return f"stopped; go on with: ddarts {command} --resume {self.run.path}" if command else "stopped"
+        return f"stopped; resume with: ddarts {command} --resume {self.run.path}" if command else "stopped"
 
     def picture(self) -> RenderableType:
         """Return what the terminal shows: the state, a bar, and the cells."""
@@ -237,7 +237,7 @@ class _Follower:
             for i, (lead, free, marginal) in enumerate(result.cells):
                 cells.add_row(str(i), _text(lead), _share(free), _text(marginal))
             parts.append(cells)
-        return Group(*parts, Text("Ctrl-C ends the watching, not the run", style="dim"))
+        return Group(*parts, Text("Ctrl-C ends this display, not the run", style="dim"))
 
 
 def _text(value: float | None) -> str:

@@ -321,7 +321,7 @@ def _add_settings(
 
 
 def _value_of(tokens: Sequence[str], flag: str) -> str | None:
-    """Return the value of a flag on a command line that is not parsed, None if it is not there."""
+    """Return the value of a flag on a command line that is not parsed, or None."""
     for i, token in enumerate(tokens):
         name, equals, value = token.partition("=")
         if name == flag:

@@ -48,6 +48,9 @@ class Gates:
     reductions: tuple[int, ...]
     values: tuple[CellGates, ...]
 
+    def __repr__(self) -> str:
+        return f"Gates(cells={len(self.values)}, nodes={self.nodes}, operations={len(self.operations)})"
+
     def __post_init__(self) -> None:
         space = self.space
         _check_length(self.values, space.searched_cells, "gates", "searched cells")

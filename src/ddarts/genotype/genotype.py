@@ -113,6 +113,9 @@ class Genotype:
     def __len__(self) -> int:
         return len(self.cells)
 
+    def __repr__(self) -> str:
+        return f"Genotype(name={self.name!r}, cells={len(self)}, reductions={self.reductions})"
+
     @property
     def reductions(self) -> tuple[int, ...]:
         """Positions of the reduction cells."""

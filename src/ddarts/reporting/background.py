@@ -1,4 +1,4 @@
-"""What a run tells about its genotype: gates and margins of each cell, and the sizes of the network."""
+"""Gates and margins of each cell of a run's genotype, and the sizes of its network."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ddarts.runs.folder import RunFolder
 
 @dataclass(frozen=True)
 class Background:
-    """What a run tells about its genotype: gates and margins of each cell, and the sizes of the network."""
+    """Gates and margins of each cell of a run's genotype, and the sizes of its network."""
 
     proofs: list[CellEvidence]
     numbers: NetworkNumbers
@@ -45,7 +45,7 @@ def read_background(path: Path | None, genotype: Genotype) -> Background:
         try:
             proofs = evidence(genotype, Gates.load(path / "gates.json"), *rule_of(settings))
         except GenotypeError as error:
-            raise RunError(f"{error} (mend the file, or delete it)") from None
+            raise RunError(f"{error} (fix or remove the file)") from None
     return Background(proofs, read_numbers(path, settings))
 
 

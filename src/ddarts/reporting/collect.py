@@ -1,4 +1,4 @@
-"""What lies in a run folder, read and checked for the report. Everything is optional; what is damaged is an error."""
+"""The content of a run folder, read and checked for the report. Everything is optional; a damaged file is an error."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ MOST_MISTAKES = 24
 
 @dataclass(frozen=True)
 class ShownMistake:
-    """A test image whose class was not found.
+    """A test image that was classified wrongly.
 
     Attributes:
         image: its position among the test images.
         truth: name of its class.
-        taken: name of the class that the network saw.
+        taken: name of the predicted class.
         confidence: probability that the network gave to `taken`, 0 to 1.
         chance: probability that it gave to the truth.
         png: a small picture of it, None if there is none.
@@ -114,7 +114,7 @@ def read_run(path: Path) -> RunContents:
             test=_read_test(run.path / "test.json"),
         )
     except GenotypeError as error:
-        raise RunError(f"{error} (mend the file, or delete it and the report leaves it out)") from None
+        raise RunError(f"{error} (fix the file, or remove it to leave it out of the report)") from None
 
 
 def _read_test(path: Path) -> TestOutcome | None:

@@ -30,7 +30,7 @@ _LONG_LABEL = 14  # with longer ones in it a legend has fewer columns
 #: Inches, at 72 units of the drawing each.
 SIZE = (4.3, 2.6)
 WIDE = (5.3, 3.1)
-#: With more lines there is no legend, which would leave no room for the chart: hovering tells which line is which.
+#: With more lines there is no legend, which would leave no room for the chart: hovering names each line.
 LEGEND_ENTRIES = 12
 
 

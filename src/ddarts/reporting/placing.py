@@ -46,7 +46,7 @@ class PlacedRanks(OrderedRanks):
         """Give each member the place nearest to its wish (least squares) that keeps order and distance.
 
         With the distances taken off, this is isotonic regression: neighbours that would overlap pool their wishes, in
-        which waypoints and labels, whose lines should be straight, weigh more than vertices.
+        which waypoints and labels, whose lines should be straight, have a larger weight than vertices.
         """
         offsets = [0.0]
         for left, right in pairwise(members):

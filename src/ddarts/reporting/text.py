@@ -1,4 +1,4 @@
-"""A genotype as text: what a terminal shows."""
+"""A genotype as text for a terminal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ddarts.space.cell_space import INPUT_STATES
 
 
 def describe(genotype: Genotype) -> str:
-    """Return a listing with one block a cell and one line a node, such as ``node 1 = sep_conv_3x3(node 0)``."""
+    """Return a listing with one block per cell and one line per node, such as ``node 1 = sep_conv_3x3(node 0)``."""
     count = len(genotype)
     at = ", ".join(map(str, genotype.reductions))
     head = f"{genotype.name}: " if genotype.name else ""
