@@ -156,7 +156,7 @@ def test_a_terminal_gets_a_picture_with_every_cell(run: RunFolder) -> None:
     assert "lead of the gates" in shown
     assert "-0.250" in shown
     assert "100.00 %" in shown
-    assert "Ctrl-C ends the watching, not the run" in shown
+    assert "Ctrl-C ends this display, not the run" in shown
 
 
 def test_the_command_prints_the_state_as_json(run: RunFolder, capsys) -> None:
