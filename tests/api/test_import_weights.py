@@ -153,9 +153,7 @@ def test_wrong_options_are_told_and_leave_nothing(genotype: Genotype, options: d
 
 def test_a_normalisation_that_nothing_tells_must_be_given(genotype: Genotype) -> None:
     _checkpoint(classes=7)
-    with pytest.raises(
-        SettingsError, match="normalisation of images with 7 classes and 3 channels is not known; give"
-    ):
+    with pytest.raises(SettingsError, match="normalisation of images with 7 classes and 3 channels is not known; give"):
         ddarts.import_weights("model_best.pth.tar", genotype=genotype, out="model")
     with pytest.raises(DataError, match="digits has 10 classes, the network in the checkpoint 7; name the data set"):
         ddarts.import_weights("model_best.pth.tar", genotype=genotype, out="model", data="digits", quiet=True)

@@ -50,7 +50,7 @@ Config = PathLike | Mapping[str, Any]
 
 
 def run(
-    data: str | None = None,
+    data: Any = None,
     *,
     out: PathLike | None = None,
     preset: str | None = None,
@@ -63,7 +63,7 @@ def run(
     """Search, derive, train, test and report in one job.
 
     Args:
-        data: the data set, as ``--data``; the embedded digits if not given.
+        data: the data set, as ``--data``, or data from Python; the embedded digits if not given.
         out: folder of the run; ``runs/NAME-TIME`` if not given.
         preset: "demo", "small" or "paper"; "demo" for the digits and "small" for other data if not given.
         config: a YAML file, or a mapping, with settings.
@@ -120,7 +120,7 @@ def run(
 
 
 def search(
-    data: str | None = None,
+    data: Any = None,
     *,
     out: PathLike | None = None,
     preset: str | None = None,
@@ -133,7 +133,7 @@ def search(
     """Search an architecture (paper, sections 3 and 4) and derive its genotype.
 
     Args:
-        data: the data set, as ``--data``; the embedded digits if not given.
+        data: the data set, as ``--data``, or data from Python; the embedded digits if not given.
         out: folder of the run; ``runs/NAME-TIME`` if not given.
         preset: as for `run`.
         config: a YAML file, or a mapping, with settings.
@@ -211,7 +211,7 @@ def derive(
 
 
 def train(
-    data: str | None = None,
+    data: Any = None,
     *,
     genotype: Genotype | PathLike | None = None,
     out: PathLike | None = None,
@@ -225,7 +225,7 @@ def train(
     """Train the network of a genotype from new weights (paper, section 4).
 
     Args:
-        data: the data set, as ``--data``; the embedded digits if not given.
+        data: the data set, as ``--data``, or data from Python; the embedded digits if not given.
         genotype: a `Genotype`, its file, or a run that has one.
         out: folder of the run; ``runs/NAME-TIME`` if not given.
         preset: as for `run`.

@@ -249,7 +249,7 @@ def _trial(spec: Spec, wanted: StudySettings, judge: TableJudge | None) -> Trial
         except Exception as error:  # whatever it is, the other trials continue
             first = next(iter(str(error).strip().splitlines()), "")
             text = first if isinstance(error, DDartsError) else f"{type(error).__name__}: {first}"
-            trial = Trial(spec.name, spec.data, spec.seed, error=text)
+            trial = Trial(spec.name, spec.data, spec.seed, error=text or type(error).__name__)
         trial.save(spec.record)
     return None if stop.requested else trial
 
