@@ -102,8 +102,7 @@ def measure_train(task: dict[str, Any]) -> dict[str, float]:
 
 def count_bytes() -> dict[str, dict[str, float]]:
     """What a process sends and gets in a step, as tensors (an all-reduce moves each about twice)."""
-    from ddarts.nn.batch_norm import BatchStatistics
-    from ddarts.nn.sync_batch_norm import SyncBatchNorm2d, synchronise
+    from ddarts.nn.batch_norm import BatchStatistics, SyncBatchNorm2d, synchronise
 
     found = {}
     for name, net in (("search", _supernet(1000)), ("train", _network())):

@@ -78,7 +78,7 @@ def interrupted_main(arguments: list[str], batch: int | None) -> int:
 
 def float64_alphas(use: str, kind: str, ranks: Ranks) -> list[Tensor]:
     """Gradients of all alphas, losses and contributions on made-up images, in double precision."""
-    from ddarts.nn.sync_batch_norm import synchronise
+    from ddarts.nn.batch_norm import synchronise
     from ddarts.space.cell_space import build_space
 
     torch.manual_seed(0)
@@ -98,7 +98,7 @@ def norm_and_gradients(ranks: Ranks) -> dict[str, Tensor]:
     """What batch norm makes of made-up images, in double precision, with all gradients and running statistics."""
     from torch import nn
 
-    from ddarts.nn.sync_batch_norm import synchronise
+    from ddarts.nn.batch_norm import synchronise
 
     torch.manual_seed(0)
     net = nn.Sequential(nn.BatchNorm2d(3)).double()
@@ -126,7 +126,10 @@ def worked_together() -> Path:
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", str(worker), str(folder)]
     here = str(Path(__file__).parents[1])
     done = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": here}
+        command,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([here, *sys.path])},
     )
     assert done.returncode == 0, done.stderr[-3000:]
     (folder / "stderr.txt").write_text(done.stderr)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from ddarts.nn.batch_norm import running_statistics
 from ddarts.space.cell_space import DARTOPTI_OPERATIONS, DARTS_OPERATIONS, SearchSpace
 from ddarts.supernet.cell import MixedCell, Preprocess
 from ddarts.supernet.grouped_edges import Precomputed
@@ -85,13 +86,14 @@ def test_each_gate_stands_on_its_own_edge() -> None:
     torch.testing.assert_close(cell(s0, s1, gates), torch.cat(states[2:], 1))
 
 
-def test_statistics_move_only_when_tracked() -> None:
+def test_statistics_move_unless_they_are_held() -> None:
     space = _space()
     cell = _cell(space)
     before = {k: v.clone() for k, v in cell.state_dict().items()}
-    cell(*_inputs(), _gates(space))
+    with running_statistics(cell, track=False):
+        cell(*_inputs(), _gates(space))
     assert all(torch.equal(v, before[k]) for k, v in cell.state_dict().items())
-    cell(*_inputs(), _gates(space), track=True)
+    cell(*_inputs(), _gates(space))
     assert {k for k, v in cell.state_dict().items() if not torch.equal(v, before[k])} == {
         k for k in before if "running" in k
     }

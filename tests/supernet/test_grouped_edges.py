@@ -7,11 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from ddarts.errors import GenotypeError, SettingsError
-from ddarts.nn.batch_norm import BatchStatistics
+from ddarts.nn.batch_norm import BatchStatistics, Mode
 from ddarts.nn.operations import build_candidate
-from ddarts.space.cell_space import DARTOPTI_OPERATIONS, DARTS_OPERATIONS
+from ddarts.nn.recompute import recomputed
+from ddarts.space.cell_space import DARTOPTI_OPERATIONS, DARTS_OPERATIONS, build_space
 from ddarts.space.operations import BUILT_IN_OPERATIONS
-from ddarts.supernet import mixed_op
+from ddarts.supernet.backends import pytorch
+from ddarts.supernet.cell import MixedCell
 from ddarts.supernet.grouped_edges import GroupedEdges, mix_again
 
 _POOLS_AND_SKIP = ("max_pool_3x3", "avg_pool_3x3", "skip_connect")
@@ -43,8 +45,8 @@ def test_every_tensor_stays_channels_last(operations: tuple[str, ...], stride: i
             look("shared", [s.x for s in output.shared])
             parts, saved = group.mix(output, torch.rand(3, len(operations)), keep=True)
         assert saved is not None
-        assert saved.measured is not None
-        look("saved", [*(u for u, _, _ in saved.measured.branches), *saved.measured.shared])
+        assert saved.mixed is not None
+        look("saved", [*(u for u, _, _ in saved.mixed.grouped), *saved.mixed.shared])
         look("sums", parts)
     assert lost == []
 
@@ -52,14 +54,14 @@ def test_every_tensor_stays_channels_last(operations: tuple[str, ...], stride: i
 @pytest.mark.parametrize("stride", [1, 2])
 def test_every_gradient_stays_channels_last(stride: int, monkeypatch: pytest.MonkeyPatch) -> None:
     lost = []
-    original = BatchStatistics.gradient
+    original = pytorch.batch_norm_gradient
 
-    def gradient(self: BatchStatistics, grad: Tensor, x: Tensor, *rest: Tensor) -> object:
-        found = original(self, grad, x, *rest)
+    def gradient(mode: Mode, grad: Tensor, x: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor | None]:
+        found = original(mode, grad, x, *rest)
         lost.extend(t.stride() for t in (grad, x, found[0]) if not t.is_contiguous(memory_format=torch.channels_last))
         return found
 
-    monkeypatch.setattr(BatchStatistics, "gradient", gradient)
+    monkeypatch.setattr(pytorch, "batch_norm_gradient", gradient)
     group = GroupedEdges(DARTS_OPERATIONS, 6, 3, stride)
     x = _channels_last(torch.randn(2, 6, 8, 8)).requires_grad_()
     sums, _ = group.mix(group(x), torch.rand(3, 7))
@@ -115,13 +117,13 @@ def test_what_was_saved_is_mixed_again_as_if_computed_anew(stride: int) -> None:
     gates, other = torch.rand(2, 12), torch.rand(2, 12)
     first, saved = group.mix(output, gates, sums, keep=True)
     assert saved is not None
-    assert saved.measured is not None
-    before = [t.clone() for t in (*(u for u, _, _ in saved.measured.branches), *saved.measured.shared)]
+    assert saved.mixed is not None
+    before = [t.clone() for t in (*(u for u, _, _ in saved.mixed.grouped), *saved.mixed.shared)]
     again = mix_again(other, saved, sums)
     assert all(torch.equal(a, b) for a, b in zip(again, group.mix(output, other, sums)[0], strict=True))
     assert all(
         torch.equal(a, b)
-        for a, b in zip((*(u for u, _, _ in saved.measured.branches), *saved.measured.shared), before, strict=True)
+        for a, b in zip((*(u for u, _, _ in saved.mixed.grouped), *saved.mixed.shared), before, strict=True)
     )
     assert all(torch.equal(a, b) for a, b in zip(mix_again(gates, saved, sums), first, strict=True))
 
@@ -167,7 +169,7 @@ def test_a_gpu_s_way_of_adding_shared_operations_gives_the_same(
     gates = torch.rand(3, len(operations), dtype=torch.float64, requires_grad=True)
     found = []
     for one_by_one in (True, False):
-        monkeypatch.setattr(mixed_op, "_adds_one_by_one", lambda _x, answer=one_by_one: answer)
+        monkeypatch.setattr(pytorch, "_adds_one_by_one", lambda _x, answer=one_by_one: answer)
         sums, _ = group.mix(group(x), gates, [before, None, before])
         found.append((*sums, *torch.autograd.grad(torch.stack(sums).pow(3).sum(), (x, gates, before))))
     torch.testing.assert_close(found[0], found[1])
@@ -208,7 +210,7 @@ def test_the_state_is_not_changed() -> None:
         x = torch.randn(2, 4, 6, 6)
         before = x.clone()
         group = GroupedEdges(DARTOPTI_OPERATIONS, 4, 2, stride)
-        group.mix(group(x, track=True), torch.rand(2, 12), track=True)
+        group.mix(group(x), torch.rand(2, 12))
         assert torch.equal(x, before)
 
 
@@ -232,15 +234,14 @@ def test_statistics_are_those_of_pytorchs_batch_norm() -> None:
     ours, theirs = BatchStatistics(3), nn.BatchNorm2d(3, affine=False)
     for k in range(3):
         x = torch.randn(4, 3, 5, 5) * (k + 1) + k
-        torch.testing.assert_close(ours(x, track=True), theirs(x))
+        torch.testing.assert_close(ours(x), theirs(x))
     torch.testing.assert_close(ours.running_mean, theirs.running_mean)
     torch.testing.assert_close(ours.running_var, theirs.running_var)
     ours.eval()
     theirs.eval()
     scale = torch.tensor([1.0, 0.5, 0.0])
     expected = theirs(x) * scale.view(1, 3, 1, 1)
-    torch.testing.assert_close(ours(x, track=False, scale=scale), expected)
-    torch.testing.assert_close(ours(x, track=True, scale=scale), expected)  # evaluation never moves them
+    torch.testing.assert_close(ours(x, scale), expected)  # evaluation never moves them
     torch.testing.assert_close(ours.running_mean, theirs.running_mean)
 
 
@@ -248,7 +249,7 @@ def test_the_gradient_of_the_scale_is_that_of_a_product() -> None:
     norm, plain = BatchStatistics(3).double(), nn.BatchNorm2d(3, affine=False).double()
     x = torch.randn(4, 3, 5, 5, dtype=torch.float64, requires_grad=True)
     scale = torch.rand(3, dtype=torch.float64, requires_grad=True)
-    found = torch.autograd.grad(norm(x, track=False, scale=scale).pow(3).sum(), (x, scale))
+    found = torch.autograd.grad(norm(x, scale).pow(3).sum(), (x, scale))
     expected = torch.autograd.grad((plain(x) * scale.view(1, 3, 1, 1)).pow(3).sum(), (x, scale))
     torch.testing.assert_close(found, expected)
 
@@ -256,7 +257,30 @@ def test_the_gradient_of_the_scale_is_that_of_a_product() -> None:
 def test_a_single_value_a_channel_cannot_be_normalised_and_the_message_says_so() -> None:
     norm = BatchStatistics(3)
     with pytest.raises(SettingsError, match="more than one value a channel; use a larger batch or resolution"):
-        norm(torch.randn(1, 3, 1, 1), track=False)
-    norm(torch.randn(2, 3, 1, 1), track=False)
+        norm(torch.randn(1, 3, 1, 1))
+    norm(torch.randn(2, 3, 1, 1))
     norm.eval()
-    assert norm(torch.randn(1, 3, 1, 1), track=False).shape == (1, 3, 1, 1)
+    assert norm(torch.randn(1, 3, 1, 1)).shape == (1, 3, 1, 1)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("channels", [4, 8])
+def test_a_mode_that_changes_before_the_backward_pass_changes_no_gradient(channels: int, recompute: bool) -> None:
+    """In 4 channels on PyTorch's operations, in 8 on the CPU's kernels, and with the input's norm in a cell."""
+    torch.manual_seed(0)
+    space = build_space(cells=1, nodes=1, reductions=())
+    cell = MixedCell(space, channels, channels, channels, concat=(2,), reduction=False, halve_0=False)
+    states = [_channels_last(torch.randn(3, channels, 6, 6)).requires_grad_() for _ in range(2)]
+    gates = torch.rand(len(space.edges), len(space.operations), requires_grad=True)
+    leaves = [*states, gates, *cell.parameters()]
+
+    def gradients(*, evaluates: bool) -> tuple[Tensor, ...]:
+        cell.train()
+        out = recomputed(cell, *states, gates) if recompute else cell(*states, gates)
+        cell.train(not evaluates)
+        found = torch.autograd.grad(out.pow(2).sum(), leaves)
+        assert cell.training is not evaluates
+        return found
+
+    for found, expected in zip(gradients(evaluates=True), gradients(evaluates=False), strict=True):
+        assert torch.equal(found, expected)

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from ddarts.errors import SettingsError
 from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
 from ddarts.hub.reference_names import reference_names
+from ddarts.nn.batch_norm import BatchStatistics
 from ddarts.nn.convolution import DepthwiseConv
 from ddarts.nn.network import Network
 from ddarts.space.cell_space import DARTOPTI_OPERATIONS, DARTS_OPERATIONS, SearchSpace, build_space
@@ -283,7 +284,8 @@ def test_a_failure_in_the_stem_leaves_its_statistics_tracked() -> None:
     net = Supernet(_space(_D, 1, (0,), ()), channels=2)
     with pytest.raises(RuntimeError):
         net.trunk(torch.randn(2, 7, 8, 8), sigmoid_gates(net), track=False)  # seven bands where it takes three
-    assert all(m.track_running_stats for m in net.modules() if isinstance(m, nn.BatchNorm2d))
+    assert all(m.momentum == 0.1 for m in net.modules() if isinstance(m, nn.BatchNorm2d | BatchStatistics))
+    assert not any(m.frozen for m in net.modules() if isinstance(m, BatchStatistics))
 
 
 @pytest.mark.parametrize("name", ["darts", "dartopti"])

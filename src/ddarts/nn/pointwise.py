@@ -1,12 +1,16 @@
-"""1x1 convolutions with a stride, kept away from a CPU kernel that writes beyond its memory."""
+"""1x1 convolutions: with a stride, kept away from a CPU kernel that writes beyond its memory; and their gradients."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from ddarts.nn.dispatch import on_cpu
+from ddarts.nn.batch_norm import BatchStatistics, batch_norm_gradient, normalise
+from ddarts.nn.dispatch import channels_last, on_cpu, working
 
 #: Side of the images that pointwise convolutions are given on the CPU.
 _TILE = 8
@@ -51,3 +55,34 @@ def pointwise_weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, groups: i
         grad, x, weight.to(x.dtype), None, [1, 1], [0, 0], [1, 1], False, [0, 0], groups, [False, True, False]
     )[1]
     return found.to(weight.dtype)
+
+
+def relu_pointwise_norm(x: Tensor, weight: Tensor, norm: BatchStatistics) -> Tensor:
+    """ReLU - pointwise convolution - batch norm: [B, I, H, W] by [O, I, 1, 1] to [B, O, H, W].
+
+    Only `x` is saved for the backward pass. It cannot be differentiated twice.
+    """
+    return _ReluPointwiseNorm.apply(working(x), weight, norm)  # type: ignore[return-value]
+
+
+class _ReluPointwiseNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, norm: BatchStatistics) -> Tensor:
+        u = pointwise(F.relu(x), weight, 1)
+        mean, var = norm.measure(u)
+        ctx.save_for_backward(x, weight, mean, var)
+        ctx.mode = norm.mode
+        return normalise(u, mean, var)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        x, weight, mean, var = ctx.saved_tensors
+        relu = F.relu(x)
+        grad, _ = batch_norm_gradient(ctx.mode, channels_last(grads[0]), pointwise(relu, weight, 1), mean, var)
+        at_x = at_weight = None
+        if ctx.needs_input_grad[1]:
+            at_weight = pointwise_weight_gradient(grad, relu, weight, 1)
+        if ctx.needs_input_grad[0]:
+            at_x = torch.ops.aten.threshold_backward(pointwise_input_gradient(grad, weight, 1), x, 0)
+        return at_x, at_weight, None

@@ -7,42 +7,37 @@ from collections.abc import Iterator
 from typing import Any
 
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from ddarts.nn.batch_norm import BatchStatistics
+from ddarts.nn.batch_norm import running_statistics
 
 
 def recomputed(module: nn.Module, *inputs: Any, **options: Any) -> Any:
     """Return ``module(*inputs, **options)``, whose intermediate results the backward pass computes again.
 
-    The second pass leaves running statistics alone: a step moves them once, as without recomputation.
+    The second pass leaves running statistics alone: a step moves them once, as without recomputation. It runs in the
+    mode of the first, whatever ``train()`` or ``eval()`` was called in between.
     """
+    modes = [(m, m.training) for m in module.modules()]
     return checkpoint(
         module,
         *inputs,
         use_reentrant=False,
         preserve_rng_state=False,  # nothing in a cell is drawn
-        context_fn=lambda: (contextlib.nullcontext(), _still(module)),
+        context_fn=lambda: (contextlib.nullcontext(), _again(module, modes)),
         **options,
     )
 
 
 @contextlib.contextmanager
-def _still(module: nn.Module) -> Iterator[None]:
-    """Let the running statistics of batch norms stay what they are, and their counts."""
-    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
-    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-    plain = [m for m in module.modules() if isinstance(m, BatchStatistics)]
-    for norm in plain:
-        norm.momentum = 0.0
-    for norm in norms:
-        # Statistics are passed on all the same: the second pass must save the tensors that the first did.
-        norm.momentum, norm.num_batches_tracked = 0.0, None
+def _again(module: nn.Module, modes: list[tuple[nn.Module, bool]]) -> Iterator[None]:
+    """Set the modes of the first pass, and freeze running statistics."""
+    now = [m.training for m, _ in modes]
+    for m, training in modes:
+        m.training = training
     try:
-        yield
+        with running_statistics(module, track=False):
+            yield
     finally:
-        for norm, (momentum, count) in zip(norms, before, strict=True):
-            norm.momentum, norm.num_batches_tracked = momentum, count
-        for norm in plain:
-            norm.momentum = BatchStatistics.momentum
+        for (m, _), training in zip(modes, now, strict=True):
+            m.training = training

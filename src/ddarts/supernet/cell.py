@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -11,22 +10,9 @@ from torch.nn import functional as F
 
 from ddarts.nn.batch_norm import BatchStatistics
 from ddarts.nn.factorized_reduce import factorized_reduction
+from ddarts.nn.pointwise import relu_pointwise_norm
 from ddarts.space.cell_space import INPUT_STATES, SearchSpace
-from ddarts.supernet.chains import relu_pointwise_norm
 from ddarts.supernet.grouped_edges import GroupedEdges, Precomputed, mix_again
-
-
-@contextmanager
-def running_statistics(module: nn.Module, *, track: bool) -> Iterator[None]:
-    """Inside, let the `nn.BatchNorm2d` in a module move their running statistics in training only if `track`."""
-    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)] if module.training and not track else []
-    for norm in norms:
-        norm.track_running_stats = False
-    try:
-        yield
-    finally:
-        for norm in norms:
-            norm.track_running_stats = True
 
 
 class Preprocess(nn.Module):
@@ -44,12 +30,12 @@ class Preprocess(nn.Module):
         else:
             self.conv = nn.Conv2d(channels_in, channels, 1, bias=False)
 
-    def forward(self, x: Tensor, *, track: bool = False) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """[B, C_in, H, W] -> [B, C, H', W']."""
         if self.conv is not None:
-            return relu_pointwise_norm(x, self.conv.weight, self.norm, track=track)
+            return relu_pointwise_norm(x, self.conv.weight, self.norm)
         assert self.conv1 is not None
-        return self.norm(factorized_reduction(F.relu(x), self.conv1, self.conv2), track=track)
+        return self.norm(factorized_reduction(F.relu(x), self.conv1, self.conv2))
 
 
 class MixedCell(nn.Module):
@@ -100,7 +86,6 @@ class MixedCell(nn.Module):
         state_1: Tensor | None,
         gates: Tensor,
         *,
-        track: bool = False,
         precomputed: dict[int, Precomputed] | None = None,
         keep: dict[int, Precomputed] | None = None,
     ) -> Tensor | None:
@@ -110,7 +95,6 @@ class MixedCell(nn.Module):
             state_0, state_1: outputs of the two cells before, or None for a cell that is ablated: its output is zero,
                 and so is all that follows from it alone (a convolution, pool or batch norm of zeros is zero).
             gates: [edges, operations].
-            track: move running statistics.
             precomputed: what the operations on states 0 and 1 gave in another pass with the same inputs.
             keep: filled with what the operations on states 0 and 1 give, for use as `precomputed`.
 
@@ -123,9 +107,9 @@ class MixedCell(nn.Module):
         states: list[Tensor | None] = [None, None]
         precomputed = precomputed or {}
         if state_0 is not None and 0 not in precomputed:
-            states[0] = self.preprocess_0(state_0, track=track)
+            states[0] = self.preprocess_0(state_0)
         if state_1 is not None and 1 not in precomputed:
-            states[1] = self.preprocess_1(state_1, track=track)
+            states[1] = self.preprocess_1(state_1)
         for index, edges in enumerate(self.grouped_edges):
             if index >= INPUT_STATES:
                 states.append(sums[index - INPUT_STATES])
@@ -137,9 +121,8 @@ class MixedCell(nn.Module):
             if before is not None:
                 sums[later] = mix_again(rows, before, sums[later])
                 continue
-            with running_statistics(edges.plain, track=track) if edges.plain else nullcontext():  # type: ignore[arg-type]
-                wanted = keep is not None and index < INPUT_STATES
-                sums[later], found = self.send(edges, x, rows, sums[later], track=track, keep=wanted)
+            wanted = keep is not None and index < INPUT_STATES
+            sums[later], found = self.send(edges, x, rows, sums[later], keep=wanted)
             if keep is not None and found is not None:
                 keep[index] = found
         chosen = [sums[s - INPUT_STATES] for s in self.concat]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ddarts.genotype.choices import ChoiceGenotype
+from ddarts.nn.batch_norm import running_statistics
 from ddarts.nn.choice_network import Removed, load_skeleton
 from ddarts.nn.recompute import recomputed
 from ddarts.space.choice_space import ChoiceSpace
@@ -98,21 +98,8 @@ class MixedBlock(nn.Module):
                 gate = gates[mixed.choice]
                 mixed.gates = None if gate is None else gate.flatten()
                 mixed.values = values[mixed.choice]
-        with _statistics(self.module, track or not self.training):
+        with running_statistics(self.module, track=track):
             return self.module(x)
-
-
-@contextmanager
-def _statistics(module: nn.Module, track: bool) -> Iterator[None]:
-    """Decide whether batch norms in training mode update their running statistics."""
-    norms = [] if track else [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
-    for norm in norms:
-        norm.track_running_stats = False
-    try:
-        yield
-    finally:
-        for norm in norms:
-            norm.track_running_stats = True
 
 
 class ChoiceSupernet(Searchable[ChoiceSpace]):

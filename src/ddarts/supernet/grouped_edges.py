@@ -6,8 +6,8 @@ one convolution, so that a cell needs a few large kernels instead of hundreds of
 computed once: ReLU, the two pools and their batch norm.
 
 The weights and what each operation does with them are here; running it, batch norm, gates and sums are in
-`ddarts.supernet.mixed_op`, and the chains that save little for the backward pass in `ddarts.supernet.chains`. An
-operation without a grouped form (`ddarts.space.operations`) has one module for each edge, run by PyTorch's autograd.
+`ddarts.supernet.mixed_op`. An operation without a grouped form (`ddarts.space.operations`) has a module for each edge,
+run by PyTorch's autograd.
 
 Shapes: B images, C channels of the cell, E edges, [B, C, H, W] states, [B, E * C, H', W'] groups, edge-major. All
 tensors are channels-last in memory. `ddarts.supernet.reference` computes the same with one module for every operation
@@ -26,17 +26,18 @@ from torch.nn import functional as F
 
 from ddarts.nn.batch_norm import BatchStatistics
 from ddarts.nn.convolution import DepthwiseConv
+from ddarts.nn.dispatch import channels_last
 from ddarts.nn.factorized_reduce import factorized_reduction
 from ddarts.nn.operations import build_candidate
 from ddarts.nn.pointwise import convolve
 from ddarts.nn.pools import average_pool, max_pool
 from ddarts.space.operations import OPERATIONS
-from ddarts.supernet.chains import Chain, Depthwise, Given, Separable, channels_last
-from ddarts.supernet.mixed_op import Branch, Measured, Shared, weigh, weigh_again
+from ddarts.supernet.backends.pytorch import Layer, MixedResults
+from ddarts.supernet.mixed_op import DepthwiseSeparable, Grouped, PrecomputedOperation, Shared, mixed_op, remix
 
 
 class GroupedOperation(nn.Module):
-    """One operation on E edges up to, not including, its last batch norm.
+    """One operation on E edges: what to compute, and its inputs.
 
     Args:
         channels: C.
@@ -44,21 +45,19 @@ class GroupedOperation(nn.Module):
 
     Attributes:
         last_norm: the name of the last batch norm, that of the plain module's.
+        operation: what `ddarts.supernet.mixed_op` computes from the inputs.
     """
 
     last_norm = "norm"
 
     def __init__(self, channels: int, edges: int) -> None:
         super().__init__()
-        self.add_module(self.last_norm, BatchStatistics(edges * channels))
+        norm = BatchStatistics(edges * channels)
+        self.add_module(self.last_norm, norm)
+        self.operation: DepthwiseSeparable | PrecomputedOperation = PrecomputedOperation(norm)
 
-    def forward(self, state: State, track: bool) -> tuple[Chain, tuple[Tensor, ...], Tensor | None]:
-        """Return what computes [B, E * C, H', W']: a chain, its inputs, and the weight of a last pointwise convolution.
-
-        Args:
-            state: what the edges leave.
-            track: move the running statistics of inner batch norms.
-        """
+    def forward(self, state: State) -> tuple[Tensor, ...]:
+        """Return the inputs of the operation on a state."""
         raise NotImplementedError
 
 
@@ -103,12 +102,11 @@ class GroupedSeparableConv(GroupedOperation):
         self.norm1 = BatchStatistics(wide)
         self.depthwise2 = DepthwiseConv(wide, kernel)
         self.pointwise2 = nn.Conv2d(wide, wide, 1, groups=edges, bias=False)
-        self.chain = Separable(self.norm1, stride)
+        self.operation = DepthwiseSeparable(Layer(self.norm1, stride), Layer(*self.operation.norms))
 
-    def forward(self, state: State, track: bool) -> tuple[Chain, tuple[Tensor, ...], Tensor | None]:
-        """Return the chain, run by `ddarts.supernet.mixed_op`."""
-        weights = self.depthwise1.weight, self.pointwise1.weight, self.depthwise2.weight
-        return self.chain, weights, self.pointwise2.weight
+    def forward(self, state: State) -> tuple[Tensor, ...]:
+        """Return the weights."""
+        return self.depthwise1.weight, self.pointwise1.weight, self.depthwise2.weight, self.pointwise2.weight
 
 
 class GroupedDilatedConv(GroupedOperation):
@@ -119,11 +117,11 @@ class GroupedDilatedConv(GroupedOperation):
         wide = edges * channels
         self.depthwise = DepthwiseConv(wide, kernel, stride=stride, dilation=2)
         self.pointwise = nn.Conv2d(wide, wide, 1, groups=edges, bias=False)
-        self.chain = Depthwise(stride, 2)
+        self.operation = DepthwiseSeparable(Layer(*self.operation.norms, stride, 2))
 
-    def forward(self, state: State, track: bool) -> tuple[Chain, tuple[Tensor, ...], Tensor | None]:
-        """Return the chain, run by `ddarts.supernet.mixed_op`."""
-        return self.chain, (self.depthwise.weight,), self.pointwise.weight
+    def forward(self, state: State) -> tuple[Tensor, ...]:
+        """Return the weights."""
+        return self.depthwise.weight, self.pointwise.weight
 
 
 class GroupedSimpleConv(GroupedOperation):
@@ -133,9 +131,9 @@ class GroupedSimpleConv(GroupedOperation):
         super().__init__(channels, edges)
         self.conv = nn.Conv2d(channels, edges * channels, kernel, stride, kernel // 2, bias=False)
 
-    def forward(self, state: State, track: bool) -> tuple[Chain, tuple[Tensor, ...], Tensor | None]:
+    def forward(self, state: State) -> tuple[Tensor, ...]:
         """Convolve."""
-        return Given(), (convolve(self.conv, state.relu),), None
+        return (convolve(self.conv, state.relu),)
 
 
 class GroupedConvPair(GroupedOperation):
@@ -147,9 +145,9 @@ class GroupedConvPair(GroupedOperation):
         self.along_width = nn.Conv2d(channels, wide, (1, kernel), (1, stride), (0, pad), bias=False)
         self.along_height = nn.Conv2d(wide, wide, (kernel, 1), (stride, 1), (pad, 0), groups=edges, bias=False)
 
-    def forward(self, state: State, track: bool) -> tuple[Chain, tuple[Tensor, ...], Tensor | None]:
+    def forward(self, state: State) -> tuple[Tensor, ...]:
         """Convolve twice."""
-        return Given(), (self.along_height(self.along_width(state.relu)),), None
+        return (self.along_height(self.along_width(state.relu)),)
 
 
 class GroupedBottleneck(GroupedOperation):
@@ -168,11 +166,10 @@ class GroupedBottleneck(GroupedOperation):
         self.norm3 = BatchStatistics(4 * wide)
         self.conv4 = nn.Conv2d(4 * wide, wide, 1, groups=edges, bias=False)
 
-    def forward(self, state: State, track: bool) -> tuple[Chain, tuple[Tensor, ...], Tensor | None]:
+    def forward(self, state: State) -> tuple[Tensor, ...]:
         """Run everything before the last convolution."""
-        x = self.norm1(self.conv1(state.relu), track=track)
-        x = self.norm2(self.conv2(x), track=track)
-        return Given(), (F.relu_(self.norm3(self.conv3(x), track=track)),), self.conv4.weight
+        x = self.norm2(self.conv2(self.norm1(self.conv1(state.relu))))
+        return F.relu_(self.norm3(self.conv3(x))), self.conv4.weight
 
 
 class GroupedReduction(GroupedOperation):
@@ -184,9 +181,9 @@ class GroupedReduction(GroupedOperation):
         self.conv1 = nn.Conv2d(channels, edges * (channels - channels // 2), 1, stride, bias=False)
         self.conv2 = nn.Conv2d(channels, edges * (channels // 2), 1, stride, bias=False) if channels > 1 else None
 
-    def forward(self, state: State, track: bool) -> tuple[Chain, tuple[Tensor, ...], Tensor | None]:
+    def forward(self, state: State) -> tuple[Tensor, ...]:
         """Convolve and concatenate."""
-        return Given(), (factorized_reduction(state.relu, self.conv1, self.conv2, self.edges),), None
+        return (factorized_reduction(state.relu, self.conv1, self.conv2, self.edges),)
 
 
 def share_max_pool(channels: int, edges: int, stride: int, kernel: int) -> SharedOperation:
@@ -219,13 +216,13 @@ class GroupedOutput:
 
     Attributes:
         x: the state [B, C, H, W].
-        branches: the operations with weights for each edge.
+        grouped: the operations with weights for each edge.
         shared: the operations that all edges share.
         plain: the results of operations without a grouped form, of which there is nothing left to compute.
     """
 
     x: Tensor
-    branches: tuple[Branch, ...]
+    grouped: tuple[Grouped, ...]
     shared: tuple[Shared, ...]
     plain: tuple[EdgeResults, ...]
 
@@ -235,11 +232,11 @@ class Precomputed:
     """What `GroupedEdges.mix` has computed that does not depend on gates, for `GroupedEdges.mix_again`.
 
     Attributes:
-        measured: that of the grouped and shared operations, None if there are none.
+        mixed: that of the grouped and shared operations, None if there are none.
         plain: as in `GroupedOutput`, without a graph.
     """
 
-    measured: Measured | None
+    mixed: MixedResults | None
     plain: tuple[EdgeResults, ...]
 
 
@@ -273,15 +270,14 @@ class GroupedEdges(nn.Module):
                 self.branches[name] = form
                 self._branch_columns.append(column)
 
-    def forward(self, x: Tensor, *, track: bool = False) -> GroupedOutput:
+    def forward(self, x: Tensor) -> GroupedOutput:
         """Prepare every operation on `x` [B, C, H, W]; gates are not needed yet.
 
-        Pools, and operations that autograd runs, are run here; chains are run by `mix`. `track` moves running
-        statistics; those of plain modules are the caller's to hold (`ddarts.supernet.cell.running_statistics`).
+        Pools, and operations that autograd runs, are run here; depthwise separable convolutions are run by `mix`.
         """
         state = State(x)
-        branches = [
-            Branch(*branch(state, track), getattr(branch, branch.last_norm), column)  # type: ignore[arg-type, call-overload]
+        grouped = [
+            Grouped(branch.operation, branch(state), column)  # type: ignore[arg-type]
             for branch, column in zip(self.branches.values(), self._branch_columns, strict=True)
         ]
         norms: dict[str, Any] = dict(self.pool_norms.items())
@@ -290,7 +286,7 @@ class GroupedEdges(nn.Module):
             (int(column), tuple(channels_last(module(x)) for module in modules))  # type: ignore[union-attr]
             for column, modules in self.plain.items()
         ]
-        return GroupedOutput(x, tuple(branches), tuple(shared), tuple(plain))
+        return GroupedOutput(x, tuple(grouped), tuple(shared), tuple(plain))
 
     def send(
         self,
@@ -298,11 +294,10 @@ class GroupedEdges(nn.Module):
         gates: Tensor,
         sums: Sequence[Tensor | None] | None = None,
         *,
-        track: bool = False,
         keep: bool = False,
     ) -> tuple[list[Tensor], Precomputed | None]:
         """`forward` and `mix` in one: what `ddarts.supernet.backends.inductor` compiles."""
-        return self.mix(self(x, track=track), gates, sums, track=track, keep=keep)
+        return self.mix(self(x), gates, sums, keep=keep)
 
     def mix(
         self,
@@ -310,7 +305,6 @@ class GroupedEdges(nn.Module):
         gates: Tensor,
         sums: Sequence[Tensor | None] | None = None,
         *,
-        track: bool = False,
         keep: bool = False,
     ) -> tuple[list[Tensor], Precomputed | None]:
         """Multiply operations by their gates and add them to the sums of the nodes that the edges lead to.
@@ -319,26 +313,25 @@ class GroupedEdges(nn.Module):
             output: what `forward` returned.
             gates: [E, operations], 0 to 1.
             sums: for each edge, what its node has received so far [B, C, H', W'], or None for nothing.
-            track: move the running statistics of each operation's last batch norm.
             keep: also return what `mix_again` can multiply by other gates.
 
         Returns:
             the new sums, [B, C, H', W'] for each edge, and what was saved.
         """
         new = _add_plain(output.plain, gates, [None] * self.edges if sums is None else sums)
-        measured: Measured | None = None
-        if output.branches or output.shared:
-            new, measured = weigh(output.x, gates, output.branches, output.shared, new, track=track, keep=keep)
+        mixed: MixedResults | None = None
+        if output.grouped or output.shared:
+            new, mixed = mixed_op(output.x, gates, output.grouped, output.shared, new, keep=keep)
         if not keep:
             return new, None  # type: ignore[return-value]
         plain = tuple((column, tuple(t.detach() for t in results)) for column, results in output.plain)
-        return new, Precomputed(measured, plain)  # type: ignore[return-value]
+        return new, Precomputed(mixed, plain)  # type: ignore[return-value]
 
 
 def mix_again(gates: Tensor, saved: Precomputed, sums: Sequence[Tensor | None]) -> list[Tensor]:
     """Do as `GroupedEdges.mix` does with what it has saved and other gates [E, operations], which get no gradient."""
     new = _add_plain(saved.plain, gates.detach(), sums)
-    return new if saved.measured is None else weigh_again(gates, saved.measured, new)  # type: ignore[return-value]
+    return new if saved.mixed is None else remix(gates, saved.mixed, new)  # type: ignore[return-value]
 
 
 def _add_plain(plain: Sequence[EdgeResults], gates: Tensor, sums: Sequence[Tensor | None]) -> list[Tensor | None]:

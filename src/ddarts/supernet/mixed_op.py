@@ -1,55 +1,168 @@
-"""A fan from its state to the sums of the nodes that its edges lead to, in one function.
+r"""The mixed operations of all edges that leave one state, in one function from the state to the sums of the nodes.
 
-Over the edge from state x to a node with gates g, the node receives
+Over the edge from state x to a node with gates g, the node receives (paper, section 3.1)
 
-    sum over the operations with weights of their own:   g_o BN(W_o z_o(x))
+    sum over the operations that differ on the edges:    g_o BN(W_o z_o(x))
   + sum over the operations that all edges share:        g_k BN(s_k(x)), or g_k x for the identity
 
-where z_o is a chain of `ddarts.supernet.chains`. A batch norm without affine parameters is a scale and a shift for
-each channel, so weighing and adding up take one pass over memory for each operation. Of z_o and u_o = W_o z_o one is
-kept for the backward pass, of s_k the raw pool; autograd alone keeps them, so that recomputation can drop them. The
-gradient of a gate is the batch norm's own scale gradient.
+where z_o is all that comes before the last pointwise convolution. A batch norm without affine parameters is a scale and
+a shift for each channel, so multiplying by the gate and adding up take one pass over memory for each operation. The
+gradient of a gate is the batch norm's own scale gradient. Tensors that the backward pass needs are saved by autograd
+alone, so that recomputation can drop them.
 
 The plain composition is `ddarts.supernet.reference`. It cannot be differentiated twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain, islice
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ddarts.nn.batch_norm import EPS, BatchStatistics
-from ddarts.nn.dispatch import on_cpu
-from ddarts.supernet.backends import cpu_chains, torch_chains
-from ddarts.supernet.backends.cpu import fits, weighted_sums
-from ddarts.supernet.backends.torch_chains import Operation
-from ddarts.supernet.chains import Chain, FanRun, channels_last, spread, working
+from ddarts.nn.batch_norm import BatchStatistics, Mode, batch_norm_gradient, normalise
+from ddarts.nn.dispatch import channels_last, working
+from ddarts.supernet.backends import cpu, pytorch
+from ddarts.supernet.backends.pytorch import Layer, MixedResults, Result, Saved, State
 
-#: dtypes whose sums are exact enough to take a normalisation apart into scale and shift
-_EXACT = (torch.float32, torch.float64)
+
+class Gradients(NamedTuple):
+    """Gradients of an operation: at the state, at the scale of its last batch norm [E * C], and at its inputs."""
+
+    at_x: Tensor | None
+    at_scale: Tensor
+    at_inputs: list[Tensor | None]
+
+
+class DepthwiseSeparable:
+    """Layers of ReLU - depthwise - pointwise convolution - batch norm on all E edges that leave a state.
+
+    It holds no tensors but those of the batch norms. Its inputs are the weights: those of each layer's depthwise and
+    pointwise convolution, [E * C, 1, k, k] and [E * C, C, 1, 1], in the order of the layers.
+    """
+
+    reads_state = True
+
+    def __init__(self, *layers: Layer) -> None:
+        self.layers = layers
+        self.norms = tuple(layer.norm for layer in layers)
+
+    def forward(self, state: State, inputs: Sequence[Tensor], modes: Sequence[Mode]) -> tuple[list[Saved], Result]:
+        """Return what each layer saves, and the last one's result before its batch norm."""
+        backend = cpu if cpu.fits(state.x, state.x.shape[1], modes) else pytorch
+        saved: list[Saved] = []
+        result = None
+        for layer, *weights in zip(self.layers, inputs[::2], inputs[1::2], strict=True):
+            of_layer, result = backend.forward(layer, state, result, weights)
+            saved.append(of_layer)
+        assert result is not None
+        return saved, result
+
+    def backward(
+        self,
+        state: State,
+        inputs: Sequence[Tensor],
+        modes: Sequence[Mode],
+        saved: Sequence[Saved],
+        grad: Tensor,
+        scale: Tensor,
+        at_x: Tensor | None,
+        *,
+        wanted: bool,
+    ) -> Gradients:
+        """Go back from the gradient at the result of the last batch norm.
+
+        Args:
+            state, inputs, modes: as in the forward pass.
+            saved: what it saved.
+            grad: the gradient [B, E * C, H', W'].
+            scale: of the last batch norm [E * C].
+            at_x: the gradient at the state that other operations have found, to be added to.
+            wanted: whether a gradient at the state is.
+        """
+        backend = cpu if cpu.fits(state.x, state.x.shape[1], modes) else pytorch
+        at_inputs: list[Tensor | None] = []
+        result, sums, at_scale, last = pytorch.restored(saved[-1], inputs[-1], state), None, None, len(saved) - 1
+        for i in range(last, -1, -1):
+            before = pytorch.restored(saved[i - 1], inputs[2 * i - 1], state) if i else None
+            found = backend.backward(
+                self.layers[i],
+                modes[i],
+                state,
+                before,
+                inputs[2 * i : 2 * i + 2],
+                saved[i],
+                result,
+                grad,
+                scale=scale if i == last else None,
+                sums=sums,
+                at_x=None if i else at_x,
+                wanted=wanted or (i > 0 and state.trained),
+            )
+            at_scale = found.at_scale if i == last else at_scale
+            at_inputs[:0] = found.at_weights
+            if found.at_input is None or before is None:
+                at_x = found.at_input
+                break
+            grad, sums, result = found.at_input, found.sums, before
+        assert at_scale is not None
+        return Gradients(at_x, at_scale, at_inputs + [None] * (len(inputs) - len(at_inputs)))
+
+
+class PrecomputedOperation:
+    """Something that autograd has computed on all E edges: a pointwise convolution, if it has one, and batch norm.
+
+    Its inputs are z [B, E * I, H', W'], and the weight [E * C, I, 1, 1] of the pointwise convolution if there is one.
+    """
+
+    reads_state = False
+
+    def __init__(self, norm: BatchStatistics) -> None:
+        self.norms = (norm,)
+
+    def forward(self, state: State, inputs: Sequence[Tensor], modes: Sequence[Mode]) -> tuple[list[Saved], Result]:
+        """Return what is saved, and the result before the batch norm."""
+        z, weight = (*inputs, None)[:2]
+        assert z is not None
+        saved, result = pytorch.forward_pointwise(self.norms[0], state, z, weight)
+        return [saved], result
+
+    def backward(
+        self,
+        state: State,
+        inputs: Sequence[Tensor],
+        modes: Sequence[Mode],
+        saved: Sequence[Saved],
+        grad: Tensor,
+        scale: Tensor,
+        at_x: Tensor | None,
+        *,
+        wanted: bool,
+    ) -> Gradients:
+        """Go back, as `DepthwiseSeparable.backward`; the gradient at z goes to autograd."""
+        weight = inputs[1] if len(inputs) > 1 else None
+        result = pytorch.restored(saved[0], weight, state)
+        at_z, at_scale, at_weight = pytorch.backward_pointwise(modes[0], state, weight, saved[0], result, grad, scale)
+        assert at_scale is not None
+        return Gradients(at_x, at_scale, [at_z, at_weight][: len(inputs)])
 
 
 @dataclass(frozen=True)
-class Branch:
-    """An operation with weights of its own on each of E edges.
+class Grouped:
+    """An operation that differs on the E edges, its weights as groups of convolutions.
 
     Attributes:
-        chain: what it does before the last pointwise convolution.
-        taken: the tensors that the chain takes.
-        weight: that convolution [E * C, I, 1, 1], if there is one.
-        norm: its last batch norm.
+        operation: what to compute.
+        inputs: its inputs.
         column: its column of the gates.
     """
 
-    chain: Chain
-    taken: tuple[Tensor, ...]
-    weight: Tensor | None
-    norm: BatchStatistics
+    operation: DepthwiseSeparable | PrecomputedOperation
+    inputs: tuple[Tensor, ...]
     column: int
 
 
@@ -68,230 +181,130 @@ class Shared:
     column: int
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What `weigh` has computed that does not depend on gates, to be weighed by others.
-
-    Attributes:
-        branches: of each operation with weights of its own, u [B, E * C, H', W'], mean and variance [E * C].
-        shared: of each shared operation, the normalised result [B, C, H', W'].
-        columns: the columns of their gates.
-    """
-
-    branches: tuple[tuple[Tensor, Tensor, Tensor], ...]
-    shared: tuple[Tensor, ...]
-    columns: tuple[list[int], list[int]]
-
-
-def weigh(
+def mixed_op(
     x: Tensor,
     gates: Tensor,
-    branches: Sequence[Branch],
+    grouped: Sequence[Grouped],
     shared: Sequence[Shared],
     sums: Sequence[Tensor | None],
     *,
-    track: bool,
     keep: bool = False,
-) -> tuple[list[Tensor], Measured | None]:
+) -> tuple[list[Tensor], MixedResults | None]:
     """Add what a state sends over its E edges to the sums of the nodes that they lead to.
 
     Args:
         x: the state [B, C, H, W].
         gates: [E, operations].
-        branches, shared: the operations.
+        grouped, shared: the operations.
         sums: what each of the E nodes has received so far, [B, C, H', W']; None for nothing.
-        track: move the running statistics.
-        keep: also return what can be weighed again with other gates; no gradient reaches that.
+        keep: also return the operations' results, for `remix`; no gradient reaches them.
 
     Returns:
-        the new sums, and what was kept.
+        the new sums, and the results.
     """
-    call = _Call(branches, shared, track, keep)
-    if not call.reads_state:
+    call = _Call(grouped, shared, keep)
+    if not any(g.operation.reads_state for g in grouped):
         x = x.detach()  # it reaches the nodes through other functions
-    taken = [t for b in branches for t in (*b.taken, *([] if b.weight is None else [b.weight]))]
-    tensors = [*taken, *(s.x for s in shared), *sums]
+    tensors = [*(t for g in grouped for t in g.inputs), *(s.x for s in shared), *sums]
     if torch.is_grad_enabled():
-        new = _Weigh.apply(call, working(x), gates, *tensors)
+        new = _MixedOp.apply(call, working(x), gates, *tensors)
     else:
         new = call.run(None, working(x), gates, tensors)
-    return list(new), call.measured.pop() if keep else None  # type: ignore[arg-type]
+    return list(new), call.results.pop() if keep else None  # type: ignore[arg-type]
 
 
-def weigh_again(gates: Tensor, measured: Measured, sums: Sequence[Tensor | None]) -> list[Tensor]:
-    """As `weigh`, without a graph, of what it has kept."""
-    return _sums(gates.detach(), measured, sums)
+def remix(gates: Tensor, results: MixedResults, sums: Sequence[Tensor | None]) -> list[Tensor]:
+    """Return what `mixed_op` does, without a graph, from results that it has kept and other gates."""
+    one = results.grouped[0].u if results.grouped else results.shared[0]
+    channels = one.shape[1] // len(gates) if results.grouped else one.shape[1]
+    backend = cpu if cpu.fits(one, channels) else pytorch
+    return backend.mixed_sum(gates.detach(), results, sums)
 
 
-def _sums(gates: Tensor, measured: Measured, before: Sequence[Tensor | None]) -> list[Tensor]:
-    """Sums over operations of gate * BN(u), and over edges."""
-    one = measured.branches[0][0] if measured.branches else measured.shared[0]
-    if fits(one, one.shape[1] // len(gates) if measured.branches else one.shape[1]):
-        columns = [*measured.columns[0], *measured.columns[1]]
-        return weighted_sums(gates, measured.branches, measured.shared, columns, before)
-    return _Sum(gates, measured).run(before)
+class _Saved(NamedTuple):
+    """All that the backward pass needs.
 
-
-class _Sum:
-    """`_sums` in PyTorch's operations."""
-
-    def __init__(self, gates: Tensor, measured: Measured) -> None:
-        self._edges, self._branches, self._shared = len(gates), measured.branches, measured.shared
-        of_branches, of_shared = measured.columns
-        self._scales = self._factors = self._shift = None
-        of_edges = gates.unbind(1)  # picked one by one: indexing by a list would make a GPU wait
-        if self._shared:
-            self._weights = torch.stack([of_edges[c] for c in of_shared], 1)  # [E, shared operations]
-        if self._branches:
-            u = self._branches[0][0]
-            scales = torch.stack([of_edges[c] for c in of_branches])
-            self._scales = scales.repeat_interleave(u.shape[1] // self._edges, 1)  # [branches, E * C]
-            if u.dtype in _EXACT:
-                factors = self._scales * (torch.stack([var for _, _, var in self._branches]) + EPS).rsqrt()
-                self._shift = -(factors * torch.stack([mean for _, mean, _ in self._branches])).sum(0)[:, None, None]
-                self._factors = factors[:, :, None, None].unbind()
-
-    def run(self, sums: Sequence[Tensor | None]) -> list[Tensor]:
-        """Return the new sums."""
-        slices: Sequence[Tensor | None] = [None] * self._edges
-        if self._branches:
-            total = self._branch_total()
-            slices = total.split(total.shape[1] // self._edges, 1)
-        pairs: list[list[tuple[Tensor, float]]] = [[] for _ in sums]
-        if self._shared and _adds_one_by_one(self._shared[0]):
-            pairs = [list(zip(self._shared, row, strict=True)) for row in self._weights.tolist()]
-        elif self._shared:
-            slices = self._mix_at_once(slices)
-        return [_edge_total(*edge) for edge in zip(sums, slices, pairs, strict=True)]
-
-    def _mix_at_once(self, slices: Sequence[Tensor | None]) -> list[Tensor]:
-        """Add the shared operations to each edge's part, by one matrix product."""
-        b, c, h, w = self._shared[0].shape
-        rows = _flat(self._shared)
-        mixed = [m.view(b, h, w, c).permute(0, 3, 1, 2) for m in (self._weights.to(rows.dtype) @ rows).unbind()]
-        return [m if part is None else part + m for part, m in zip(slices, mixed, strict=True)]
-
-    def _branch_total(self) -> Tensor:
-        """Sum over the operations with weights of their own, [B, E * C, H', W']."""
-        if self._factors is not None:
-            assert self._shift is not None
-            total = torch.addcmul(self._shift, self._branches[0][0], self._factors[0])
-            for (u, _, _), factor in zip(self._branches[1:], self._factors[1:], strict=True):
-                total.addcmul_(u, factor)
-            return total
-        assert self._scales is not None
-        parts = (
-            torch.nn.functional.batch_norm(u, mean, var, scale, None, False, 0.0, EPS)
-            for (u, mean, var), scale in zip(self._branches, self._scales, strict=True)
-        )
-        total = next(parts)
-        for part in parts:
-            total.add_(part)
-        return total
-
-
-def _edge_total(before: Tensor | None, part: Tensor | None, pairs: list[tuple[Tensor, float]]) -> Tensor:
-    """What a node has received, and an edge's part of the branches, and gate * shared result over the pairs of them."""
-    starts = [t for t in (before, part) if t is not None]
-    if len(starts) == 2:
-        new = starts[0] + starts[1]
-    elif not pairs:
-        new = starts[0].clone(memory_format=torch.channels_last)
-    else:
-        (first, gate), *pairs = pairs
-        new = torch.add(starts[0], first, alpha=gate) if starts else first * gate
-    for s, gate in pairs:
-        new.add_(s, alpha=gate)
-    return new
-
-
-def _adds_one_by_one(x: Tensor) -> bool:
-    """Whether shared operations are added to the edges one by one: fast on a CPU, and exact enough in float32.
-
-    Else one matrix product does it, which rounds once; on a GPU it is fewer operations to start, and reads no gate.
+    Attributes:
+        x, gates: of the call.
+        inputs: of each grouped operation its weights, None in the place of what autograd has computed.
+        shared: of each shared operation the result.
+        layers: of each layer of each grouped operation.
+        statistics: of each shared operation with a batch norm the mean and variance [C].
     """
-    return on_cpu(x) and x.dtype in _EXACT
 
+    x: Tensor
+    gates: Tensor
+    inputs: Sequence[Sequence[Any]]
+    shared: Sequence[Tensor]
+    layers: Sequence[Sequence[Saved]]
+    statistics: Sequence[tuple[Tensor, Tensor]]
 
-def _flat(tensors: Sequence[Tensor]) -> Tensor:
-    """Tensors [B, C, H, W] as the rows of a matrix."""
-    return torch.stack([channels_last(t).permute(0, 2, 3, 1).reshape(-1) for t in tensors])
+    def tensors(self) -> list[Tensor | None]:
+        """All of it in one list."""
+        layers = chain(*chain(*self.layers))
+        return [self.x, self.gates, *chain(*self.inputs), *self.shared, *layers, *chain(*self.statistics)]
 
 
 class _Call:
-    """One call of `weigh`. It outlives the call, so it must not hold what autograd keeps."""
+    """One call of `mixed_op`. It outlives the call, so it must not hold tensors that autograd saves."""
 
-    def __init__(self, branches: Sequence[Branch], shared: Sequence[Shared], track: bool, keep: bool) -> None:
-        self.operations = [Operation(b.chain, b.weight is not None, b.norm, b.column) for b in branches]
-        self.shared = [(s.norm, s.column) for s in shared]
-        self.track, self.keep = track, keep
-        self.reads_state = any(b.chain.reads_state for b in branches)
-        self.measured: list[Measured] = []
+    def __init__(self, grouped: Sequence[Grouped], shared: Sequence[Shared], keep: bool) -> None:
+        self.operations = [g.operation for g in grouped]
+        self.modes = [tuple(norm.mode for norm in o.norms) for o in self.operations]
+        self.counts = [len(g.inputs) for g in grouped]
+        self.norms = [s.norm for s in shared]
+        self.norm_modes = [None if norm is None else norm.mode for norm in self.norms]
+        self.columns = (*(g.column for g in grouped), *(s.column for s in shared))
+        self.keep = keep
+        self.results: list[MixedResults] = []
 
-    def parts(self, tensors: Sequence[Any]) -> tuple[list[Sequence[Any]], Sequence[Any], Sequence[Any]]:
-        """What each operation takes, the shared results, and the sums, out of all that autograd sees (or knows)."""
-        taken, start = [], 0
-        for operation in self.operations:
-            taken.append(tensors[start : start + operation.takes])
-            start += operation.takes
-        end = start + len(self.shared)
-        return taken, tensors[start:end], tensors[end:]
+    def split(self, tensors: Sequence[Any]) -> tuple[list[list[Any]], list[Any], list[Any]]:
+        """Return the inputs of each operation, the shared results and the sums, out of what autograd sees of them."""
+        left = iter(tensors)
+        inputs = [list(islice(left, count)) for count in self.counts]
+        return inputs, list(islice(left, len(self.norms))), list(left)
+
+    def saved(self, tensors: Sequence[Any]) -> _Saved:
+        """Undo `_Saved.tensors`."""
+        left = iter(tensors)
+        x, gates = next(left), next(left)
+        inputs = [list(islice(left, count)) for count in self.counts]
+        shared = list(islice(left, len(self.norms)))
+        layers = [[Saved(*islice(left, 3)) for _ in o.norms] for o in self.operations]
+        statistics: list[Any] = [tuple(islice(left, 2)) for norm in self.norms if norm is not None]
+        assert next(left, None) is None
+        return _Saved(x, gates, inputs, shared, layers, statistics)
+
+    def weights(self, inputs: Sequence[Sequence[Any]]) -> list[list[Any]]:
+        """Return `inputs` with None in the place of what autograd has computed."""
+        pairs = zip(self.operations, inputs, strict=True)
+        return [list(row) if o.reads_state else [None, *row[1:]] for o, row in pairs]
 
     def run(self, ctx: Any, x: Tensor, gates: Tensor, tensors: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
-        """Compute the new sums; with a `ctx`, keep there what the backward pass needs."""
-        taken, raw, sums = self.parts(tensors)
-        trained = ctx is not None and self._are_trained(ctx.needs_input_grad[3:])
-        kept, found = self._run_branches(x, len(gates), taken, trained)
-        shared = []
-        for (norm, _), s in zip(self.shared, raw, strict=True):
+        """Compute the new sums; with a `ctx`, save there what the backward pass needs."""
+        inputs, raw, sums = self.split(tensors)
+        trained = ctx is not None and any(chain(*self.weights(self.split(ctx.needs_input_grad[3:])[0])))
+        state = State(x, len(gates), trained=trained)
+        layers, found, shared, statistics = [], [], [], []
+        for operation, of_operation, modes in zip(self.operations, inputs, self.modes, strict=True):
+            saved, result = operation.forward(state, of_operation, modes)
+            layers.append(saved)
+            found.append(result)
+        for norm, s in zip(self.norms, raw, strict=True):
             if norm is not None:
-                mean, var = norm.measure(s, track=self.track)
-                kept += [mean, var]
-                s = norm.apply_to(s, mean, var)
+                statistics.append(norm.measure(s))
+                s = normalise(s, *statistics[-1])
             shared.append(s)
-        columns = [o.column for o in self.operations], [column for _, column in self.shared]
-        measured = Measured(tuple(found), tuple(shared), columns)
+        results = MixedResults(tuple(found), tuple(shared), self.columns)
         if self.keep:
-            self.measured.append(measured)
+            self.results.append(results)
         if ctx is not None:
             ctx.call, ctx.trained, ctx.given = self, trained, [s is not None for s in sums]
-            weights = [t if is_weight else None for t, is_weight in zip(tensors, self._weights(), strict=False)]
-            ctx.save_for_backward(x, gates, *weights, *raw, *kept)
-        return tuple(_sums(gates.detach(), measured, sums))
-
-    def _run_branches(
-        self, x: Tensor, edges: int, taken: Sequence[Sequence[Tensor]], trained: bool
-    ) -> tuple[list[Tensor], list[tuple[Tensor, Tensor, Tensor]]]:
-        """Run every chain to its end; return what the backward pass needs, and u, mean and variance of each."""
-        fused = self.fused(x)
-        wide = spread(x, edges) if self.reads_state and not all(fused) else None
-        run = FanRun(wide, _size(x), edges, self.track, trained)
-        kept: list[Tensor] = []
-        found = []
-        for operation, tensors, is_fused in zip(self.operations, taken, fused, strict=True):
-            forward = cpu_chains.run_forward if is_fused else torch_chains.run_forward
-            of_operation, measured = forward(operation, x, tensors, run)
-            kept += of_operation
-            found.append(measured)
-        return kept, found
-
-    def fused(self, x: Tensor) -> list[bool]:
-        """Which operations the CPU's kernels run."""
-        return [cpu_chains.can_fuse(operation, x) for operation in self.operations]
-
-    def _weights(self) -> list[bool]:
-        """Whether each tensor that operations take is a weight; else autograd has computed it."""
-        return [
-            is_weight
-            for o in self.operations
-            for is_weight in (*[o.chain.reads_state] * o.chain.takes, *[True] * o.weighted)
-        ]
-
-    def _are_trained(self, wanted: Sequence[bool]) -> bool:
-        return any(want and is_weight for want, is_weight in zip(wanted, self._weights(), strict=False))
+            ctx.save_for_backward(*_Saved(x, gates, self.weights(inputs), raw, layers, statistics).tensors())
+        return tuple(remix(gates, results, sums))
 
 
-class _Weigh(torch.autograd.Function):
+class _MixedOp(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, call: _Call, x: Tensor, gates: Tensor, *tensors: Tensor | None) -> tuple[Tensor, ...]:
         return call.run(ctx, x, gates, tensors)
@@ -300,96 +313,52 @@ class _Weigh(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
         call: _Call = ctx.call
-        x, gates, *saved = ctx.saved_tensors
-        taken, raw, kept = call.parts(saved)
-        kept = list(kept)
+        saved = call.saved(ctx.saved_tensors)
         grads = tuple(channels_last(g) for g in grads)
-        at_gates: list[Tensor | None] = [None] * gates.shape[1]  # each [E]
-        at_x, at_taken = _branch_gradients(ctx, x, gates, grads, taken, kept, at_gates)
-        at_raw = _shared_gradients(call, gates, grads, raw, kept, at_gates)
-        at_sums = [g if given else None for g, given in zip(grads, ctx.given, strict=True)]
-        every = [gates.new_zeros(len(gates)) if g is None else g.to(gates.dtype) for g in at_gates]
-        return None, at_x, torch.stack(every, 1), *at_taken, *at_raw, *at_sums
-
-
-def _branch_gradients(
-    ctx: Any,
-    x: Tensor,
-    gates: Tensor,
-    grads: Sequence[Tensor],
-    taken: Sequence[Sequence[Tensor]],
-    kept: list[Tensor],
-    at_gates: list[Tensor | None],
-) -> tuple[Tensor | None, list[Tensor | None]]:
-    """Gradients at the state and at what the operations take; those at gates are filled in.
-
-    What belongs to the branches is taken from the front of `kept`.
-    """
-    call: _Call = ctx.call
-    edges, trained = len(gates), ctx.trained
-    at_x: Tensor | None = None
-    at_taken: list[Tensor | None] = []
-    if not call.operations:
-        return at_x, at_taken
-    grad = torch.cat(list(grads), 1) if edges > 1 else grads[0]
-    scales = gates.t().repeat_interleave(grad.shape[1] // edges, 1)  # [operations, E * C]
-    fused = call.fused(x)
-    wide = spread(x, edges) if trained and call.reads_state and not all(fused) else None
-    run = FanRun(wide, _size(x), edges, call.track, trained)
-    for operation, tensors, is_fused in zip(call.operations, taken, fused, strict=True):
-        backward = cpu_chains.run_backward if is_fused else torch_chains.run_backward
-        kept_here = [kept.pop(0) for _ in range(operation.keeps)]
-        at_x, at_scale, at_own = backward(
-            operation, x, tensors, kept_here, grad, scales[operation.column], run, at_x, wanted=ctx.needs_input_grad[1]
-        )
-        at_gates[operation.column] = at_scale.view(edges, -1).sum(1)
-        at_taken += at_own
-    return at_x, at_taken
-
-
-def _shared_gradients(
-    call: _Call,
-    gates: Tensor,
-    grads: Sequence[Tensor],
-    raw: Sequence[Tensor],
-    kept: list[Tensor],
-    at_gates: list[Tensor | None],
-) -> list[Tensor]:
-    """Gradients at the shared operations' results; those at gates are filled in."""
-    if not raw:
-        return []
-    norms, columns = zip(*call.shared, strict=True)
-    statistics = [(None, None) if norm is None else (kept.pop(0), kept.pop(0)) for norm in norms]
-    normal = [
-        s if norm is None else norm.apply_to(s, *pair) for norm, s, pair in zip(norms, raw, statistics, strict=True)
-    ]
-    if _adds_one_by_one(raw[0]):
-        rows = gates.tolist()
-        found = []
-        for column, s in zip(columns, normal, strict=True):
-            at_gates[column] = torch.stack([_dot(g, s) for g in grads])
-            total = grads[0] * rows[0][column]
-            for grad, row in zip(grads[1:], rows[1:], strict=True):
-                total.add_(grad, alpha=row[column])
-            found.append(total)
-    else:
-        b, c, h, w = raw[0].shape
-        edges = _flat(grads)
-        of_edges = gates.unbind(1)
-        weights = torch.stack([of_edges[column] for column in columns]).to(edges.dtype)  # [shared operations, E]
-        for column, at_gate in zip(columns, (_flat(normal) @ edges.t()).unbind(), strict=True):
+        at_gates: list[Tensor | None] = [None] * saved.gates.shape[1]  # each [E]
+        at_x: Tensor | None = None
+        at_inputs: list[Tensor | None] = []
+        for column, found in _grouped_gradients(
+            call, saved, grads, trained=ctx.trained, wanted=ctx.needs_input_grad[1]
+        ):
+            at_x, at_gates[column] = found.at_x, found.at_scale.view(len(grads), -1).sum(1)
+            at_inputs += found.at_inputs
+        at_shared, at_shared_gates = _shared_gradients(call, saved, grads)
+        for column, at_gate in zip(call.columns[len(call.operations) :], at_shared_gates, strict=True):
             at_gates[column] = at_gate
-        found = [row.view(b, h, w, c).permute(0, 3, 1, 2) for row in (weights @ edges).unbind()]
+        at_sums = [g if given else None for g, given in zip(grads, ctx.given, strict=True)]
+        gates = saved.gates
+        every = [gates.new_zeros(len(gates)) if g is None else g.to(gates.dtype) for g in at_gates]
+        return None, at_x, torch.stack(every, 1), *at_inputs, *at_shared, *at_sums
+
+
+def _grouped_gradients(
+    call: _Call, saved: _Saved, grads: Sequence[Tensor], *, trained: bool, wanted: bool
+) -> Iterator[tuple[int, Gradients]]:
+    """Yield the column and the gradients of each grouped operation; the last `at_x` is the sum of all."""
+    if not call.operations:
+        return
+    edges, at_x = len(grads), None
+    grad = torch.cat(list(grads), 1) if edges > 1 else grads[0]
+    scales = saved.gates.t().repeat_interleave(grad.shape[1] // edges, 1)  # [operations, E * C]
+    state = State(saved.x, edges, trained=trained)
+    rows = zip(call.operations, saved.inputs, call.modes, saved.layers, call.columns, strict=False)
+    for operation, inputs, modes, layers, column in rows:
+        found = operation.backward(state, inputs, modes, layers, grad, scales[column], at_x, wanted=wanted)
+        at_x = found.at_x
+        yield column, found
+
+
+def _shared_gradients(call: _Call, saved: _Saved, grads: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the gradients at the results of the shared operations, and [E] at the gates of each."""
+    if not saved.shared:
+        return [], []
+    left = iter(saved.statistics)
+    statistics = [None if norm is None else next(left) for norm in call.norms]
+    normal = [s if pair is None else normalise(s, *pair) for s, pair in zip(saved.shared, statistics, strict=True)]
+    columns = call.columns[len(call.operations) :]
+    found, at_gates = pytorch.shared_gradients(saved.gates, grads, normal, columns)
+    rows = zip(call.norm_modes, found, saved.shared, statistics, strict=True)
     return [
-        at if norm is None else norm.gradient(at, s, *pair)[0]
-        for norm, at, s, pair in zip(norms, found, raw, statistics, strict=True)
-    ]
-
-
-def _size(x: Tensor) -> tuple[int, int]:
-    return x.shape[2], x.shape[3]
-
-
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Sum of a * b over two tensors [B, C, H, W], a scalar."""
-    return torch.dot(*[channels_last(t).permute(0, 2, 3, 1).reshape(-1) for t in (a, b)])
+        at if mode is None or pair is None else batch_norm_gradient(mode, at, s, *pair)[0] for mode, at, s, pair in rows
+    ], at_gates

@@ -22,10 +22,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ddarts.nn.batch_norm import running_statistics
 from ddarts.nn.operations import FactorizedReduce, ReLUConvBN, build_candidate
 from ddarts.nn.stems import build_stem
 from ddarts.space.cell_space import INPUT_STATES, SearchSpace
-from ddarts.supernet.cell import running_statistics
 from ddarts.supernet.grouped_edges import GroupedEdges
 from ddarts.supernet.interface import Searchable, Trunk
 from ddarts.supernet.supernet import Supernet

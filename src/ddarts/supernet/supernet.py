@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ddarts.nn.batch_norm import running_statistics
 from ddarts.nn.recompute import recomputed
 from ddarts.nn.stems import build_stem
 from ddarts.space.cell_space import SearchSpace
-from ddarts.supernet.cell import MixedCell, running_statistics
+from ddarts.supernet.cell import MixedCell
 from ddarts.supernet.grouped_edges import Precomputed
 from ddarts.supernet.interface import Searchable, Trunk
 
@@ -59,16 +60,18 @@ class Supernet(Searchable[SearchSpace]):
 
     def trunk(self, x: Tensor, gates: Sequence[Tensor], *, track: bool, keep: bool = False) -> Trunk:
         """See `Searchable.trunk`. What is precomputed costs no memory while a graph holds it anyway."""
-        with running_statistics(self.stem, track=track):
+        with running_statistics(self, track=track):
             states: list[Tensor] = list(self.stem(x.contiguous(memory_format=torch.channels_last)))
-        precomputed: list[dict[int, Precomputed]] = []  # by position: the operations on states 0 and 1, before gates
-        for position, entry in enumerate(self.space.sequence):
-            of_cell: dict[int, Precomputed] | None = {} if keep else None
-            output = self._run_cell(position, states[-2], states[-1], gates[entry], track=track, keep=of_cell)
-            assert output is not None
-            states.append(output)
-            if of_cell is not None:
-                precomputed.append(of_cell)
+            precomputed: list[
+                dict[int, Precomputed]
+            ] = []  # by position: the operations on states 0 and 1, before gates
+            for position, entry in enumerate(self.space.sequence):
+                of_cell: dict[int, Precomputed] | None = {} if keep else None
+                output = self._run_cell(position, states[-2], states[-1], gates[entry], keep=of_cell)
+                assert output is not None
+                states.append(output)
+                if of_cell is not None:
+                    precomputed.append(of_cell)
         return Trunk(self._head(states[-1]), states, precomputed or None)
 
     def positions(self, searched: int) -> tuple[int, ...]:
@@ -95,17 +98,20 @@ class Supernet(Searchable[SearchSpace]):
         before: Tensor | None
         last: Tensor | None
         before, last = starts
-        for position in range(first, self.space.cells):
-            if position in ablated and replacement is None:
-                before, last = last, None
-                continue
-            known: dict[int, Precomputed] = {}
-            if precomputed is not None and position == first:
-                known = precomputed[position]
-            elif precomputed is not None and position == first + 1:  # its state 0 is the trunk's, its state 1 is not
-                known = {0: precomputed[position][0]}
-            chosen = replacement if position in ablated else gates[self.space.sequence[position]]
-            before, last = last, self._run_cell(position, before, last, chosen, precomputed=known)
+        with running_statistics(self, track=False):
+            for position in range(first, self.space.cells):
+                if position in ablated and replacement is None:
+                    before, last = last, None
+                    continue
+                known: dict[int, Precomputed] = {}
+                if precomputed is not None and position == first:
+                    known = precomputed[position]
+                elif (
+                    precomputed is not None and position == first + 1
+                ):  # its state 0 is the trunk's, its state 1 is not
+                    known = {0: precomputed[position][0]}
+                chosen = replacement if position in ablated else gates[self.space.sequence[position]]
+                before, last = last, self._run_cell(position, before, last, chosen, precomputed=known)
         if last is None:
             last = starts[1].new_zeros((len(starts[1]), self.classifier.in_features, 1, 1))
         return self._head(last)

@@ -22,9 +22,9 @@ from ddarts.cost.counting import count_macs, count_parameters
 from ddarts.data import Augment, Batches, ImageData, split
 from ddarts.genotype.choices import AnyGenotype
 from ddarts.hub.saved import save_model
+from ddarts.nn.batch_norm import synchronise
 from ddarts.nn.choice_network import AnyNetwork, build_network
 from ddarts.nn.resolution import check_resolution, choose_stem
-from ddarts.nn.sync_batch_norm import synchronise
 from ddarts.runs.folder import RunFolder
 from ddarts.runtime.distributed import current
 from ddarts.runtime.engine import launch

@@ -1,334 +1,66 @@
-"""Every build of the CPU's kernels against PyTorch's operations in double precision, gradients included."""
+"""Grouped edges run by the CPU's kernels against the same run by PyTorch's operations."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from dataclasses import dataclass
+import copy
 
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ddarts.errors import SettingsError
-from ddarts.kernels.library import Library, builds, find
-from ddarts.nn.sync_batch_norm import EPS
-from ddarts.supernet.backends import cpu as fused
-from ddarts.supernet.backends.cpu import Convolution, Statistics, Step, fits, weighted_sums
+from ddarts.kernels import library, operators
+from ddarts.space.cell_space import DARTS_OPERATIONS
+from ddarts.supernet.backends import cpu
+from ddarts.supernet.grouped_edges import GroupedEdges
 
-_BUILDS = [build for build in builds() if find(build)]
-
-
-@pytest.fixture(params=_BUILDS or [pytest.param("none", marks=pytest.mark.skip(reason="no build of the kernels"))])
-def build(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    path = find(request.param)
-    assert path is not None
-    library = Library(path)
-    monkeypatch.setattr(fused, "load", lambda: library)
-    return request.param
+pytestmark = pytest.mark.skipif(library.load() is None, reason="no build of the kernels")
 
 
-def _last(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=torch.channels_last)
-
-
-@dataclass
-class _Case:
-    """A convolution with its batch norm, in double precision."""
-
-    convolution: Convolution
-    x: Tensor
-    depthwise: Tensor
-    pointwise: Tensor
-    scale: Tensor
-    grad: Tensor
-    norm: Statistics | None
-
-    @classmethod
-    def make(
-        cls,
-        channels: int,
-        edges: int,
-        size: tuple[int, int, int],
-        kernel: int = 3,
-        dilation: int = 1,
-        stride: int = 1,
-        *,
-        normed: bool = False,
-    ) -> _Case:
-        torch.manual_seed(0)
-        wide, (batch, height, width) = edges * channels, size
-        x = _last(torch.randn(batch, wide if normed else channels, height, width))
-        norm = (torch.randn(wide) / 5, torch.rand(wide) + 0.5) if normed else None
-        out = batch, wide, -(-height // stride), -(-width // stride)
-        return cls(
-            Convolution(edges, stride, dilation),
-            x,
-            torch.randn(wide, 1, kernel, kernel) / kernel,
-            torch.randn(wide, channels, 1, 1) / channels**0.5,
-            torch.rand(wide) + 0.1,
-            _last(torch.randn(out)),
-            norm,
-        )
-
-    def exact(self) -> dict[str, Tensor]:
-        """Everything that the kernels find, by autograd in double precision."""
-        leaves = [t.double().requires_grad_() for t in (self.x, self.depthwise, self.pointwise, self.scale)]
-        x, depthwise, pointwise, scale = leaves
-        at = x
-        if self.norm:
-            mean, var = (t.double()[:, None, None] for t in self.norm)
-            at = (x - mean) * (var + EPS).rsqrt()
-            at.retain_grad()
-        read = F.relu(at) if self.norm else F.relu(at).repeat(1, self.convolution.edges, 1, 1)
-        stride, dilation, kernel = self.convolution.stride, self.convolution.dilation, depthwise.shape[-1]
-        z = F.conv2d(read, depthwise, None, stride, dilation * (kernel // 2), dilation, len(depthwise))
-        u = F.conv2d(z, pointwise, groups=self.convolution.edges)
-        F.batch_norm(u, None, None, scale, None, True, 0.0, EPS).backward(self.grad.double())
-        assert at.grad is not None
-        found = {
-            "z": z,
-            "u": u,
-            "mean": u.mean((0, 2, 3)),
-            "var": u.var((0, 2, 3), correction=0),
-            "at_x": at.grad,
-            "at_depthwise": depthwise.grad,
-            "at_pointwise": pointwise.grad,
-        }
-        if self.norm:
-            found |= {"sum": at.grad.sum((0, 2, 3)), "dot": (at.grad * at).sum((0, 2, 3))}
-        return {name: t.detach() for name, t in found.items() if t is not None}
-
-    def fused(self) -> dict[str, Tensor]:
-        """The same by the kernels."""
-        u, z, statistics = self.convolution.forward(self.x, self.depthwise, self.pointwise, self.norm, keep_z=True)
-        assert z is not None
-        found = self.convolution.backward(self.step(u, z, statistics), self.x, None, wanted=True, trained=True)
-        named = {
-            "z": z,
-            "u": u,
-            "mean": statistics[0],
-            "var": statistics[1],
-            "at_x": found.at_x,
-            "at_depthwise": found.at_depthwise,
-            "at_pointwise": found.at_pointwise,
-        }
-        if found.sums is not None:
-            named |= {"sum": found.sums[0], "dot": found.sums[1]}
-        return {name: t for name, t in named.items() if t is not None}
-
-    def step(self, u: Tensor, z: Tensor | None, statistics: Statistics) -> Step:
-        mean, var = (t[:, None, None] for t in statistics)
-        dot = (self.grad * (u - mean) * (var + EPS).rsqrt()).sum((0, 2, 3))
-        total = self.grad.sum((0, 2, 3))
-        return Step(
-            self.grad, total, dot, u, z, statistics, self.scale, self.depthwise, self.pointwise, norm_x=self.norm
-        )
-
-
-def _compare(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    assert found.keys() == expected.keys()
-    for name, exact in expected.items():
-        error = (found[name].double() - exact).norm() / exact.norm()
-        assert error < 1e-5, f"{name}: {error:.1e}"
-
-
-@pytest.mark.parametrize("normed", [False, True])
-@pytest.mark.parametrize(("kernel", "dilation"), [(3, 1), (5, 1), (3, 2), (5, 2)])
-@pytest.mark.parametrize("size", [(2, 8, 8), (3, 7, 11), (2, 3, 2)])
-@pytest.mark.usefixtures("build")
-def test_all_results_are_those_of_double_precision(
-    size: tuple[int, int, int], kernel: int, dilation: int, normed: bool
-) -> None:
-    case = _Case.make(16, 3, size, kernel, dilation, normed=normed)
-    _compare(case.fused(), case.exact())
-
-
-@pytest.mark.parametrize(("kernel", "dilation"), [(3, 1), (5, 1), (3, 2), (5, 2)])
-@pytest.mark.parametrize("size", [(2, 8, 8), (3, 7, 11)])
-@pytest.mark.usefixtures("build")
-def test_so_are_those_of_stride_2(size: tuple[int, int, int], kernel: int, dilation: int) -> None:
-    case = _Case.make(16, 2, size, kernel, dilation, stride=2)
-    _compare(case.fused(), case.exact())
-
-
-@pytest.mark.parametrize("channels", [8, 9, 20, 36, 48])
-@pytest.mark.parametrize("normed", [False, True])
-@pytest.mark.usefixtures("build")
-def test_channels_need_not_fill_the_lanes(channels: int, normed: bool) -> None:
-    case = _Case.make(channels, 2, (2, 5, 9), normed=normed)
-    _compare(case.fused(), case.exact())
+def _everything(group: GroupedEdges, *, trained: bool, wanted: bool, kernels: bool) -> dict[str, Tensor]:
+    """Sums, gradients and running statistics of one pass forward and backward."""
+    group = copy.deepcopy(group)
+    torch.manual_seed(1)
+    size = 3, group.channels, 9, 8
+    x = torch.randn(size).contiguous(memory_format=torch.channels_last).requires_grad_(wanted)
+    gates = torch.rand(group.edges, len(DARTS_OPERATIONS)).requires_grad_()
+    for p in group.parameters():
+        p.requires_grad_(trained)
+    with pytest.MonkeyPatch.context() as patch:
+        if not kernels:
+            patch.setattr(operators, "load", lambda: None)
+        sums, _ = group.mix(group(x), gates)
+        sum((s * torch.randn(s.shape)).sum() for s in sums).backward()  # type: ignore[union-attr]
+    found = {f"sum {i}": s.detach() for i, s in enumerate(sums)} | dict(group.named_buffers())
+    leaves = {"x": x, "gates": gates} | dict(group.named_parameters())
+    return found | {f"at {name}": t.grad for name, t in leaves.items() if t.grad is not None}
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.usefixtures("build")
-def test_images_larger_than_the_cache_are_worked_on_in_bands(stride: int) -> None:
-    case = _Case.make(16, 1, (1, 57, 60), 5, 2, stride)
-    _compare(case.fused(), case.exact())
-
-
-@pytest.mark.parametrize(("channels", "dtype"), [(16, torch.float32), (32, torch.bfloat16), (24, torch.float32)])
-@pytest.mark.usefixtures("build")
-def test_large_images_that_are_written_past_the_caches_are_whole(channels: int, dtype: torch.dtype) -> None:
-    case = _Case.make(channels, 2, (4, 37, 61))  # above the 256 kB at which that begins
-    case.x = case.x.to(dtype)
-    found, expected = case.fused(), case.exact()
-    for name in ("z", "u"):
-        tolerance = 1e-2 if dtype == torch.bfloat16 else 1e-5
-        torch.testing.assert_close(found[name].double(), expected[name], rtol=tolerance, atol=tolerance)
-
-
-@pytest.mark.usefixtures("build")
-def test_the_gradient_of_a_state_is_added_to_what_is_there() -> None:
-    case = _Case.make(16, 2, (2, 6, 6))
-    u, _, statistics = case.convolution.forward(case.x, case.depthwise, case.pointwise, keep_z=False)
-    step = case.step(u, None, statistics)
-    alone = case.convolution.backward(step, case.x, None, wanted=True, trained=False)
-    assert alone.at_x is not None
-    assert alone.at_depthwise is None
-    before = _last(torch.randn_like(case.x))
-    both = case.convolution.backward(step, case.x, before.clone(), wanted=True, trained=False)
-    assert both.at_x is not None
-    torch.testing.assert_close(both.at_x, before + alone.at_x)
-    assert case.convolution.backward(step, case.x, None, wanted=False, trained=False).at_x is None
-
-
-@pytest.mark.usefixtures("build")
-def test_results_do_not_depend_on_the_number_of_threads() -> None:
-    case = _Case.make(16, 2, (5, 9, 9), normed=True)
-    found = []
-    for threads in (1, 3):
-        torch.set_num_threads(threads)
-        found.append(case.fused())
-    torch.set_num_threads(1)
-    one, three = found
-    for name in one.keys() - {"at_depthwise", "at_pointwise"}:  # each thread sums these over its own images
-        assert torch.equal(one[name], three[name]), name
-    torch.testing.assert_close(one, three, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.usefixtures("build")
-def test_memory_that_is_not_channels_last_is_read_as_it_is_meant() -> None:
-    case = _Case.make(16, 2, (2, 6, 6))
-    expected = case.exact()
-    case.x, case.grad = case.x.contiguous(), case.grad.contiguous()
-    _compare(case.fused(), expected)
-
-
-@pytest.mark.usefixtures("build")
-def test_what_is_not_a_number_is_not_hidden_by_the_relu() -> None:
-    case = _Case.make(16, 1, (1, 4, 4))
-    case.x[0, 3, 2, 2] = torch.nan
-    _, _, (mean, _) = case.convolution.forward(case.x, case.depthwise, case.pointwise, keep_z=False)
-    assert mean.isnan().all()
-
-
-@pytest.mark.usefixtures("build")
-def test_one_value_a_channel_cannot_be_normalised() -> None:
-    case = _Case.make(16, 1, (1, 2, 2), stride=2)
-    with pytest.raises(SettingsError, match="more than one value a channel"):
-        case.convolution.forward(case.x, case.depthwise, case.pointwise, keep_z=False)
-
-
-@pytest.mark.usefixtures("build")
-def test_pytorchs_default_dtype_changes_nothing() -> None:
-    case = _Case.make(16, 2, (2, 6, 6), normed=True)
-    expected = case.exact()
-    torch.set_default_dtype(torch.float64)
-    try:
-        found = case.fused()
-    finally:
-        torch.set_default_dtype(torch.float32)
-    assert {t.dtype for t in found.values()} == {torch.float32}
-    _compare(found, expected)
-
-
-@pytest.mark.usefixtures("build")
-def test_statistics_are_exact_where_the_mean_is_large() -> None:
-    case = _Case.make(16, 1, (8, 16, 16))
-    x = case.x.abs() + 30  # inside the border the result is nearly constant
-    inner = Convolution(1)
-    u, _, (mean, var) = inner.forward(x, case.depthwise, case.pointwise, keep_z=False)
-    exact_var, exact_mean = torch.var_mean(u.double(), (0, 2, 3), correction=0)
-    torch.testing.assert_close(mean.double(), exact_mean, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(var.double(), exact_var, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("normed", [False, True])
-@pytest.mark.parametrize("channels", [16, 11])
-@pytest.mark.usefixtures("build")
-def test_images_of_bfloat16_are_rounded_and_all_else_is_not(channels: int, normed: bool) -> None:
-    case = _Case.make(channels, 2, (2, 7, 9), normed=normed)
-    case.x, case.grad = case.x.bfloat16(), case.grad.bfloat16()
-    found = case.fused()
-    expected = case.exact()
-    for name, exact in expected.items():
-        rounded = name in ("z", "u", "at_x")
-        assert found[name].dtype == (torch.bfloat16 if rounded else torch.float32)
-        error = (found[name].double() - exact).norm() / exact.norm()
-        assert error < (1e-2 if name in ("at_x", "at_depthwise", "at_pointwise", "sum", "dot") else 4e-3), name
-    torch.testing.assert_close(found["mean"].double(), expected["mean"], rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.usefixtures("build")
-def test_rounding_to_bfloat16_is_that_of_pytorch() -> None:
+@pytest.mark.parametrize("edges", [1, 3])
+@pytest.mark.parametrize(("trained", "wanted"), [(True, True), (True, False), (False, True), (False, False)])
+def test_grouped_edges_are_the_same_either_way(stride: int, edges: int, trained: bool, wanted: bool) -> None:
     torch.manual_seed(0)
-    values = torch.cat([torch.randn(4000), torch.tensor([0.0, -0.0, torch.inf, -torch.inf, torch.nan, 1e-40, 3.4e38])])
-    values = torch.cat([values, 1 + torch.arange(25) / 512])  # among them such that lie in the middle
-    s = values[:4032].view(1, 16, 14, 18).contiguous(memory_format=torch.channels_last)
-    for factor in (1.0, 1.00390625):
-        found = weighted_sums(torch.full((1, 1), factor), [], [s.bfloat16()], [0], [None])[0]
-        expected = (s.bfloat16().float() * factor).bfloat16()
-        torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
+    group = GroupedEdges(DARTS_OPERATIONS, 16, edges, stride)
+    found = _everything(group, trained=trained, wanted=wanted, kernels=True)
+    expected = _everything(group, trained=trained, wanted=wanted, kernels=False)
+    assert found.keys() == expected.keys()
+    assert any(name.startswith("at branches") for name in found) is trained
+    assert ("at x" in found) is wanted
+    for name, t in expected.items():
+        error = (found[name] - t).norm() / t.norm()
+        assert error < 2e-5, f"{name}: {error:.1e}"
 
 
-@pytest.mark.parametrize(("branches", "shared"), [(4, 3), (2, 0), (0, 2)])
-@pytest.mark.parametrize("channels", [16, 11])
-@pytest.mark.usefixtures("build")
-def test_sums_are_gates_times_normalised_results(branches: int, shared: int, channels: int) -> None:
-    torch.manual_seed(0)
-    edges, size = 3, (2, channels, 5, 6)
-    wide = edges * channels
-    own = [(_last(torch.randn(2, wide, 5, 6)), torch.randn(wide), torch.rand(wide) + 0.1) for _ in range(branches)]
-    common = [_last(torch.randn(size)) for _ in range(shared)]
-    columns = [5, 0, 3, 6, 1, 2, 4][: branches + shared]
-    gates, before = torch.rand(edges, 7), [None, _last(torch.randn(size)), None]
-    found = weighted_sums(gates, own, common, columns, before)
-    for e in range(edges):
-        expected = torch.zeros(size, dtype=torch.float64) if before[e] is None else before[e].double()
-        part = slice(e * channels, (e + 1) * channels)
-        for (u, mean, var), column in zip(own, columns, strict=False):
-            normal = F.batch_norm(u[:, part].double(), mean[part].double(), var[part].double(), eps=EPS)
-            expected = expected + gates[e, column].double() * normal
-        for s, column in zip(common, columns[branches:], strict=True):
-            expected = expected + gates[e, column].double() * s.double()
-        torch.testing.assert_close(found[e].double(), expected, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.usefixtures("build")
-def test_only_single_and_bfloat16_on_the_cpu_with_enough_channels_fit() -> None:
+def test_what_the_kernels_do_not_take_is_left_to_pytorch() -> None:
     x = torch.randn(2, 16, 4, 4)
-    assert fits(x, 16)
-    assert not fits(x, 4)
-    assert not fits(x.double(), 16)
-    assert fits(x.bfloat16(), 16)
-    assert not fits(x.half(), 16)
-    assert not fits(x.to("meta"), 16)
+    assert cpu.fits(x, 16, ["batch", "batch"])
+    assert not cpu.fits(x, 16, ["batch", "running"])
+    assert not cpu.fits(x, 16, ["synchronised"])
+    assert not cpu.fits(x.double(), 16)
 
 
-_FEW_THREADS = """
-import torch
-from ddarts.supernet.backends.cpu import weighted_sums
-torch.set_num_threads(3)
-s = torch.randn(4, 16, 8, 8).contiguous(memory_format=torch.channels_last)
-(found,) = weighted_sums(torch.ones(1, 1), [], [s], [0], [None])
-assert torch.equal(found, s)
-"""
-
-
-@pytest.mark.skipif(not _BUILDS, reason="no build of the kernels")
-def test_nothing_is_left_out_when_there_are_fewer_threads_than_asked_for() -> None:
-    environment = {**os.environ, "OMP_THREAD_LIMIT": "1"}
-    subprocess.run([sys.executable, "-c", _FEW_THREADS], env=environment, check=True, timeout=60)
+def test_one_value_a_channel_cannot_be_normalised() -> None:
+    group = GroupedEdges(("dil_conv_3x3",), 16, 1, 2)
+    with pytest.raises(SettingsError, match="more than one value a channel"):
+        group.mix(group(torch.randn(1, 16, 2, 2)), torch.rand(1, 1))

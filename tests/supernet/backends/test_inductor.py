@@ -11,8 +11,8 @@ import torch
 from torch.nn import functional as F
 
 from ddarts.errors import SettingsError
+from ddarts.nn.batch_norm import synchronise
 from ddarts.nn.pools import average_pool
-from ddarts.nn.sync_batch_norm import synchronise
 from ddarts.searching.alpha_step import AblationPlan
 from ddarts.space.cell_space import build_space
 from ddarts.supernet.backends.inductor import compile_edges, compiler_errors_explained

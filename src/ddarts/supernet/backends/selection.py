@@ -6,7 +6,7 @@ import torch
 
 from ddarts.errors import SettingsError
 from ddarts.kernels import library
-from ddarts.nn.sync_batch_norm import synchronise
+from ddarts.nn.batch_norm import synchronise
 from ddarts.supernet.backends.inductor import compile_edges
 from ddarts.supernet.interface import Searchable
 from ddarts.supernet.reference import ReferenceSupernet
