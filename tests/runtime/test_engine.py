@@ -1,3 +1,4 @@
+import contextlib
 import logging
 
 import pytest
@@ -48,7 +49,7 @@ def test_float32_stays_float32():
 
 @no_cuda
 def test_auto_is_the_cpu_where_there_is_no_gpu():
-    assert resolve_device("auto")[0] in ("cpu", "mps")
+    assert resolve_device("auto") == ("cpu", 0)
 
 
 @no_cuda
@@ -58,15 +59,32 @@ def test_cuda_where_there_is_none_is_one_line_with_the_way_out(name):
         launch(EngineOptions(device=name))
 
 
-@pytest.mark.skipif(torch.backends.mps.is_available(), reason="this machine has an Apple GPU")
-def test_mps_where_there_is_none_is_an_error():
-    with pytest.raises(SettingsError, match="device 'mps' is not there"):
+@no_cuda
+def test_an_apple_gpu_is_passed_over_by_auto_and_refused_in_one_line(monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert resolve_device("auto") == ("cpu", 0)
+    with pytest.raises(SettingsError, match=r"device 'mps' lacks operations .*; use --device cpu") as caught:
         check_engine(EngineOptions(device="mps"))
+    assert "\n" not in str(caught.value)
+
+
+def test_cuda_computes_in_full_precision_by_deterministic_algorithms(monkeypatch):
+    monkeypatch.setattr("ddarts.runtime.engine.resolve_device", lambda name: ("cuda", 0))
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic
+    matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic = True, True, True, False
+    try:
+        with contextlib.suppress(RuntimeError):  # without a GPU, Fabric fails after it
+            launch(EngineOptions(device="cuda", threads=1))
+        found = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic = before
+    assert found == (False, False, False, True)
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cuda:-1", "", "cpu:0"])
 def test_an_unknown_device_is_named_with_the_known_ones(name):
-    with pytest.raises(SettingsError, match=r"device = .* is unknown; use auto, cpu, cuda, cuda:N"):
+    with pytest.raises(SettingsError, match=r"device = .* is unknown; use auto, cpu, cuda or cuda:N"):
         resolve_device(name)
 
 

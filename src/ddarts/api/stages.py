@@ -305,7 +305,7 @@ def predict(
             if not given. The result names it.
         top: classes to report for each image, the most probable first.
         strict: stop at the first image that cannot be decoded, instead of skipping it.
-        device: auto, cpu, cuda, cuda:N or mps.
+        device: auto, cpu, cuda or cuda:N.
     """
     from ddarts.training.evaluate import predict_images
 

@@ -80,7 +80,7 @@ COMMANDS = {
             ),
             (("--top",), {"metavar": "K", "help": "classes to print per image (default 5)"}),
             (("--strict",), {"action": "store_true", "help": "stop at the first image that cannot be decoded"}),
-            (("--device",), {"metavar": "TEXT", "help": "auto | cpu | cuda | cuda:N | mps (default auto)"}),
+            (("--device",), {"metavar": "TEXT", "help": "auto | cpu | cuda | cuda:N (default auto)"}),
         ),
         positional="images",
     ),

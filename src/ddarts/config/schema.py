@@ -86,7 +86,7 @@ class EngineOptions(Options):
     """Where and how exactly to compute."""
 
     seed: int = Field(default=0, ge=0, lt=2**63, description="seed of everything random", json_schema_extra=COMMON)
-    device: str = Field(default="auto", description="auto | cpu | cuda | cuda:N | mps", json_schema_extra=COMMON)
+    device: str = Field(default="auto", description="auto | cpu | cuda | cuda:N", json_schema_extra=COMMON)
     precision: Literal["float32", "bf16", "fp16"] = Field(
         default="float32",
         description="arithmetic of the network",
@@ -374,7 +374,7 @@ class ProfileSettings(Options):
         default=None, description="measure onnxruntime too; only if it is installed, if not given"
     )
     seconds: float = Field(default=2.0, gt=0, le=3600, description="seconds for which each latency is measured, about")
-    device: str = Field(default="cpu", description="auto | cpu | cuda | cuda:N | mps, for PyTorch")
+    device: str = Field(default="cpu", description="auto | cpu | cuda | cuda:N, for PyTorch")
 
     @field_validator("batch", "threads", mode="before")
     @classmethod

@@ -54,7 +54,7 @@ _PRECISIONS: dict[str, Any] = {"float32": "32-true", "bf16": "bf16-mixed", "fp16
 
 
 def resolve_device(name: str) -> tuple[str, int]:
-    """Return (accelerator, index) for `auto`, `cpu`, `cuda`, `cuda:N` or `mps`, checking that it is there.
+    """Return (accelerator, index) for `auto`, `cpu`, `cuda` or `cuda:N`, checking that it is there.
 
     Raises:
         SettingsError: an unknown name, or a device that this machine does not have.
@@ -64,7 +64,7 @@ def resolve_device(name: str) -> tuple[str, int]:
     cuda = torch.cuda.is_available()
     kind, colon, number = name.partition(":")
     if name == "auto":
-        return ("cuda", 0) if cuda else ("mps", 0) if torch.backends.mps.is_available() else ("cpu", 0)
+        return ("cuda", 0) if cuda else ("cpu", 0)
     if kind == "cuda" and (not colon or number.isdecimal()):
         if not cuda:
             raise SettingsError(
@@ -77,13 +77,13 @@ def resolve_device(name: str) -> tuple[str, int]:
                 f"cuda:0{f' to cuda:{count - 1}' if count > 1 else ''}; use one of those or --device auto"
             )
         return "cuda", index
-    if name == "mps":
-        if not torch.backends.mps.is_available():
-            raise SettingsError("device 'mps' is not there: torch sees no Apple GPU; use --device cpu or --device auto")
-        return "mps", 0
+    if name == "mps":  # PyTorch has no float64 there, nor batch_norm_update_stats
+        raise SettingsError(
+            "device 'mps' lacks operations of PyTorch that a search needs; use --device cpu, which has its own kernels"
+        )
     if name == "cpu":
         return "cpu", 0
-    raise SettingsError(f"device = {name!r} is unknown; use auto, cpu, cuda, cuda:N (N = 0, 1, ...) or mps")
+    raise SettingsError(f"device = {name!r} is unknown; use auto, cpu, cuda or cuda:N (N = 0, 1, ...)")
 
 
 def check_engine(options: EngineOptions) -> tuple[str, int]:
@@ -109,7 +109,7 @@ def launch(options: EngineOptions) -> Fabric:
     bf16 and fp16 keep the weights in float32 and compute in mixed precision, fp16 with loss scaling.
 
     Raises:
-        SettingsError: CUDA or MPS is asked for where there is none, or fp16 on a CPU; or several devices are asked for,
+        SettingsError: CUDA is asked for where there is none, or fp16 on a CPU; or several devices are asked for,
             and `join` was not called before.
     """
     place = find_place(options.devices, options.machines)
@@ -154,8 +154,6 @@ def _check_devices(name: str, accelerator: str, place: Place) -> None:
 
     if ":" in name:
         raise SettingsError(f"device {name!r} is one device, for {place.local_size} processes; use --device cuda")
-    if accelerator == "mps":
-        raise SettingsError("several processes cannot share the Apple GPU; use --device cpu, or leave out --devices")
     if accelerator == "cuda" and place.local_size > torch.cuda.device_count():
         count = torch.cuda.device_count()
         raise SettingsError(
@@ -175,6 +173,8 @@ def _launch(options: EngineOptions, place: Place) -> Fabric:
     accelerator, index = check_engine(options)
     threads = options.threads or max(available_cores() // place.local_size, 1)
     torch.set_num_threads(threads)
+    if accelerator == "cuda":
+        _compute_exactly()
     _quieten()
     with warnings.catch_warnings():
         # importing Fabric for the first time warns about the machine and about its own dependencies
@@ -207,6 +207,14 @@ def _launch(options: EngineOptions, place: Place) -> Fabric:
         fabric.launch()
     torch.set_num_threads(threads)  # Fabric's launcher may have set its own
     return fabric
+
+
+def _compute_exactly() -> None:
+    """Let CUDA compute in full float32, and cuDNN choose among deterministic algorithms, the same ones in every run."""
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
 
 
 def _own_buffers() -> dict[str, Any]:

@@ -133,7 +133,7 @@ def test_model(
     Args:
         model: folder of the model, or of the run that trained it.
         images: a data set of the classes, channels and resolution of the model.
-        device: auto, cpu, cuda, cuda:N or mps.
+        device: auto, cpu, cuda or cuda:N.
         batch: images a batch.
         worst: how many of the worst mistakes to keep.
 
@@ -190,7 +190,7 @@ def predict_images(
         paths: image files.
         top: classes to name for each image (all of them if there are fewer).
         strict: raise at the first image that cannot be decoded, instead of skipping it.
-        device: auto, cpu, cuda, cuda:N or mps.
+        device: auto, cpu, cuda or cuda:N.
         batch: images a batch.
 
     Raises:
