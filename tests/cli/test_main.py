@@ -72,7 +72,7 @@ def complaint(capsys, *arguments, status=2):
         ("search --cells 8 --layers 7", "layers = 7 is fewer than the 8 cells that are searched; choose 8 or more"),
         ("run --search.cells 8 --derive.layers 7", "layers = 7 is fewer than the 8 cells that are searched"),
         ("search --reductions 9", "reductions [9] must lie between 0 and 3, the last cell"),
-        ("search --device gpu", "device = 'gpu' is unknown; use auto, cpu, cuda, cuda:N"),
+        ("search --device gpu", "device = 'gpu' is unknown; use auto, cpu, cuda or cuda:N"),
         ("search --device cpu --precision fp16", "precision 'fp16' needs a GPU"),
         ("search --data nowhere", "data 'nowhere': no such data set or folder"),
         ("search --batch 4000", "batch = 4000 is larger than half of the training images"),
