@@ -23,8 +23,9 @@ from ddarts.config.schema import (
     TrainSettings,
 )
 from ddarts.errors import DataError, DDartsError, GenotypeError, RunError, SettingsError, printable
+from ddarts.genotype.choices import AnyGenotype, ChoiceGenotype, genotype_from_json, load_genotype
 from ddarts.genotype.deepen import deepen
-from ddarts.genotype.gates import Gates
+from ddarts.genotype.gates import AnyGates, Gates, gates_from_dict, load_gates
 from ddarts.genotype.genotype import Genotype
 from ddarts.kernels.library import describe
 from ddarts.results import SearchResult, TestResult, TrainResult
@@ -34,6 +35,7 @@ from ddarts.runs.follower import FollowedRun
 from ddarts.runtime.atomic_files import write_text
 from ddarts.runtime.distributed import current
 from ddarts.runtime.processes import find_place, speaks
+from ddarts.space.cell_space import SearchSpace
 
 if TYPE_CHECKING:
     from ddarts.data import GivenData, ImageData
@@ -222,8 +224,8 @@ def search_stage(
         summary = over["summary"]
         return SearchResult(
             run.path,
-            Gates.from_dict(over["gates"], str(run.path)),
-            Genotype.from_json(over["genotype"]),
+            gates_from_dict(over["gates"], str(run.path)),
+            genotype_from_json(over["genotype"]),
             summary.get("best_epoch") or 0,
             summary["search_s"] or 0.0,
             summary.get("stopped"),
@@ -238,7 +240,8 @@ def search_stage(
         start.save(run.path)
     if "search" not in run.stages:
         run.write_settings("search", settings)
-    run.pictures = CellPictures(space_of(settings, start and start.baseline), settings.epochs)
+    space = space_of(settings, start and start.baseline)
+    run.pictures = CellPictures(space, settings.epochs) if isinstance(space, SearchSpace) else None
     try:
         outcome = search_architecture(settings, replace(images, test=None), run, start=start, quiet=quiet)
     except GenotypeError as error:  # the gates are there, but the rule finds nothing in one of them
@@ -248,11 +251,13 @@ def search_stage(
             f"{error} (the gates are kept: ddarts derive {run.path} --threshold ... makes a genotype of them, "
             f"then --resume {run.path} goes on)"
         ) from None
-    genotype = outcome.genotype if settings.layers is None else deepen(outcome.genotype, settings.layers)
+    genotype = outcome.genotype
+    if settings.layers is not None and isinstance(genotype, Genotype):
+        genotype = deepen(genotype, settings.layers)
     if run.writes:
         genotype.save(genotype_file)
         draw_cells(run, genotype, outcome.gates, settings)
-    distance = None if start is None else start.distance(outcome.genotype)
+    distance = start.distance(outcome.genotype) if start and isinstance(outcome.genotype, Genotype) else None
     told = {} if distance is None else {"distance": distance}
     run.update_summary(best_epoch=outcome.best_epoch, stopped=outcome.stopped, search_s=outcome.search_s, **told)
     return SearchResult(
@@ -294,12 +299,12 @@ def _searched_before(run: RunFolder) -> dict[str, Any] | None:
     summary, genotype_file = run.summary, run.path / "genotype.json"
     if "search_s" not in summary or not genotype_file.is_file():
         return None
-    gates, genotype = Gates.load(run.path / "gates.json"), Genotype.load(genotype_file)
+    gates, genotype = load_gates(run.path / "gates.json"), load_genotype(genotype_file)
     return {"summary": summary, "gates": gates.to_dict(), "genotype": genotype.to_json()}
 
 
 def train_stage(
-    genotype: Genotype, settings: TrainSettings, images: ImageData, run: RunFolder, quiet: bool
+    genotype: AnyGenotype, settings: TrainSettings, images: ImageData, run: RunFolder, quiet: bool
 ) -> TrainResult:
     """Train in `run`, or go on, or return what is there if the training is over. Test images are kept from it."""
     summary = run.summary
@@ -356,14 +361,19 @@ def keep_latency(run: RunFolder) -> None:
 
 
 def draw_cells(
-    run: RunFolder, genotype: Genotype, gates: Gates | None = None, rule: DeriveOptions | SearchSettings | None = None
+    run: RunFolder,
+    genotype: AnyGenotype,
+    gates: AnyGates | None = None,
+    rule: DeriveOptions | SearchSettings | None = None,
 ) -> None:
-    """Draw every cell into ``cells/``, with its gates if they are known."""
+    """Draw every cell into ``cells/``, with its gates if they are known; of a choice space nothing but the report."""
+    if isinstance(genotype, ChoiceGenotype):
+        return
     from ddarts.reporting.chosen import evidence
     from ddarts.reporting.drawing import write_drawings
 
     shown = None
-    if gates is not None and rule is not None:
+    if isinstance(gates, Gates) and rule is not None:
         shown = evidence(genotype, gates, rule.method, rule.threshold) or None
     write_drawings(genotype, run.path / "cells", shown)
 

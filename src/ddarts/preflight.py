@@ -15,9 +15,12 @@ from ddarts.runtime.engine import check_engine
 from ddarts.runtime.processes import find_place
 from ddarts.searching.start import space_of
 from ddarts.space.cell_space import SearchSpace
+from ddarts.space.choice_space import ChoiceSpace
 
 
-def check_search_settings(options: SearchOptions, layers: int | None, baseline: Genotype | None) -> SearchSpace:
+def check_search_settings(
+    options: SearchOptions, layers: int | None, baseline: Genotype | None
+) -> SearchSpace | ChoiceSpace:
     """Return the space of a search.
 
     Raises:
@@ -26,6 +29,10 @@ def check_search_settings(options: SearchOptions, layers: int | None, baseline: 
     if options.backend == "reference" and options.memory == "low":
         raise SettingsError("backend reference computes nothing twice; leave out memory low, or choose another backend")
     space = space_of(options, baseline)
+    if isinstance(space, ChoiceSpace):
+        if layers is not None:
+            raise SettingsError(f"layers = {layers} has no effect in the space {space.name}; leave it out")
+        return space
     if layers is not None and layers < space.cells:
         raise SettingsError(
             f"layers = {layers} is fewer than the {space.cells} cells that are searched; "
@@ -98,7 +105,7 @@ def _search_limit(options: SearchOptions, images: ImageData, validation: float, 
 
 
 def check_search_data(
-    options: SearchOptions, space: SearchSpace, images: ImageData, validation: float, seed: int
+    options: SearchOptions, space: SearchSpace | ChoiceSpace, images: ImageData, validation: float, seed: int
 ) -> None:
     """Raise SettingsError or DataError if the images are too small for the supernet or too few for a batch."""
     check_resolution(

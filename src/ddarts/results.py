@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ddarts.errors import printable
+from ddarts.genotype.choices import AnyGenotype
 from ddarts.genotype.distance import cell_differences, edit_distance
-from ddarts.genotype.gates import Gates
+from ddarts.genotype.gates import AnyGates
 from ddarts.genotype.genotype import Genotype
 from ddarts.reporting.drawing import draw_genotype
 from ddarts.reporting.formatting import count, difference_rows, genotype_rows, percent
@@ -76,8 +77,8 @@ class SearchResult(Outcome):
     """
 
     path: Path
-    gates: Gates
-    genotype: Genotype
+    gates: AnyGates
+    genotype: AnyGenotype
     best_epoch: int
     search_s: float
     stopped: str | None = None
@@ -134,7 +135,7 @@ class SearchResult(Outcome):
 class DeriveResult(Outcome):
     """What `ddarts.derive` made, and the file that holds it."""
 
-    genotype: Genotype
+    genotype: AnyGenotype
     path: Path
     method: str
     threshold: float
@@ -341,7 +342,7 @@ class PredictResult(Outcome):
 class ShowResult(Outcome):
     """A genotype, and the drawing of it if one was asked for; `chain` lists the stages of the network if they were."""
 
-    genotype: Genotype
+    genotype: AnyGenotype
     path: Path | None = None
     cell: int | None = None
     chain: tuple[tuple[str, str], ...] = ()

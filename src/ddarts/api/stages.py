@@ -15,11 +15,12 @@ from typing import Any
 from ddarts.config.loading import load_settings
 from ddarts.config.schema import DataOptions, RunSettings, SearchSettings, TrainSettings
 from ddarts.errors import RunError, SettingsError
+from ddarts.genotype.choices import AnyGenotype
 from ddarts.genotype.deepen import deepen
 from ddarts.genotype.derive import derive_genotype
-from ddarts.genotype.gates import Gates
+from ddarts.genotype.gates import load_gates
 from ddarts.genotype.genotype import Genotype, printable_name
-from ddarts.genotype.zoo.lookup import find_genotype
+from ddarts.genotype.zoo.lookup import find_architecture
 from ddarts.pipeline import (
     Opening,
     draw_cells,
@@ -194,9 +195,11 @@ def derive(
             base = {name: stored[name] for name in ("method", "threshold", "layers") if name in stored}
     wanted = load_settings("derive", config=config, overrides=settings, base=base)
     gates_file = source / "gates.json" if source.is_dir() else source
-    gates = Gates.load(gates_file)
+    gates = load_gates(gates_file)
     genotype = derive_genotype(gates, wanted.method, wanted.threshold, name=_name_of(source, wanted.method))
     if wanted.layers is not None:
+        if not isinstance(genotype, Genotype):
+            raise SettingsError(f"layers = {wanted.layers} has no effect in the space {genotype.space}; leave it out")
         genotype = deepen(genotype, wanted.layers)
     target = gates_file.with_name("genotype.json") if out is None else Path(out)
     if target.is_dir():
@@ -213,7 +216,7 @@ def derive(
 def train(
     data: Any = None,
     *,
-    genotype: Genotype | PathLike | None = None,
+    genotype: AnyGenotype | PathLike | None = None,
     out: PathLike | None = None,
     preset: str | None = None,
     config: Config | None = None,
@@ -247,7 +250,7 @@ def train(
         genotype = opening.path
     if genotype is None:
         raise SettingsError("no genotype to train; name its file, or a run that has one, with --genotype")
-    architecture = find_genotype(genotype)
+    architecture = find_architecture(genotype)
     check_engine_settings(wanted, train=wanted.batch)
     quiet = not join(wanted).leads or quiet
     images = load_images(wanted, quiet, given=opening.given)

@@ -156,6 +156,7 @@ class SearchOptions(BaselineOptions):
             auto="dartopti with a baseline, else darts",
             darts="separable and dilated convolutions, pools, skip",
             dartopti="these and the blocks of ResNet, Xception and Inception",
+            mobile="no cells: an inverted residual block or skip in each of 14 layers",
         ),
     )
     cells: int = Field(

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ddarts.errors import GenotypeError, RunError
-from ddarts.genotype.gates import Gates
+from ddarts.genotype.choices import ChoiceGenotype, load_genotype
+from ddarts.genotype.gates import Gates, load_gates
 from ddarts.genotype.genotype import Genotype
 from ddarts.genotype.operation_weights import FILE_NAME as WEIGHTS_FILE
 from ddarts.genotype.operation_weights import OperationWeights
@@ -67,13 +68,17 @@ class TestOutcome:
 
 @dataclass(frozen=True)
 class RunContents:
-    """A run as the report sees it; what the folder does not hold is empty or None."""
+    """A run as the report sees it; what the folder does not hold is empty or None.
+
+    The architecture is `genotype` (with `gates`) if it consists of cells, and `choices` if it is of a choice space.
+    """
 
     name: str
     summary: dict[str, Any]
     settings: dict[str, dict[str, Any]]
     metrics: list[dict[str, Any]]
     genotype: Genotype | None
+    choices: ChoiceGenotype | None
     gates: Gates | None
     baseline: Genotype | None
     weights: OperationWeights
@@ -101,13 +106,16 @@ def read_run(path: Path) -> RunContents:
     weights = run.path / WEIGHTS_FILE
     settings = {stage: run.read_settings(stage) for stage in run.stages}
     try:
+        architecture = load_genotype(genotype) if genotype.exists() else None
+        found = load_gates(gates) if gates.exists() else None
         return RunContents(
             name=run.path.resolve().name,
             summary=run.summary,
             settings=settings,
             metrics=run.metrics(),
-            genotype=Genotype.load(genotype) if genotype.exists() else None,
-            gates=Gates.load(gates) if gates.exists() else None,
+            genotype=architecture if isinstance(architecture, Genotype) else None,
+            choices=architecture if isinstance(architecture, ChoiceGenotype) else None,
+            gates=found if isinstance(found, Gates) else None,
             baseline=Genotype.load(baseline) if baseline.exists() else None,
             weights=OperationWeights.load(weights) if weights.exists() else OperationWeights.published(),
             numbers=read_numbers(run.path, settings),

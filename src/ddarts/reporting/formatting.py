@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from ddarts.genotype.choices import AnyGenotype, ChoiceGenotype
 from ddarts.genotype.distance import CellDifference
-from ddarts.genotype.genotype import Edge, Genotype
+from ddarts.genotype.genotype import Edge
 from ddarts.reporting.names import equal_cells, runs, state_name
 
 
-def genotype_rows(genotype: Genotype, only: int | None = None) -> Iterable[tuple[str, str]]:
-    """List a genotype's cells, equal ones once, or one of them: the inputs of each node, and the output."""
+def genotype_rows(genotype: AnyGenotype, only: int | None = None) -> Iterable[tuple[str, str]]:
+    """List a genotype's cells, equal ones once, or one of them: the inputs of each node, and the output.
+
+    Of a choice space: the chosen candidate of each choice.
+    """
+    if isinstance(genotype, ChoiceGenotype):
+        yield "space", genotype.space
+        yield from ((choice.name, name) for choice, name in zip(genotype.facts.choices, genotype.choices, strict=True))
+        return
     yield "cells", f"{len(genotype)}, reductions at {', '.join(map(str, genotype.reductions)) or 'none'}"
     for where, cell in equal_cells(genotype):
         if only not in (None, *where):

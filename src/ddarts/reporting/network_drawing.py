@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ddarts.genotype.choices import ChoiceGenotype
 from ddarts.genotype.genotype import CellGenotype, Genotype
 from ddarts.nn.pruning import live_cells, live_inputs
 from ddarts.nn.resolution import STEM_HALVINGS
@@ -64,27 +65,57 @@ def network_scene(genotype: Genotype, numbers: NetworkNumbers | None = None) -> 
     """
     numbers = numbers or NetworkNumbers()
     stages = network_stages(genotype, numbers)
+    read = [live_inputs(cell) for cell in genotype.cells]
+    lines: list[list[Curve | Arrowhead]] = []
+    for i, stage in enumerate(stages):
+        cell = i - 2  # images and stem come first
+        if 0 <= cell < len(genotype):
+            lines.append(_arrow(i, used=stage.built and 1 in read[cell]))
+            lines.append(_side_line(i, used=stage.built and 0 in read[cell]))
+        elif i > 0:
+            lines.append(_arrow(i, used=True))
+    reads = [
+        f"cell {i} reads {' and '.join(state_name(state) for state in sorted(used))}"
+        for i, used in enumerate(read)
+        if len(used) < INPUT_STATES
+    ]
+    note = f"{'; '.join(reads)} only." if reads else "Every cell reads the two before it."
+    return _chain(stages, f"Network {genotype.name}".rstrip(), lines, note)
+
+
+def _chain(stages: list[Stage], title: str, lines: list[list[Curve | Arrowhead]], note: str = "") -> Scene:
+    """Draw boxes one below the other with the lines between them; `note` ends the description."""
     width = _WIDTH + 2 * _MARGIN
     height = _TOP + len(stages) * (_HEIGHT + _GAP) + 8
-    title = f"Network {genotype.name}".rstrip()
     items: list[Item] = [
         Box(0.5, 0.5, width - 1, height - 1, 8, "#ffffff", "#c9ced6", "paper frame"),
         Words(16, 27, _shortened(title, 46), 14, bold=True, look="ink"),
     ]
-    read = [live_inputs(cell) for cell in genotype.cells]
-    lines: list[Item] = []
-    boxes: list[Item] = []
-    for i, stage in enumerate(stages):
-        cell = i - 2  # images and stem come first
-        if 0 <= cell < len(genotype):
-            lines += _arrow(i, used=stage.built and 1 in read[cell])
-            lines += _side_line(i, used=stage.built and 0 in read[cell])
-        elif i > 0:
-            lines += _arrow(i, used=True)
-        boxes.append(_box(i, stage))
     # pale lines first, so that they never cover the others
-    lines.sort(key=lambda item: "faint" not in item.look)
-    return Scene([*items, *lines, *boxes], width, height, title, _description(stages, genotype))
+    drawn = sorted((item for line in lines for item in line), key=lambda item: "faint" not in item.look)
+    boxes = [_box(i, stage) for i, stage in enumerate(stages)]
+    words = "; ".join(f"{stage.name}: {stage.output}" + (f", {stage.note}" if stage.note else "") for stage in stages)
+    return Scene([*items, *drawn, *boxes], width, height, title, f"{words}. {note}".rstrip())
+
+
+def choice_scene(genotype: ChoiceGenotype, numbers: NetworkNumbers | None = None) -> Scene:
+    """Draw the choices of a choice space, one box each, between images and classifier.
+
+    Args:
+        genotype: the architecture.
+        numbers: sizes, as far as they are known.
+    """
+    numbers = numbers or NetworkNumbers()
+    space, classes = genotype.facts, f"{numbers.classes} classes" if numbers.classes else "classes"
+    stages = [
+        Stage("images", _side(numbers, 0), "", "input"),
+        *(
+            Stage(choice.name, name, "", "stage" if name in space.parameter_free else "stage reduction")
+            for choice, name in zip(space.choices, genotype.choices, strict=True)
+        ),
+        Stage("classifier", classes, "", "output"),
+    ]
+    return _chain(stages, f"Network {genotype.name}".rstrip(), [_arrow(i, used=True) for i in range(1, len(stages))])
 
 
 def network_stages(genotype: Genotype, numbers: NetworkNumbers) -> list[Stage]:
@@ -184,16 +215,6 @@ def _drawn(
     if not used:
         return [Curve(path, _PALE, 1.2, (2, 3), "faint"), Arrowhead(x, y, _PALE, "faint-arrow")]
     return [Curve(path, _LINE, 1.6, look="chain"), Arrowhead(x, y, _LINE, "chain-arrow")]
-
-
-def _description(stages: list[Stage], genotype: Genotype) -> str:
-    words = "; ".join(f"{stage.name}: {stage.output}" + (f", {stage.note}" if stage.note else "") for stage in stages)
-    reads = [
-        f"cell {i} reads {' and '.join(state_name(state) for state in sorted(used))}"
-        for i, used in enumerate(map(live_inputs, genotype.cells))
-        if len(used) < INPUT_STATES
-    ]
-    return f"{words}. " + (f"{'; '.join(reads)} only." if reads else "Every cell reads the two before it.")
 
 
 def _shortened(text: str, longest: int) -> str:

@@ -13,6 +13,7 @@ from ddarts.reporting.background import Background
 from ddarts.reporting.charts import pretraining_charts, search_charts, training_charts
 from ddarts.reporting.collect import RunContents, read_run
 from ddarts.reporting.names import StateText
+from ddarts.reporting.network_drawing import choice_scene
 from ddarts.reporting.results import distances_to_baseline, headline, summary_rows, verdict, what_was_run
 from ddarts.reporting.scene import to_svg
 from ddarts.reporting.template import render_page
@@ -52,6 +53,7 @@ def render(run: RunContents) -> str:
     cells = cell_views(run.genotype, proofs, run.baseline, distances_to_baseline(run)) if run.genotype else []
     preset, settings = settings_of(run)
     chain = network_view(run.genotype, Background(proofs, run.numbers)) if run.genotype else None
+    chain = choice_scene(run.choices, run.numbers) if run.choices else chain
     return render_page(
         "report.html",
         name=run.name,
@@ -63,7 +65,7 @@ def render(run: RunContents) -> str:
         cells_left_out=len(run.genotype) - sum(view.count for view in cells) if run.genotype else 0,
         chain=to_svg(chain) if chain else "",
         chain_text=StateText(chain.description if chain else ""),
-        genotype_name=run.genotype.name if run.genotype else "",
+        genotype_name=named.name if (named := run.genotype or run.choices) else "",
         search=pretraining_charts(run.records("pretrain")) + search_charts(run.records("search")),
         gates=gate_views(run, proofs),
         training=training_charts(run.records("train")),

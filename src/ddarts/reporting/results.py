@@ -122,6 +122,8 @@ def summary_rows(run: RunContents) -> list[tuple[str, str]]:
         if value is None or isinstance(value, dict):
             continue
         rows.append((_LABELS.get(key, key.replace("_", " ")), str(value)))
+    if run.choices:
+        rows.append(("Choices", f"{len(run.choices)} of the space {run.choices.space}"))
     if run.genotype:
         reductions = ", ".join(map(str, run.genotype.reductions)) or "none"
         rows.append(("Cells", f"{len(run.genotype)} (reductions: {reductions})"))

@@ -40,9 +40,10 @@ class Contributions:
         cells = torch.randperm(self.cells, generator=random)[:sample].sort().values.tolist()
         replacements: list[Tensor] = []
         if options.ablation_kind == "random":
-            alpha = net.alphas[0]
-            drawn = torch.stack([torch.rand(alpha.shape, generator=random) for _ in cells])
-            replacements = list(send(drawn, alpha.device).unbind())
+            ablated = [net.alphas[cell] for cell in cells]
+            drawn = torch.cat([torch.rand(alpha.shape, generator=random).flatten() for alpha in ablated])
+            parts = send(drawn, ablated[0].device).split([alpha.numel() for alpha in ablated])
+            replacements = [part.view(alpha.shape) for part, alpha in zip(parts, ablated, strict=True)]
         others = [i for i in range(self.cells) if i not in cells and self.seen[i]]
         return AblationPlan(
             use=options.ablation,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ddarts.config.schema import PRETRAIN_EPOCHS, SearchOptions, SearchSettings
 from ddarts.data import ImageData
+from ddarts.errors import SettingsError
 from ddarts.genotype.distance import architecture_distance
 from ddarts.genotype.genotype import Genotype
 from ddarts.genotype.operation_weights import FILE_NAME as WEIGHTS_FILE
@@ -17,6 +19,8 @@ from ddarts.nn.resolution import check_resolution, choose_stem
 from ddarts.runs.folder import RunFolder
 from ddarts.runtime.seeds import seed_everything
 from ddarts.space.cell_space import SearchSpace
+from ddarts.space.choice_space import SPACES, ChoiceSpace
+from ddarts.supernet.choice_supernet import ChoiceSupernet
 from ddarts.supernet.supernet import Supernet
 
 _BASELINE_FILE = "baseline.json"
@@ -55,12 +59,19 @@ class StartingPoint:
         return architecture_distance(self.baseline, genotype, self.weights)
 
 
-def space_of(options: SearchOptions, baseline: Genotype | None) -> SearchSpace:
+def space_of(options: SearchOptions, baseline: Genotype | None) -> SearchSpace | ChoiceSpace:
     """Return the space that the settings and the baseline give.
 
     Raises:
-        SettingsError: see `search_space`.
+        SettingsError: see `search_space`; or there is a baseline, which consists of cells, for a choice space.
     """
+    if options.space in SPACES:
+        if baseline is not None:
+            raise SettingsError(
+                f"space {options.space} has no cells and cannot start from the baseline {options.baseline}; "
+                "leave the baseline out, or choose space dartopti"
+            )
+        return SPACES.get(options.space)
     return search_space(
         options.space,
         cells=options.cells,
@@ -81,7 +92,7 @@ def pretrain_epochs(options: SearchOptions) -> int:
 
 def build_supernet(
     settings: SearchSettings, images: ImageData, baseline: Genotype | None, extra_logits: int = 0
-) -> Supernet:
+) -> Supernet | ChoiceSupernet:
     """Build the supernet for the images, its weights drawn from the seed, its alphas at the baseline if there is one.
 
     With `extra_logits`, alphas have so many columns more than there are operations.
@@ -93,9 +104,9 @@ def build_supernet(
     stem = choose_stem("auto", images.height, images.width)
     check_resolution(images.height, images.width, len(space.reductions), stem)
     seed_everything(settings.seed, "search", "weights")
-    net = Supernet(
-        space, channels=settings.channels, in_channels=images.channels, classes=len(images.classes), stem=stem
-    )
+    sizes: dict[str, Any] = {"channels": settings.channels, "in_channels": images.channels, "stem": stem}
+    sizes["classes"] = len(images.classes)
+    net = ChoiceSupernet(space, **sizes) if isinstance(space, ChoiceSpace) else Supernet(space, **sizes)
     if extra_logits:
         net.add_alphas([(edges, operations + extra_logits) for edges, operations in (a.shape for a in net.alphas)])
     if baseline is not None:

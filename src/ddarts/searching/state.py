@@ -8,7 +8,7 @@ import torch
 
 from ddarts.config.schema import SearchSettings
 from ddarts.errors import RunError
-from ddarts.genotype.gates import Gates
+from ddarts.genotype.gates import AnyGates, gates_from_dict, gates_of
 from ddarts.searching.contributions import Contributions
 from ddarts.searching.strategy import Differentiable
 from ddarts.supernet.interface import Searchable
@@ -61,15 +61,15 @@ class SearchState:
         self.on_weights = Meter()
         self.contributions = Contributions(net.space.searched_cells, fabric.device)
         self.distances: list[float | None] = []
-        self.best: tuple[int, float, Gates] | None = None
+        self.best: tuple[int, float, AnyGates] | None = None
         self.stopped: str | None = None
         self.elapsed_s = 0.0
         self._fabric = fabric
 
-    def gates(self) -> Gates:
+    def gates(self) -> AnyGates:
         """The gates as they are now."""
         gates = self.strategy.gates([alpha.detach() for alpha in self.net.alphas])
-        return Gates.from_space(self.net.space, [g.double().tolist() for g in gates])
+        return gates_of(self.net.space, [g.double().tolist() for g in gates])
 
     def state_dict(self, **about: Any) -> dict[str, Any]:
         """Return plain data and tensors; `about` (what the search is of) is kept with it and checked on loading."""
@@ -121,7 +121,7 @@ class SearchState:
             self.contributions.load_state_dict(state["contributions"])
             self.distances = [None if d is None else float(d) for d in state["distances"]]
             best = state["best"]
-            self.best = None if best is None else (int(best[0]), float(best[1]), Gates.from_dict(best[2], where))
+            self.best = None if best is None else (int(best[0]), float(best[1]), gates_from_dict(best[2], where))
             self.stopped = None if state["stopped"] is None else str(state["stopped"])
             self.elapsed_s = float(state["elapsed_s"])
         except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError, AttributeError) as error:

@@ -10,7 +10,7 @@ from ddarts.config.schema import SearchOptions
 from ddarts.errors import GenotypeError
 from ddarts.genotype.derive import derive_genotype
 from ddarts.genotype.distance import architecture_distance
-from ddarts.genotype.gates import Gates
+from ddarts.genotype.gates import AnyGates, Gates
 from ddarts.genotype.genotype import Genotype
 from ddarts.genotype.operation_weights import OperationWeights
 from ddarts.searching.start import StartingPoint
@@ -42,8 +42,9 @@ class DistanceWatch:
         """Build it from the settings."""
         return cls(start.baseline, start.weights, threshold, options.distance_tolerance, options.distance_epochs)
 
-    def measure(self, gates: Gates) -> float | None:
+    def measure(self, gates: AnyGates) -> float | None:
         """Return the distance of the current architecture, 0 to 1; None while a cell would be empty."""
+        assert isinstance(gates, Gates), "a baseline consists of cells"
         try:
             current = derive_genotype(gates, _RULE, self.threshold)
         except GenotypeError:
