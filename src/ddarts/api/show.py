@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ddarts.errors import GenotypeError, SettingsError, nearest
+from ddarts.genotype.choices import ChoiceGenotype
 from ddarts.genotype.genotype import Genotype
-from ddarts.genotype.zoo.lookup import find_genotype
+from ddarts.genotype.zoo.lookup import find_architecture
 from ddarts.results import ShowResult
 from ddarts.runtime.atomic_files import write_bytes
 
@@ -41,7 +42,9 @@ def show(
         SettingsError: `out` ends in something else, or both `cell` and `network` are given.
         RunError: the file cannot be written.
     """
-    architecture = find_genotype(genotype)
+    architecture = find_architecture(genotype)
+    if isinstance(architecture, ChoiceGenotype):
+        return _show_choices(architecture, None if out is None else Path(out), cell)
     if cell is not None:
         cell = _whole_number(cell)
         if network:
@@ -66,6 +69,19 @@ def show(
         stages = network_stages(architecture, background.numbers)
         chain = tuple((s.name, s.output + (f"; {s.note}" if s.note else "")) for s in stages)
     return ShowResult(architecture, path, cell, chain)
+
+
+def _show_choices(genotype: ChoiceGenotype, path: Path | None, cell: int | None) -> ShowResult:
+    if cell is not None:
+        raise SettingsError(f"cell = {cell} has no effect in the space {genotype.space}; leave it out")
+    if path is not None:
+        from ddarts.reporting.network_drawing import choice_scene
+        from ddarts.reporting.scene import to_svg
+
+        if path.suffix.lower() != ".svg":
+            raise SettingsError(f"out = {str(path)!r}: the drawing of choices ends in .svg")
+        write_bytes(path, to_svg(choice_scene(genotype)).encode())
+    return ShowResult(genotype, path, None, ())
 
 
 def _document(form: str, genotype: Genotype, background: Background, cell: int | None, network: bool) -> bytes:

@@ -20,7 +20,7 @@ from ddarts.experiments.opponents import Draw, random_genotypes, same_size, sear
 from ddarts.experiments.page import write_page
 from ddarts.experiments.plan import EQUAL_COST, SAME_SIZE, Spec, StudySettings, plan, specs
 from ddarts.experiments.trials import Board, Trial, boards
-from ddarts.genotype.genotype import Genotype
+from ddarts.genotype.choices import AnyGenotype
 from ddarts.pipeline import say, write_json
 from ddarts.results import Outcome
 from ddarts.runs.folder import RunFolder
@@ -290,7 +290,7 @@ def _steps(folder: RunFolder, stage: str) -> int | None:
     return records[-1].get("step") if records else None
 
 
-def _opposed(spec: Spec, wanted: StudySettings) -> tuple[Trial, RunSettings, Iterator[Genotype]]:
+def _opposed(spec: Spec, wanted: StudySettings) -> tuple[Trial, RunSettings, Iterator[AnyGenotype]]:
     """Return the trial that an opponent is measured against, its settings, and random genotypes of its space."""
     from ddarts.searching.start import StartingPoint, space_of
 
@@ -304,7 +304,7 @@ def _opposed(spec: Spec, wanted: StudySettings) -> tuple[Trial, RunSettings, Ite
     return found, settings, random_genotypes(space, seed=spec.seed, label=spec.kind, layers=settings.derive.layers)
 
 
-def _train_as(spec: Spec, wanted: StudySettings, found: Trial, genotype: Genotype, search_s: float | None) -> Trial:
+def _train_as(spec: Spec, wanted: StudySettings, found: Trial, genotype: AnyGenotype, search_s: float | None) -> Trial:
     """Train a network as that of the method was trained, test it, and return the record."""
     fresh = not (spec.run / "settings.yaml").is_file()
     _call(train, spec.run, spec, wanted, **({"genotype": genotype} if fresh else {}))
@@ -319,14 +319,14 @@ def _same_size(spec: Spec, wanted: StudySettings) -> Trial:
 
     from ddarts.cost.counting import count_parameters
     from ddarts.hub.saved import load_model
-    from ddarts.nn.network import Network
+    from ddarts.nn.choice_network import build_network
 
     found, _, draws = _opposed(spec, wanted)
     config = load_model(spec.of_method().run / "model").config
 
-    def parameters(genotype: Genotype) -> int:
+    def parameters(genotype: AnyGenotype) -> int:
         with torch.device("meta"):
-            network = Network(
+            network = build_network(
                 genotype,
                 channels=config.channels,
                 in_channels=config.in_channels,
@@ -344,9 +344,9 @@ def _equal_cost(spec: Spec, wanted: StudySettings) -> Trial:
     log = spec.draws / "draws.json"
     rows = json.loads(log.read_text(encoding="utf-8"))["draws"] if log.is_file() else []
     known = [Draw(**row) for row in rows]
-    drawn: list[Genotype] = []
+    drawn: list[AnyGenotype] = []
 
-    def genotype(index: int) -> Genotype:
+    def genotype(index: int) -> AnyGenotype:
         while len(drawn) <= index:
             drawn.append(next(draws))
         return drawn[index]

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from ddarts.errors import DDartsError, RunError
 from ddarts.experiments.statistics import mean
-from ddarts.genotype.genotype import Genotype
+from ddarts.genotype.choices import AnyGenotype, genotype_from_dict
 from ddarts.runtime.json_input import parse, shown
 
 _MOST_BYTES = 512 * 1024 * 1024
@@ -78,7 +78,7 @@ class FileTable:
     def __len__(self) -> int:
         return len(self._values)
 
-    def lookup(self, genotype: Genotype) -> list[float]:
+    def lookup(self, genotype: AnyGenotype) -> list[float]:
         """Return the accuracy of every repetition, 0 to 1; empty if the genotype is not in the table."""
         return self._values.get(genotype.canonical().to_json(), [])
 
@@ -88,7 +88,7 @@ class FileTable:
         try:
             held = row["genotype"]
             held = parse(held, where, "genotype") if isinstance(held, str) else held
-            genotype = Genotype.from_dict(held, where)
+            genotype = genotype_from_dict(held, where)
         except DDartsError as error:
             raise RunError(f"{error}; fix or remove the row") from None
         values: Any = row.get("accuracies") or row.get("test")

@@ -6,18 +6,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ddarts.errors import SettingsError
+from ddarts.genotype.choices import AnyGenotype
 from ddarts.genotype.deepen import deepen
 from ddarts.genotype.genotype import Genotype
 from ddarts.genotype.random import random_genotype
 from ddarts.runtime.seeds import derive_seed
 from ddarts.space.cell_space import SearchSpace
+from ddarts.space.choice_space import ChoiceSpace
 
 #: Random networks count as of the same size within this share of the parameters.
 TOLERANCE = 0.1
 _MOST_DRAWS = 3000
 
 
-def random_genotypes(space: SearchSpace, *, seed: int, label: str, layers: int | None = None) -> Iterator[Genotype]:
+def random_genotypes(
+    space: SearchSpace | ChoiceSpace, *, seed: int, label: str, layers: int | None = None
+) -> Iterator[AnyGenotype]:
     """Yield random genotypes of a space without end, the same ones for the same seed and label.
 
     Args:
@@ -29,13 +33,13 @@ def random_genotypes(space: SearchSpace, *, seed: int, label: str, layers: int |
     index = 0
     while True:
         drawn = random_genotype(space, seed=derive_seed(seed, label, index))
-        yield drawn if layers is None else deepen(drawn, layers)
+        yield deepen(drawn, layers) if layers is not None and isinstance(drawn, Genotype) else drawn
         index += 1
 
 
 def same_size(
-    draws: Iterator[Genotype], parameters: int, count: Callable[[Genotype], int], tolerance: float = TOLERANCE
-) -> Genotype:
+    draws: Iterator[AnyGenotype], parameters: int, count: Callable[[AnyGenotype], int], tolerance: float = TOLERANCE
+) -> AnyGenotype:
     """Return the first drawn genotype whose network has as many parameters, within `tolerance`.
 
     Args:

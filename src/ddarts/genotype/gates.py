@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ddarts.errors import GenotypeError, SettingsError
-from ddarts.genotype.choices import GATES_FORMAT, ChoiceGates
+from ddarts.genotype.choices import GATES_FORMAT, AnyGenotype, ChoiceGates, ChoiceGenotype
 from ddarts.genotype.genotype import Genotype
 from ddarts.runtime import json_input as checks
 from ddarts.runtime.atomic_files import write_text
@@ -164,6 +164,16 @@ AnyGates = Gates | ChoiceGates
 def gates_of(space: SearchSpace | ChoiceSpace, values: Iterable[Iterable[Iterable[float]]]) -> AnyGates:
     """Join a space of either kind and gates in nested lists."""
     return (Gates.from_space if isinstance(space, SearchSpace) else ChoiceGates.from_space)(space, values)  # type: ignore[arg-type]
+
+
+def discrete_gates(space: SearchSpace | ChoiceSpace, genotype: AnyGenotype) -> AnyGates:
+    """Return 1 for every operation or candidate of a genotype, 0 for all others; see `Gates.of_genotype`."""
+    if isinstance(space, SearchSpace) and isinstance(genotype, Genotype):
+        return Gates.of_genotype(space, genotype)
+    assert isinstance(space, ChoiceSpace)
+    assert isinstance(genotype, ChoiceGenotype)
+    chosen = zip(space.choices, genotype.choices, strict=True)
+    return ChoiceGates.from_space(space, [[[float(c == name) for c in choice.candidates]] for choice, name in chosen])
 
 
 def gates_from_dict(data: Any, where: str = "gates") -> AnyGates:

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from typing import overload
 
 from ddarts.errors import SettingsError
+from ddarts.genotype.choices import AnyGenotype, ChoiceGenotype, random_choices
 from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
 from ddarts.runtime.seeds import derive_seed
 from ddarts.space.cell_space import SearchSpace
+from ddarts.space.choice_space import ChoiceSpace
 
 
-def random_genotype(space: SearchSpace, *, seed: int, edges_per_node: int = 2) -> Genotype:
+@overload
+def random_genotype(space: SearchSpace, *, seed: int, edges_per_node: int = ...) -> Genotype: ...
+@overload
+def random_genotype(space: SearchSpace | ChoiceSpace, *, seed: int, edges_per_node: int = ...) -> AnyGenotype: ...
+def random_genotype(space: SearchSpace | ChoiceSpace, *, seed: int, edges_per_node: int = 2) -> AnyGenotype:
     """Draw a genotype: every node gets edges from distinct earlier states, each with one operation, all equally likely.
 
     Two edges a node is the size of a genotype that the rules `darts` and `threshold_sparse` derive. Cells that share
     gates (`space.sequence`) share the draw. A node with fewer earlier states than `edges_per_node` takes them all.
+    In a choice space all candidates are equally likely.
 
     Raises:
         SettingsError: `edges_per_node` is below 1.
     """
+    if isinstance(space, ChoiceSpace):
+        return random_choices(space, seed=seed)
     if edges_per_node < 1:
         raise SettingsError(f"edges_per_node = {edges_per_node} is out of range; a node needs at least 1")
     draws = []
@@ -37,12 +47,20 @@ def random_genotype(space: SearchSpace, *, seed: int, edges_per_node: int = 2) -
     return Genotype(cells, f"random {seed}")
 
 
-def mutate(space: SearchSpace, genotype: Genotype, draw: random.Random) -> Genotype:
+def mutate(space: SearchSpace | ChoiceSpace, genotype: AnyGenotype, draw: random.Random) -> AnyGenotype:
     """Return a neighbour: in one cell one edge gets another operation or another source, both equally likely.
 
     Cells that share gates (`space.sequence`) change together. An edge for which there is nothing else to choose (a
-    space of one operation, a node that reads every earlier state) keeps what it has.
+    space of one operation, a node that reads every earlier state) keeps what it has. In a choice space one choice gets
+    another candidate.
     """
+    if isinstance(space, ChoiceSpace):
+        index = draw.choice([i for i, choice in enumerate(space.choices) if len(choice.candidates) > 1] or [0])
+        choices = list(genotype.choices) if isinstance(genotype, ChoiceGenotype) else []
+        others = [name for name in space.choices[index].candidates if name != choices[index]]
+        choices[index] = draw.choice(others or choices[index : index + 1])
+        return ChoiceGenotype(space.name, tuple(choices), genotype.name)
+    assert isinstance(genotype, Genotype)
     searched = draw.randrange(space.searched_cells)
     cell = genotype.cells[space.sequence.index(searched)]
     edges = list(cell.edges)

@@ -19,7 +19,8 @@ from ddarts.nn.resolution import check_resolution, choose_stem
 from ddarts.runs.folder import RunFolder
 from ddarts.runtime.seeds import seed_everything
 from ddarts.space.cell_space import SearchSpace
-from ddarts.space.choice_space import SPACES, ChoiceSpace
+from ddarts.space.choice_space import ChoiceSpace
+from ddarts.space.spaces import SPACES
 from ddarts.supernet.choice_supernet import ChoiceSupernet
 from ddarts.supernet.supernet import Supernet
 
@@ -65,13 +66,14 @@ def space_of(options: SearchOptions, baseline: Genotype | None) -> SearchSpace |
     Raises:
         SettingsError: see `search_space`; or there is a baseline, which consists of cells, for a choice space.
     """
-    if options.space in SPACES:
+    space = SPACES.get(options.space) if options.space != "auto" else None
+    if isinstance(space, ChoiceSpace):
         if baseline is not None:
             raise SettingsError(
                 f"space {options.space} has no cells and cannot start from the baseline {options.baseline}; "
                 "leave the baseline out, or choose space dartopti"
             )
-        return SPACES.get(options.space)
+        return space
     return search_space(
         options.space,
         cells=options.cells,
@@ -109,6 +111,6 @@ def build_supernet(
     net = ChoiceSupernet(space, **sizes) if isinstance(space, ChoiceSpace) else Supernet(space, **sizes)
     if extra_logits:
         net.add_alphas([(edges, operations + extra_logits) for edges, operations in (a.shape for a in net.alphas)])
-    if baseline is not None:
+    if baseline is not None and isinstance(space, SearchSpace):
         net.set_alphas(starting_alphas(space, baseline, used=settings.baseline_alpha, unused=settings.unused_alpha))
     return net

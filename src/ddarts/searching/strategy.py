@@ -18,14 +18,15 @@ from torch import Tensor
 
 from ddarts.config.strategies import StrategyOptions, TrialOptions
 from ddarts.errors import SettingsError
+from ddarts.genotype.choices import AnyGenotype
 from ddarts.genotype.derive import derive_genotype
-from ddarts.genotype.gates import Gates
-from ddarts.genotype.genotype import Genotype
+from ddarts.genotype.gates import AnyGates
 from ddarts.runtime.registry import load_reference
 from ddarts.searching.alpha_step import AblationPlan
 from ddarts.searching.contributions import Contributions
 from ddarts.searching.losses import Term
 from ddarts.space.cell_space import SearchSpace
+from ddarts.space.choice_space import ChoiceSpace
 from ddarts.supernet.interface import Searchable
 
 S = TypeVar("S", bound=StrategyOptions)
@@ -45,8 +46,8 @@ class SearchOutcome:
         stopped: why it ended before the last epoch, or None.
     """
 
-    gates: Gates
-    genotype: Genotype
+    gates: AnyGates
+    genotype: AnyGenotype
     best_epoch: int
     search_s: float
     stopped: str | None
@@ -96,7 +97,7 @@ class Differentiable(ABC, Generic[S]):
         """Return which cells the alpha step ablates; by default none."""
         return AblationPlan()
 
-    def derive(self, gates: Gates, method: str, threshold: float, name: str) -> Genotype:
+    def derive(self, gates: AnyGates, method: str, threshold: float, name: str) -> AnyGenotype:
         """Return the genotype of gates; see `derive_genotype`."""
         return derive_genotype(gates, method, threshold, name)
 
@@ -113,7 +114,7 @@ class Trial:
     """
 
     number: int
-    genotype: Genotype
+    genotype: AnyGenotype
     score: float | None
     steps: int
 
@@ -129,11 +130,11 @@ class BlackBox(ABC, Generic[T]):
         seed: of the search.
     """
 
-    def __init__(self, options: T, space: SearchSpace, seed: int) -> None:
+    def __init__(self, options: T, space: SearchSpace | ChoiceSpace, seed: int) -> None:
         self.options, self.space, self.seed = options, space, seed
 
     @abstractmethod
-    def propose(self, number: int, draw: random.Random) -> Genotype:
+    def propose(self, number: int, draw: random.Random) -> AnyGenotype:
         """Return the genotype of a trial.
 
         Args:

@@ -19,8 +19,9 @@ from ddarts.config.schema import SearchSettings, TrainSettings
 from ddarts.config.strategies import TrialOptions
 from ddarts.data import ImageData, search_parts, split, with_classes
 from ddarts.errors import DDartsError, DivergedError, RunError, SettingsError, Stopped
-from ddarts.genotype.gates import Gates
-from ddarts.genotype.genotype import Genotype, printable_name
+from ddarts.genotype.choices import genotype_from_json
+from ddarts.genotype.gates import discrete_gates
+from ddarts.genotype.genotype import printable_name
 from ddarts.runs.folder import RunFolder
 from ddarts.runtime.distributed import current
 from ddarts.runtime.progress import Progress
@@ -170,7 +171,7 @@ class _Trials:
         for record in self.run.metrics(_STAGE, "trial"):
             try:
                 score = None if record["score"] is None else float(record["score"])
-                genotype = Genotype.from_json(record["genotype"])
+                genotype = genotype_from_json(record["genotype"])
                 found[record["epoch"], record["step"]] = Trial(
                     int(record["trial"]), genotype, score, int(record["trial_steps"])
                 )
@@ -190,7 +191,7 @@ class _Trials:
     def _outcome(self, best: Trial) -> SearchOutcome:
         """Write the best genotype and its gates, and log what the search has cost."""
         genotype = replace(best.genotype, name=printable_name(f"{self.run.path.name}-{self.options.name}"))
-        gates = Gates.of_genotype(self.space, genotype)
+        gates = discrete_gates(self.space, genotype)
         records = list(self.run.metrics(_STAGE, "trial"))
         steps: dict[int, int] = {}
         for record in records:

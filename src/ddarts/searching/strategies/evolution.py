@@ -6,21 +6,22 @@ import random
 from collections import deque
 
 from ddarts.config.strategies import EvolutionOptions
-from ddarts.genotype.genotype import Genotype
+from ddarts.genotype.choices import AnyGenotype
 from ddarts.genotype.random import mutate, random_genotype
 from ddarts.runtime.seeds import derive_seed
 from ddarts.searching.strategy import BlackBox, Trial
 from ddarts.space.cell_space import SearchSpace
+from ddarts.space.choice_space import ChoiceSpace
 
 
 class Evolution(BlackBox[EvolutionOptions]):
     """The first proposals are random; each later one is a mutation, and the oldest member of the population leaves."""
 
-    def __init__(self, options: EvolutionOptions, space: SearchSpace, seed: int) -> None:
+    def __init__(self, options: EvolutionOptions, space: SearchSpace | ChoiceSpace, seed: int) -> None:
         super().__init__(options, space, seed)
         self.population: deque[Trial] = deque(maxlen=options.population)
 
-    def propose(self, number: int, draw: random.Random) -> Genotype:
+    def propose(self, number: int, draw: random.Random) -> AnyGenotype:
         """See `BlackBox.propose`."""
         if number < self.options.population:
             return random_genotype(self.space, seed=derive_seed(self.seed, "search", "random", number))

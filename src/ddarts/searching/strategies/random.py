@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from ddarts.config.strategies import RandomOptions
-from ddarts.genotype.genotype import Genotype
+from ddarts.genotype.choices import AnyGenotype
 from ddarts.genotype.random import random_genotype
 from ddarts.runtime.seeds import derive_seed
 from ddarts.searching.strategy import BlackBox
@@ -14,7 +14,7 @@ from ddarts.searching.strategy import BlackBox
 class RandomSearch(BlackBox[RandomOptions]):
     """Every proposal is drawn independently; the first is the one that `random_genotype` draws from the seed."""
 
-    def propose(self, number: int, draw: random.Random) -> Genotype:
+    def propose(self, number: int, draw: random.Random) -> AnyGenotype:
         """See `BlackBox.propose`."""
         seed = derive_seed(self.seed, "search", "random", number) if number else self.seed
         return random_genotype(self.space, seed=seed)
