@@ -72,15 +72,14 @@ def test_a_search_that_was_stopped_ends_with_the_same_bits(
 
 @pytest.mark.parametrize("kind", ["zero", "random"])
 def test_both_kinds_of_ablation_find_something(kind: str, images: ImageData, tmp_path: Path) -> None:
-    strategy = {"name": "d-darts", "ablation_kind": kind}
-    outcome = search(tmp_path / "run", images, space=SPACE, epochs=1, strategy=strategy)
+    outcome = search(tmp_path / "run", images, space=SPACE, epochs=1, ablation_kind=kind)
     assert isinstance(outcome.genotype, ChoiceGenotype)
 
 
-@pytest.mark.parametrize("strategy", ["darts", "random", "evolution"])
+@pytest.mark.parametrize("strategy", ["darts", "gdas", "random", "evolution"])
 def test_other_strategies_search_the_same_space(strategy: str, images: ImageData, tmp_path: Path) -> None:
-    sizes = {"trials": 2, "trial_steps": 1} if strategy != "darts" else {}
-    outcome = search(tmp_path / "run", images, space=SPACE, epochs=1, strategy={"name": strategy, **sizes})
+    sizes = {"trials": 2, "trial_steps": 1} if strategy in ("random", "evolution") else {}
+    outcome = search(tmp_path / "run", images, space=SPACE, epochs=1, strategy=strategy, **sizes)
     assert isinstance(outcome.genotype, ChoiceGenotype)
 
 
