@@ -273,10 +273,10 @@ def search_stage(
 
 
 def _against_baseline(
-    start: StartingPoint | None, genotype: Genotype, settings: SearchSettings, images: ImageData
+    start: StartingPoint | None, genotype: AnyGenotype, settings: SearchSettings, images: ImageData
 ) -> tuple[Genotype | None, tuple[int, int] | None]:
     """Return the baseline with as many cells as the genotype, and the parameters of both at the width of the search."""
-    if start is None:
+    if start is None or not isinstance(genotype, Genotype):
         return None, None
     import torch
 

@@ -94,7 +94,7 @@ class SearchResult(Outcome):
         yield "cells in the network", str(len(self.genotype))
         yield "epoch whose gates are kept", str(self.best_epoch)
         yield "stopped early", self.stopped or "no"
-        if self.baseline is not None:
+        if self.baseline is not None and isinstance(self.genotype, Genotype):
             edits = edit_distance(self.baseline, self.genotype)
             hausdorff = "" if self.distance is None else f"Hausdorff {self.distance:.4f}, "
             yield "distance to the baseline", f"{hausdorff}edit {edits:.4f}"
@@ -120,7 +120,7 @@ class SearchResult(Outcome):
         }
 
     def _against_the_baseline(self) -> dict[str, Any]:
-        if self.baseline is None:
+        if self.baseline is None or not isinstance(self.genotype, Genotype):
             return {}
         return {
             "edit_distance": edit_distance(self.baseline, self.genotype),

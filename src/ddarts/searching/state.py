@@ -11,6 +11,7 @@ from ddarts.errors import RunError
 from ddarts.genotype.gates import AnyGates, gates_from_dict, gates_of
 from ddarts.searching.contributions import Contributions
 from ddarts.searching.strategy import Differentiable
+from ddarts.space.cell_space import SearchSpace
 from ddarts.supernet.interface import Searchable
 from ddarts.training.meter import Meter
 from ddarts.training.restore import load_optimizer
@@ -53,7 +54,9 @@ class SearchState:
             lr=settings.lr,
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
-            fused=fabric.device.type == "cpu",  # one call for hundreds of tensors; fp16's clipping forbids it on a GPU
+            # one call for hundreds of tensors; fp16's clipping forbids it on a GPU, and weights of candidates that were
+            # not sampled yet have no momentum, which it does not take
+            fused=fabric.device.type == "cpu" and isinstance(net.space, SearchSpace),
         )
         self.epoch = 1
         self.step = 0
