@@ -93,5 +93,5 @@ def test_a_trained_network_of_choices_survives_its_folder(images: ImageData, tmp
     saved = load_model(tmp_path / "run").network
     assert isinstance(saved, ChoiceNetwork)
     assert saved.genotype == genotype
-    x = torch.randn(2, 3, 9, 9)
-    assert torch.equal(saved(x), network(x))
+    trained = network.state_dict()
+    assert all(torch.equal(tensor, trained[name]) for name, tensor in saved.state_dict().items())
