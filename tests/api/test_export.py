@@ -13,8 +13,10 @@ from ddarts import Edge, Genotype
 from ddarts.cli.main import main
 from ddarts.deploy.extras import MissingPackageError, installed
 from ddarts.errors import DataError, RunError, SettingsError
+from ddarts.genotype.choices import random_choices
 from ddarts.genotype.genotype import CellGenotype
 from ddarts.nn.preprocessing import ModelError, Preprocessing
+from ddarts.space.mobile import MOBILE
 
 needs_onnx = pytest.mark.skipif(
     not all(map(installed, ("onnx", "onnxscript", "onnxruntime"))), reason="needs the extra export"
@@ -90,6 +92,18 @@ def test_safetensors_is_a_folder_for_the_hub(run, image, tmp_path):
     assert ddarts.Network.from_pretrained(tmp_path / "hub").config.classes == tuple("0123456789")
     ours, theirs = (ddarts.predict(image, model=model) for model in (run, tmp_path / "hub"))
     assert ours.predictions == theirs.predictions
+
+
+def test_a_network_of_choices_is_a_folder_for_the_hub_too(tmp_path):
+    genotype = random_choices(MOBILE, seed=0)
+    settings = {"data": "digits", "channels": 8, "epochs": 1, "steps_per_epoch": 1, "batch": 8, "device": "cpu"}
+    run = ddarts.train(genotype=genotype, out=tmp_path / "run", quiet=True, threads=1, **settings).path
+    result = ddarts.export(run, format="safetensors", out=tmp_path / "hub", quiet=True)
+    assert result.agreement.logits == 0
+    card = (tmp_path / "hub" / "README.md").read_text()
+    assert f"| choices | {len(genotype)}, of the space mobile |" in card
+    assert 'network = ddarts.load_model("FOLDER").network' in card
+    assert ddarts.load_model(tmp_path / "hub").network.genotype == genotype
 
 
 def test_the_default_place_is_in_the_run(run):

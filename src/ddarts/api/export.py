@@ -186,11 +186,12 @@ def _write(
 def _write_folder(target: Path, saved: SavedModel, x: Tensor, tolerance: float) -> Agreement:
     """Write the folder for the hub, and check what can be read from it."""
     from ddarts.deploy.agreement import check, compare
-    from ddarts.hub.pretrained import load_model
+    from ddarts.hub.pretrained import write_hub_folder
 
-    saved.network.save_pretrained(target)
+    description = {name: getattr(saved.config, name) for name in ("classes", "resolution", "mean", "std")}
+    written = write_hub_folder(target, saved.network, saved.folder, **description)
     write_text(target / _BESIDE, saved.config.preprocessing.to_json())
-    agreement = compare(saved.network, load_model(target).network.requires_grad_(False), x)
+    agreement = compare(saved.network, written.network.requires_grad_(False), x)
     check(agreement, tolerance, str(target))
     return agreement
 

@@ -15,10 +15,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from ddarts.cost.counting import count_macs, count_parameters
+from ddarts.genotype.genotype import Genotype
 
 if TYPE_CHECKING:
     from ddarts.hub.saved import ModelConfig
-    from ddarts.nn.network import Network
+    from ddarts.nn.choice_network import AnyNetwork
 
 _MOST_BYTES = 1024 * 1024
 
@@ -58,7 +59,7 @@ class TrainingFacts:
     changed: bool = False
 
 
-def training_facts(network: Network, folder: Path | None) -> TrainingFacts:
+def training_facts(network: AnyNetwork, folder: Path | None) -> TrainingFacts:
     """Return what the run around a network's model folder says; a network without a run has no facts."""
     if folder is None or not (folder.parent / "settings.yaml").is_file():
         return TrainingFacts()
@@ -78,7 +79,7 @@ def training_facts(network: Network, folder: Path | None) -> TrainingFacts:
 
 
 def model_card(
-    network: Network, config: ModelConfig, facts: TrainingFacts, name: str, repository: str | None = None
+    network: AnyNetwork, config: ModelConfig, facts: TrainingFacts, name: str, repository: str | None = None
 ) -> str:
     """Return the text of README.md.
 
@@ -91,9 +92,13 @@ def model_card(
     """
     height, width = config.resolution
     kind = {1: "grey", 3: "RGB"}.get(config.in_channels, f"{config.in_channels}-channel")
-    how = "found by differentiable architecture search and trained" if facts.searched else "made of cells"
+    made_of = "made of cells" if isinstance(network.genotype, Genotype) else "made of choices"
+    how = "found by differentiable architecture search and trained" if facts.searched else made_of
     shown = [f"`{_plain(c)}`" for c in config.classes[:100]]
     more = f" and {len(config.classes) - 100} more (config.json)" if len(config.classes) > 100 else ""
+    loading = f'Network.from_pretrained("{repository or "FOLDER"}")'
+    if not isinstance(network.genotype, Genotype):
+        loading = 'load_model("FOLDER").network'
     rows = list(_rows(network, config, facts))
     lines = [
         f"# {_plain(name)}",
@@ -122,7 +127,7 @@ def model_card(
         "```python",
         "import ddarts",
         "",
-        f'network = ddarts.Network.from_pretrained("{repository or "FOLDER"}")',
+        f"network = ddarts.{loading}",
         "```",
         "",
         f"Images are scaled until they cover {height}x{width} pixels and cut to their centre, divided by 255, and",
@@ -140,7 +145,7 @@ def model_card(
     return _HEAD + "\n" + "\n".join(lines)
 
 
-def _rows(network: Network, config: ModelConfig, facts: TrainingFacts) -> Any:
+def _rows(network: AnyNetwork, config: ModelConfig, facts: TrainingFacts) -> Any:
     if facts.data is not None:
         count = f", training part of {facts.train_images:,} images" if facts.train_images is not None else ""
         yield "data", f"{facts.data}{count}"
@@ -152,15 +157,16 @@ def _rows(network: Network, config: ModelConfig, facts: TrainingFacts) -> Any:
     height, width = config.resolution
     yield "parameters", f"{count_parameters(network):,}"
     yield f"multiply-adds at {height}x{width}", f"{count_macs(network, (config.in_channels, height, width)):,}"
-    yield (
-        "cells",
-        f"{len(network.genotype)}, reductions at {', '.join(map(str, network.genotype.reductions)) or 'none'}",
-    )
+    genotype = network.genotype
+    if isinstance(genotype, Genotype):
+        yield "cells", f"{len(genotype)}, reductions at {', '.join(map(str, genotype.reductions)) or 'none'}"
+    else:
+        yield "choices", f"{len(genotype)}, of the space {genotype.space}"
     if facts.versions:
         yield "made with", ", ".join(f"{n} {v}" for n, v in facts.versions)
 
 
-def _same_weights(network: Network, folder: Path) -> bool:
+def _same_weights(network: AnyNetwork, folder: Path) -> bool:
     """Tell whether the network still has the weights of its folder."""
     try:
         with safe_open(str(folder / "model.safetensors"), framework="pt") as weights:

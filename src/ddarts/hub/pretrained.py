@@ -17,7 +17,9 @@ import torch
 
 from ddarts.hub.card import model_card, training_facts
 from ddarts.hub.saved import CONFIG_NAME, WEIGHTS_NAME, ModelConfig, SavedModel, load_model_as, save_model
+from ddarts.hub.saved import load_model as load_any_model
 from ddarts.nn import network as discrete
+from ddarts.nn.choice_network import AnyNetwork
 from ddarts.nn.preprocessing import ModelError
 from ddarts.runtime.atomic_files import write_text
 
@@ -77,11 +79,7 @@ class Network(discrete.Network):
             )
         if repository is not None and not _REPOSITORY.fullmatch(repository):
             raise ModelError(f"repository {repository[:120]!r} is not of the form USER/NAME")
-        facts = training_facts(self, self.folder)  # before anything is written: the folder may be the network's own
-        save_model(folder, self, auxiliary=self.auxiliary is not None, **known)
-        saved = load_model(folder)
-        title = (repository or folder.resolve().name).rpartition("/")[2]
-        write_text(folder / CARD_NAME, model_card(saved.network, saved.config, facts, title, repository))
+        write_hub_folder(folder, self, self.folder, repository, **known)
 
     @classmethod
     def from_pretrained(
@@ -111,25 +109,53 @@ class Network(discrete.Network):
             ModelError: there is neither such a folder nor such a repository, or what it holds is not a model of ddarts.
         """
         folder = fetch(source, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only)
-        return load_model(folder).network
+        saved = load_model_as(Network, folder)
+        saved.network.config, saved.network.folder = saved.config, saved.folder
+        return saved.network
 
 
-def load_model(folder: str | os.PathLike[str], *, device: torch.device | str = "cpu") -> SavedModel[Network]:
-    """Read a network that `ddarts.train` or `Network.save_pretrained` wrote; see `ddarts.hub.saved.load_model_as`."""
-    saved = load_model_as(Network, folder, device=device)
-    saved.network.config, saved.network.folder = saved.config, saved.folder
+def write_hub_folder(
+    folder: Path, network: AnyNetwork, origin: Path | None, repository: str | None = None, **description: Any
+) -> SavedModel[AnyNetwork]:
+    """Write a network of cells or of choices with its model card, and return what can be read from the folder.
+
+    Args:
+        folder: where to write.
+        network: any device.
+        origin: the model folder that the network was loaded from, or None.
+        repository: USER/NAME on the hub, for the commands on the card.
+        **description: classes, resolution, mean and std, as for `ddarts.hub.saved.save_model`.
+
+    Raises:
+        ModelError: the description does not fit the network.
+        RunError: a file cannot be written.
+    """
+    facts = training_facts(network, origin)  # before anything is written: the folder may be the network's own
+    save_model(folder, network, auxiliary=network.auxiliary is not None, **description)
+    written = load_any_model(folder)
+    title = (repository or folder.resolve().name).rpartition("/")[2]
+    write_text(folder / CARD_NAME, model_card(written.network, written.config, facts, title, repository))
+    return written
+
+
+def load_model(folder: str | os.PathLike[str], *, device: torch.device | str = "cpu") -> SavedModel[Any]:
+    """Read a model that `ddarts.train` or `Network.save_pretrained` wrote; see `ddarts.hub.saved.load_model_as`.
+
+    Its network is a `Network`, or a `ddarts.nn.choice_network.ChoiceNetwork` where choices were searched.
+    """
+    saved = load_any_model(folder, device=device, cells=Network)
+    if isinstance(saved.network, Network):
+        saved.network.config, saved.network.folder = saved.config, saved.folder
     return saved
 
 
-def fetch(
-    source: str | os.PathLike[str],
-    *,
-    revision: str | None = None,
-    token: str | bool | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-    local_files_only: bool = False,
-) -> Path:
+def fetch(source: str | os.PathLike[str], *, cache_dir: str | os.PathLike[str] | None = None, **options: Any) -> Path:
     """Return the folder that `source` means; what is only on the hub is fetched (config.json and model.safetensors).
+
+    Args:
+        source: as for `Network.from_pretrained`.
+        cache_dir: likewise.
+        **options: likewise, and passed on to huggingface_hub.
 
     Raises:
         ModelError: there is neither such a folder nor such a repository, or huggingface_hub is needed and missing.
@@ -148,19 +174,10 @@ def fetch(
         raise ModelError(
             f"{name}: no such folder; to look for a repository of that name on the hub: pip install 'ddarts[hub]'"
         ) from None
-    paths = []
+    paths, cache = [], None if cache_dir is None else str(cache_dir)
     for file in (CONFIG_NAME, WEIGHTS_NAME):
         try:
-            paths.append(
-                hf_hub_download(
-                    name,
-                    file,
-                    revision=revision,
-                    token=token,
-                    cache_dir=None if cache_dir is None else str(cache_dir),
-                    local_files_only=local_files_only,
-                )
-            )
+            paths.append(hf_hub_download(name, file, cache_dir=cache, **options))
         except Exception as error:  # of huggingface_hub, of its transport, of the disk: all mean the same to the user
             reason = (str(error).strip().splitlines() or [""])[0][:200]
             raise ModelError(

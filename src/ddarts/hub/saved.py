@@ -19,7 +19,7 @@ from ddarts.cost.activations import peak_activation_bytes
 from ddarts.errors import GenotypeError, nearest
 from ddarts.genotype.choices import AnyGenotype, genotype_from_dict
 from ddarts.genotype.genotype import Genotype
-from ddarts.nn.choice_network import AnyNetwork, build_network
+from ddarts.nn.choice_network import AnyNetwork, ChoiceNetwork
 from ddarts.nn.network import Network
 from ddarts.nn.preprocessing import MAX_CHANNELS, ModelError, Preprocessing
 from ddarts.nn.resolution import STEM_HALVINGS
@@ -137,9 +137,13 @@ def save_model(
     write_text(folder / CONFIG_NAME, json.dumps(data, indent=2) + "\n")
 
 
-def load_model(folder: str | os.PathLike[str], *, device: torch.device | str = "cpu") -> SavedModel[AnyNetwork]:
-    """Read a network of cells or of choices that `save_model` wrote; see `load_model_as`."""
-    return _load(build_network, *_described(folder), device)
+def load_model(
+    folder: str | os.PathLike[str], *, device: torch.device | str = "cpu", cells: type[Network] = Network
+) -> SavedModel[AnyNetwork]:
+    """Read a network of choices, or of cells as the class `cells`, that `save_model` wrote; see `load_model_as`."""
+    folder, config, genotype, digest = _described(folder)
+    build = cells if isinstance(genotype, Genotype) else ChoiceNetwork
+    return _load(build, folder, config, genotype, digest, device)
 
 
 def load_model_as(
