@@ -339,7 +339,7 @@ def keep_latency(run: RunFolder) -> None:
         return
     import torch
 
-    from ddarts.cost.latency import measure_latency
+    from ddarts.cost.latency import machine, measure_latency
     from ddarts.deploy.profiling import onnx_latency
     from ddarts.hub.saved import load_model
 
@@ -354,7 +354,7 @@ def keep_latency(run: RunFolder) -> None:
     run.update_summary(
         latency_ms=round(median, 3),
         latency_p95_ms=round(p95, 3),
-        latency_on=latency.machine,
+        latency_on=machine(next(saved.network.parameters()).device),
         latency_runtime=runtime,
         latency_pytorch_ms=round(latency.median_ms, 3),
     )

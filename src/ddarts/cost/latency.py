@@ -1,30 +1,92 @@
-"""How long a network takes for one image on this machine: a glance of half a second, not a benchmark."""
+"""How long a network takes for a forward pass, called again and again on this machine."""
 
 from __future__ import annotations
 
+import contextlib
+import math
 import platform
 import statistics
 import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 
+#: Passes that are not counted: the first ones choose kernels and fill caches.
+WARM_UP = 2
+
 
 @dataclass(frozen=True)
 class Latency:
-    """Time of a forward pass.
+    """Time of one forward pass.
 
     Attributes:
-        median_ms: milliseconds an image, one at a time.
-        p95_ms: what 95 of 100 passes stay below.
-        machine: what it was measured on.
+        runtime: "pytorch" or "onnxruntime".
+        batch: images a pass.
+        threads: CPU threads.
+        median_ms, p95_ms: milliseconds a pass: half of the passes, and 95 of 100, took no longer.
+        fastest_ms: milliseconds of the fastest pass; far below the median where other processes want the processor.
+        passes: how many were timed.
     """
 
+    runtime: str
+    batch: int
+    threads: int
     median_ms: float
     p95_ms: float
-    machine: str
+    fastest_ms: float
+    passes: int
+
+
+def time_passes(
+    call: Callable[[], object], *, seconds: float, least: int = 5, wait: Callable[[], None] = lambda: None
+) -> list[float]:
+    """Call `call` for about `seconds`, `least` times at least, after a warm-up; return the milliseconds of each call.
+
+    Args:
+        call: what to time.
+        seconds: about how long.
+        least: calls to time, however long they take.
+        wait: returns when the device has finished.
+    """
+    for _ in range(WARM_UP):
+        call()
+        wait()
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(times) < least or time.perf_counter() < end:
+        start = time.perf_counter()
+        call()
+        wait()
+        times.append(1000 * (time.perf_counter() - start))
+    return times
+
+
+def summary(times: Sequence[float], runtime: str, batch: int, threads: int) -> Latency:
+    """Return median and 95th percentile (the smallest time that 95 of 100 do not exceed) of times in milliseconds."""
+    ordered = sorted(times)
+    p95 = ordered[math.ceil(0.95 * len(ordered)) - 1]
+    return Latency(runtime, batch, threads, statistics.median(ordered), p95, ordered[0], len(ordered))
+
+
+def waiter(device: torch.device) -> Callable[[], None]:
+    """Return what waits until the device has finished."""
+    if device.type == "cuda":
+        return lambda: torch.cuda.synchronize(device)
+    return lambda: None
+
+
+@contextlib.contextmanager
+def threads_set(threads: int) -> Iterator[None]:
+    """Let torch compute with so many CPU threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def measure_latency(
@@ -42,38 +104,19 @@ def measure_latency(
     """
     device = next(network.parameters()).device
     x = torch.zeros(1, *shape, device=device).contiguous(memory_format=torch.channels_last)
-    was_training, threads = network.training, torch.get_num_threads()
+    was_training = network.training
     network.eval()
-    times: list[float] = []
     try:
-        torch.set_num_threads(1)
-        with torch.inference_mode():
-            network(x)  # the first pass chooses kernels
-            _wait(device)
-            end = time.perf_counter() + seconds
-            while len(times) < least or time.perf_counter() < end:
-                start = time.perf_counter()
-                network(x)
-                _wait(device)
-                times.append(1000 * (time.perf_counter() - start))
+        with threads_set(1), torch.inference_mode():
+            times = time_passes(lambda: network(x), seconds=seconds, least=least, wait=waiter(device))
     finally:
         network.train(was_training)
-        torch.set_num_threads(threads)
-    times.sort()
-    return Latency(statistics.median(times), times[int(0.95 * (len(times) - 1))], _machine(device))
+    return summary(times, "pytorch", 1, 1)
 
 
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
-
-
-def _machine(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{_processor()}, 1 thread" if device.type == "cpu" else device.type
+def machine(device: torch.device) -> str:
+    """Return what `measure_latency` measures on, such as the name of the processor and "1 thread"."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{_processor()}, 1 thread"
 
 
 def _processor() -> str:

@@ -14,9 +14,9 @@ from torch import Tensor
 from ddarts.config.schema import ProfileSettings
 from ddarts.cost.activations import peak_activation_bytes
 from ddarts.cost.counting import count_macs, count_parameters
+from ddarts.cost.latency import Latency, summary, threads_set, time_passes, waiter
 from ddarts.deploy.breakdown import PartCost, cost_by_cell, cost_by_operation
 from ddarts.deploy.onnxfile import onnx_bytes, open_onnx, require_exporter
-from ddarts.deploy.timing import Latency, summary, threads_set, time_passes, waiter
 from ddarts.genotype.choices import AnyGenotype
 from ddarts.genotype.zoo.lookup import find_architecture
 from ddarts.hub.saved import load_model
