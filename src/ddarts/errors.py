@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 def printable(text: object) -> str:
@@ -56,3 +57,19 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; known: {', '.join(names)}"
+
+
+def whole_number(name: str, value: Any, least: int | None = None, most: int | None = None) -> int:
+    """Return an argument as a whole number.
+
+    Raises:
+        SettingsError: it is none, or below `least` or above `most`.
+    """
+    try:
+        number = int(value)
+    except (TypeError, ValueError):
+        raise SettingsError(f"{name} = {str(value)[:100]!r} must be a whole number") from None
+    if (least is not None and number < least) or (most is not None and number > most):
+        limits = f"must be at least {least}" if most is None else f"is out of range; choose {least} to {most}"
+        raise SettingsError(f"{name} = {number} {limits}")
+    return number

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,16 +15,19 @@ from ddarts.genotype.gates import AnyGates
 from ddarts.genotype.genotype import Genotype
 from ddarts.reporting.drawing import draw_genotype
 from ddarts.reporting.formatting import count, difference_rows, genotype_rows, percent
+from ddarts.runs.metrics import plain
 from ddarts.runtime.progress import format_seconds
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.table import Table
 
 
 class Outcome:
     """Base of all results."""
 
     title = ""
+    path_key = "run"
 
     @property
     def exit_status(self) -> int:
@@ -36,8 +39,9 @@ class Outcome:
         raise NotImplementedError
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON-ready data."""
-        raise NotImplementedError
+        """Return JSON-ready data: the fields, `path` under `path_key`."""
+        shown = (f.name for f in fields(self) if f.repr)  # type: ignore[arg-type]
+        return {self.path_key if name == "path" else name: plain(getattr(self, name)) for name in shown}
 
     def _repr_html_(self) -> str:
         """Return the rows, and a drawing of the genotype if there is one, for a notebook."""
@@ -48,16 +52,22 @@ class Outcome:
 
     def table(self) -> RenderableType:
         """Return a table for a terminal."""
-        from rich import box
-        from rich.table import Table
         from rich.text import Text
 
-        table = Table(title=self.title or None, title_justify="left", box=box.SIMPLE, show_header=False, pad_edge=False)
+        table = simple_table(self.title or None, show_header=False)
         table.add_column("name", no_wrap=True)
         table.add_column("value", overflow="fold")
         for name, value in self.rows():
             table.add_row(Text(name), Text(value))
         return table
+
+
+def simple_table(title: Any = None, **options: Any) -> Table:
+    """Return an empty table for a terminal, in the look that all tables share."""
+    from rich import box
+    from rich.table import Table
+
+    return Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False, **options)
 
 
 @dataclass(frozen=True)
@@ -141,6 +151,7 @@ class DeriveResult(Outcome):
     threshold: float
 
     title = "derived genotype"
+    path_key = "file"
 
     def rows(self) -> Iterable[tuple[str, str]]:
         """Return what the table shows."""
@@ -148,15 +159,6 @@ class DeriveResult(Outcome):
         yield "threshold", f"{self.threshold:g}"
         yield from genotype_rows(self.genotype)
         yield "file", str(self.path)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON-ready data."""
-        return {
-            "file": str(self.path),
-            "method": self.method,
-            "threshold": self.threshold,
-            "genotype": self.genotype.to_dict(),
-        }
 
 
 @dataclass(frozen=True)
@@ -182,14 +184,7 @@ class TrainResult(Outcome):
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready data."""
-        return {
-            "run": str(self.path),
-            "model": str(self.path / "model"),
-            "val_top1": self.val_top1,
-            "parameters": self.parameters,
-            "macs": self.macs,
-            "train_s": self.train_s,
-        }
+        return {**super().to_dict(), "model": str(self.path / "model")}
 
 
 @dataclass(frozen=True)
@@ -244,18 +239,7 @@ class TestResult(Outcome):
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready data."""
-        return {
-            "model": str(self.model),
-            "data": self.data,
-            "top1": self.top1,
-            "loss": self.loss,
-            "count": self.count,
-            "classes": list(self.classes),
-            "per_class": self.per_class,
-            "confusion": [list(row) for row in self.confusion],
-            "skipped": list(self.skipped),
-            "mistakes": list(self.mistakes),
-        }
+        return {**super().to_dict(), "per_class": self.per_class}
 
 
 @dataclass(frozen=True)
@@ -290,17 +274,7 @@ class RunResult(Outcome):
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready data."""
-        return {
-            "run": str(self.path),
-            "test_top1": self.test_top1,
-            "val_top1": self.val_top1,
-            "parameters": self.parameters,
-            "macs": self.macs,
-            "search_s": self.search_s,
-            "train_s": self.train_s,
-            "stopped": self.stopped,
-            "files": {name: str(self.path / name) for name in self.files},
-        }
+        return {**super().to_dict(), "files": {name: str(self.path / name) for name in self.files}}
 
 
 @dataclass(frozen=True)
@@ -374,11 +348,8 @@ class ReportResult(Outcome):
     path: Path
 
     title = "report"
+    path_key = "report"
 
     def rows(self) -> Iterable[tuple[str, str]]:
         """Return what the table shows."""
         yield "page", str(self.path)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON-ready data."""
-        return {"report": str(self.path)}

@@ -126,7 +126,7 @@ def test_what_was_not_as_the_genotype_says_is_told(genotype: Genotype, capsys: p
     [
         ({"genotype": "nowhere.json"}, "nowhere.json: no such genotype file"),
         ({"resolution": "large"}, "resolution = 'large' must be a whole number"),
-        ({"resolution": 1}, "resolution = 1 must be 2 to 4096 pixels"),
+        ({"resolution": 1}, "resolution = 1 is out of range; choose 2 to 4096"),
         ({"mean": "0.5"}, "mean and std belong together"),
         ({"mean": "0.5", "std": "0.2"}, "mean has 1 values for 3 image channels; give 3"),
         ({"mean": "a,b,c", "std": "1,1,1"}, "mean = 'a,b,c' must be a number for each channel"),

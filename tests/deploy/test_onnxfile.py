@@ -14,8 +14,7 @@ pytest.importorskip("onnxruntime", reason="needs the extra export")
 import onnx
 
 from ddarts.deploy.agreement import compare
-from ddarts.deploy.onnxfile import METADATA_KEY, load_onnx, onnx_bytes, open_onnx
-from ddarts.deploy.onnxpredict import predict_onnx
+from ddarts.deploy.onnxfile import METADATA_KEY, load_onnx, onnx_bytes, open_onnx, predict_onnx
 from ddarts.errors import SettingsError
 from ddarts.hub.saved import SavedModel
 from ddarts.nn.preprocessing import ModelError, Preprocessing

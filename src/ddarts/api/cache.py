@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ddarts.data.cache import Entry, cache_entries, cache_folder, clear_cache
 from ddarts.results import Outcome
@@ -28,11 +27,6 @@ class CacheResult(Outcome):
             used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))
             yield entry.name, f"{entry.images} images, {entry.bytes / 2**20:.1f} MiB, used {used}"
         yield "total", f"{sum(entry.bytes for entry in self.entries) / 2**20:.1f} MiB"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON-ready data."""
-        folder = None if self.folder is None else str(self.folder)
-        return {"folder": folder, "entries": [{**asdict(entry), "path": str(entry.path)} for entry in self.entries]}
 
 
 def cache(*, clear: bool = False) -> CacheResult:

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from ddarts.errors import SettingsError
+from ddarts.errors import SettingsError, whole_number
 from ddarts.genotype.genotype import Genotype
 from ddarts.genotype.zoo.baselines import BASELINES, baseline, shared_sequence
 from ddarts.genotype.zoo.catalogue import Figures, Size, ZooEntry, baseline_sizes, zoo_entry, zoo_names
 from ddarts.reporting.formatting import count, genotype_rows
-from ddarts.results import Outcome
+from ddarts.results import Outcome, simple_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -179,8 +179,8 @@ def zoo(
             )
         return ZooResult(tuple(zoo_entry(known) for known in zoo_names()))
     entry = zoo_entry(name)
-    cells = _whole("layers", layers, 1000) if layers is not None else entry.size.cells
-    width = _whole("channels", channels, _MOST_CHANNELS) if channels is not None else entry.size.channels
+    cells = whole_number("layers", layers, 1, 1000) if layers is not None else entry.size.cells
+    width = whole_number("channels", channels, 1, _MOST_CHANNELS) if channels is not None else entry.size.channels
     genotype = entry.genotype(cells)
     known = (entry.size.cells, entry.size.channels) == (cells, width)
     return ZooEntryResult(entry, genotype, entry.size if known else network_size(genotype, width))
@@ -197,7 +197,7 @@ def baselines(*, channels: int | str | None = None) -> BaselinesResult:
     """
     sizes = baseline_sizes()
     stored = sizes[BASELINES[0]].channels
-    width = stored if channels is None else _whole("channels", channels, _MOST_CHANNELS)
+    width = stored if channels is None else whole_number("channels", channels, 1, _MOST_CHANNELS)
     rows = []
     for name in BASELINES:
         genotype = baseline(name)
@@ -236,10 +236,7 @@ def network_size(genotype: Genotype, channels: int) -> Size:
 
 def _table(title: str, columns: Sequence[str], left: int) -> Table:
     """Make an empty table whose columns but the first `left` hold numbers."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False)
+    table = simple_table(title)
     for i, column in enumerate(columns):
         table.add_column(column, justify="left" if i < left else "right", no_wrap=True)
     return table
@@ -283,13 +280,3 @@ def _entry_dict(entry: ZooEntry) -> dict[str, Any]:
         "published": [asdict(figures) for figures in entry.published],
         "size": asdict(entry.size),
     }
-
-
-def _whole(name: str, value: int | str, most: int) -> int:
-    try:
-        number = int(value)
-    except (TypeError, ValueError):
-        raise SettingsError(f"{name} = {value!r} must be a whole number") from None
-    if not 1 <= number <= most:
-        raise SettingsError(f"{name} = {number} is out of range; choose 1 to {most}")
-    return number

@@ -24,7 +24,7 @@ from ddarts.genotype.distance import (
 from ddarts.genotype.genotype import Genotype, printable_name
 from ddarts.genotype.zoo.lookup import find_genotype
 from ddarts.reporting.formatting import difference_rows
-from ddarts.results import Outcome
+from ddarts.results import Outcome, simple_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -100,11 +100,9 @@ class DistanceResult(Outcome):
         return parts
 
     def _columns(self, matrix: tuple[tuple[float, ...], ...], shown: range) -> Table:
-        from rich import box
-        from rich.table import Table
         from rich.text import Text
 
-        table = Table(box=box.SIMPLE, pad_edge=False)
+        table = simple_table()
         table.add_column("")
         table.add_column("architecture", overflow="ellipsis", no_wrap=True, max_width=30)
         for j in shown:

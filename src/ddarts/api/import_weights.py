@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ddarts.errors import DataError, RunError, SettingsError
+from ddarts.errors import DataError, RunError, SettingsError, whole_number
 from ddarts.genotype.genotype import Genotype
 from ddarts.genotype.zoo.lookup import find_genotype
 from ddarts.pipeline import say
@@ -72,6 +72,7 @@ class ImportResult(Outcome):
     notes: tuple[str, ...] = ()
 
     title = "imported network"
+    path_key = "model"
 
     @property
     def next_command(self) -> str:
@@ -105,24 +106,7 @@ class ImportResult(Outcome):
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready data."""
-        return {
-            "model": str(self.path),
-            "genotype": self.genotype.to_dict(),
-            "tensors": self.tensors,
-            "left_out": self.left_out,
-            "parameters": self.parameters,
-            "macs": self.macs,
-            "stem": self.stem,
-            "channels": self.channels,
-            "auxiliary": self.auxiliary,
-            "resolution": list(self.resolution),
-            "mean": list(self.mean),
-            "std": list(self.std),
-            "normalisation": self.normalisation,
-            "classes": list(self.classes),
-            "notes": list(self.notes),
-            "next": self.next_command,
-        }
+        return {**super().to_dict(), "next": self.next_command}
 
 
 def import_weights(
@@ -164,7 +148,7 @@ def import_weights(
     from ddarts.hub.saved import save_model
 
     checkpoint, out = Path(checkpoint), Path(out)
-    side = None if resolution is None else _side(resolution)
+    side = None if resolution is None else whole_number("resolution", resolution, 2, 4096)
     given = _given_normalisation(mean, std)
     architecture = find_genotype(genotype)
     _check_out(out, overwrite)
@@ -303,16 +287,6 @@ def _numbers(name: str, values: Numbers) -> tuple[float, ...]:
     if not numbers or not all(abs(number) <= 1e6 for number in numbers):  # NaN compares false
         raise SettingsError(f"{name} = {str(values)[:100]!r} must be a number for each channel, such as 0.49,0.48,0.45")
     return numbers
-
-
-def _side(resolution: Any) -> int:
-    try:
-        side = int(resolution)
-    except (TypeError, ValueError):
-        raise SettingsError(f"resolution = {str(resolution)[:100]!r} must be a whole number") from None
-    if not 2 <= side <= 4096:
-        raise SettingsError(f"resolution = {side} must be 2 to 4096 pixels")
-    return side
 
 
 def _listed(values: Sequence[float]) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from ddarts.config.schema import MeasureSettings
 from ddarts.errors import GenotypeError, RunError
 from ddarts.genotype.operation_weights import FILE_NAME, OperationWeights
 from ddarts.pipeline import Opening, load_images
-from ddarts.results import Outcome
+from ddarts.results import Outcome, simple_table
 from ddarts.runtime.progress import format_seconds
 from ddarts.space.cell_space import default_reductions
 from ddarts.space.operations import OPERATIONS
@@ -52,8 +51,14 @@ class MeasureResult(Outcome):
     @property
     def rank_correlation(self) -> float | None:
         """Spearman's rank correlation with the published weights, -1 to 1; None if all weights are equal."""
+        from scipy.stats import spearmanr
+
         published = OperationWeights.published().weights
-        return _spearman([self.weights.weights[o] for o in published], list(published.values()))
+        measured = [self.weights.weights[o] for o in published]
+        if len(set(measured)) < 2:
+            return None
+        found: Any = spearmanr(measured, list(published.values()))
+        return float(found.statistic)
 
     def rows(self) -> Iterable[tuple[str, str]]:
         """Return the rows below the table of operations."""
@@ -67,11 +72,10 @@ class MeasureResult(Outcome):
 
     def table(self) -> Table:
         """Return the operations, the largest weight first, and the rows below."""
-        from rich import box
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(box=box.SIMPLE, pad_edge=False)
+        table = simple_table()
         table.add_column("operation")
         for name in ("weight", "lowest", "highest", "published"):
             table.add_column(name, justify="right")
@@ -167,12 +171,3 @@ def measure_operations(
 
 def _one_line(text: str) -> str:
     return "".join(c if c.isprintable() else "-" for c in text)[:200]
-
-
-def _spearman(x: Sequence[float], y: Sequence[float]) -> float | None:
-    """Return Spearman's rank correlation, equal values sharing the mean of their ranks; None without any order."""
-    ranks = [[sum(v < u for v in values) + (values.count(u) + 1) / 2 for u in values] for values in (x, y)]
-    try:
-        return statistics.correlation(*ranks)
-    except statistics.StatisticsError:  # all equal
-        return None

@@ -13,7 +13,7 @@ from ddarts.errors import SettingsError
 from ddarts.genotype.genotype import Genotype
 from ddarts.genotype.zoo.lookup import short_names
 from ddarts.reporting.formatting import count
-from ddarts.results import Outcome
+from ddarts.results import Outcome, simple_table
 from ddarts.runtime.progress import Progress
 
 if TYPE_CHECKING:
@@ -72,15 +72,10 @@ class ProfileResult(Outcome):
 
     def table(self) -> Group:  # type: ignore[override]
         """Return the table, the tables of parts, and the notes, for a terminal."""
-        from rich import box
         from rich.console import Group
-        from rich.table import Table
         from rich.text import Text
 
-        def new(title: str) -> Table:
-            return Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False)
-
-        main = new("profile")
+        main = simple_table("profile")
         main.add_column("")
         for profile in self.profiles:
             main.add_column(Text(profile.name), overflow="fold", justify="right")
@@ -88,7 +83,7 @@ class ProfileResult(Outcome):
             main.add_row(*map(Text, line))
         tables: list[Any] = [main]
         for profile in self.profiles if self.by is not None else ():
-            table = new(f"{profile.name}, by {self.by}")
+            table = simple_table(f"{profile.name}, by {self.by}")
             table.add_column(str(self.by))
             for name in ("number", "parameters", "MACs", "ms (fastest pass)", "share of time"):
                 table.add_column(name, justify="right")

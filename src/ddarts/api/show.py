@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ddarts.errors import GenotypeError, SettingsError, nearest
+from ddarts.errors import GenotypeError, SettingsError, nearest, whole_number
 from ddarts.genotype.choices import ChoiceGenotype
 from ddarts.genotype.genotype import Genotype
 from ddarts.genotype.zoo.lookup import find_architecture
@@ -46,7 +46,7 @@ def show(
     if isinstance(architecture, ChoiceGenotype):
         return _show_choices(architecture, None if out is None else Path(out), cell)
     if cell is not None:
-        cell = _whole_number(cell)
+        cell = whole_number("cell", cell)
         if network:
             raise SettingsError("cell and network exclude each other; leave one out")
         if not 0 <= cell < len(architecture):
@@ -111,10 +111,3 @@ def _scene(genotype: Genotype, background: Background, cell: int | None, network
         return genotype_scene(genotype, background.proofs)
     one, proof = genotype.cells[cell], background.proof(cell)
     return cell_scene(one, title=cell_title(cell, one), gates=proof.gates, margins=proof.margins)
-
-
-def _whole_number(value: Any) -> int:
-    try:
-        return int(value)
-    except (TypeError, ValueError):
-        raise SettingsError(f"cell = {value!r} must be a whole number") from None

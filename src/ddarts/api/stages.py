@@ -14,7 +14,7 @@ from typing import Any
 
 from ddarts.config.loading import load_settings
 from ddarts.config.schema import DataOptions, RunSettings, SearchSettings, TrainSettings
-from ddarts.errors import RunError, SettingsError
+from ddarts.errors import RunError, SettingsError, whole_number
 from ddarts.genotype.choices import AnyGenotype
 from ddarts.genotype.deepen import deepen
 from ddarts.genotype.derive import derive_genotype
@@ -312,9 +312,7 @@ def predict(
     """
     from ddarts.training.evaluate import predict_images
 
-    top = _whole_number("top", top)
-    if top < 1:
-        raise SettingsError(f"top = {top} must be at least 1")
+    top = whole_number("top", top, 1)
     paths = [Path(images)] if isinstance(images, str | os.PathLike) else [Path(p) for p in images]
     if not paths:
         raise SettingsError("no image is named; give at least one file")
@@ -325,7 +323,7 @@ def predict(
             raise SettingsError(f"{path} is a {what}, not an image; {way_out}")
     onnx = None if model is None else places.onnx_of(model)
     if onnx is not None:
-        from ddarts.deploy.onnxpredict import predict_onnx
+        from ddarts.deploy.onnxfile import predict_onnx
 
         found = predict_onnx(onnx, paths, top=top, strict=strict, device=device)
         return PredictResult(onnx, tuple(found), found.skipped)
@@ -337,10 +335,3 @@ def predict(
 def _name_of(source: Path, method: str) -> str:
     """Return the name that a search gives to its genotype, so that deriving again gives the same file."""
     return printable_name(f"{source.name}-{method}" if source.is_dir() else source.stem)
-
-
-def _whole_number(name: str, value: Any) -> int:
-    try:
-        return int(value)
-    except (TypeError, ValueError):
-        raise SettingsError(f"{name} = {value!r} must be a whole number") from None

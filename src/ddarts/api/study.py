@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ddarts.api.stages import run, search, test, train
 from ddarts.config.schema import RunSettings
-from ddarts.errors import DDartsError, RunError, SettingsError, Stopped
+from ddarts.errors import DDartsError, RunError, SettingsError, Stopped, whole_number
 from ddarts.experiments.judges import FileTable, Table, TableJudge
 from ddarts.experiments.opponents import Draw, random_genotypes, same_size, search_at_cost
 from ddarts.experiments.page import write_page
@@ -105,7 +105,7 @@ def study(
         SettingsError: a name or a setting is wrong, or no trial could be judged.
         Stopped: Ctrl-C; the study can be resumed.
     """
-    jobs = _whole("jobs", jobs)
+    jobs = whole_number("jobs", jobs, 1)
     backend = _backend(scheduler)
     judge = (
         None if table is None else TableJudge(FileTable(Path(table)) if isinstance(table, str | os.PathLike) else table)
@@ -384,13 +384,3 @@ def _page(wanted: StudySettings, found: Sequence[Board], target: Path) -> Path:
     preset = f", preset {wanted.preset}" if wanted.preset else ""
     note = f"Seeds {wanted.seed} to {wanted.seed + wanted.seeds - 1}{preset}{shared and f'; {shared}'}."
     return write_page(found, target, title=title, what="method", note=note)
-
-
-def _whole(name: str, value: Any) -> int:
-    try:
-        number = int(value)
-    except (TypeError, ValueError):
-        number = 0
-    if number < 1:
-        raise SettingsError(f"{name} = {value!r} must be a whole number, at least 1")
-    return number

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ddarts.errors import SettingsError
-from ddarts.results import Outcome
+from ddarts.reporting.formatting import percent
+from ddarts.results import Outcome, simple_table
 from ddarts.runs.folder import RunFolder
 from ddarts.runtime.progress import format_seconds
 
@@ -66,9 +67,9 @@ class WatchResult(Outcome):
             yield "time left in this stage", format_seconds(self.left_s)
         yield from self.numbers
         for i, (lead, free, marginal) in enumerate(self.cells):
-            yield f"cell {i}", f"lead {_text(lead)}, without weights {_share(free)}, contribution {_text(marginal)}"
+            yield f"cell {i}", f"lead {_text(lead)}, without weights {percent(free)}, contribution {_text(marginal)}"
         if self.test_top1 is not None:
-            yield "top-1 (test)", _share(self.test_top1)
+            yield "top-1 (test)", percent(self.test_top1)
 
     def line(self) -> str:
         """Return the state in a line, for a log."""
@@ -80,15 +81,10 @@ class WatchResult(Outcome):
         """Return JSON-ready data."""
         keys = ("lead", "parameter_free", "marginal")
         return {
-            "run": str(self.path),
-            "state": self.state,
+            **super().to_dict(),
             "stage": self.stage or None,
-            "epoch": self.epoch,
-            "epochs": self.epochs,
-            "left_s": self.left_s,
             "numbers": dict(self.numbers),
             "cells": [dict(zip(keys, cell, strict=True)) for cell in self.cells],
-            "test_top1": self.test_top1,
         }
 
 
@@ -214,7 +210,6 @@ class _Follower:
 
     def picture(self) -> RenderableType:
         """Return what the terminal shows: the state, a bar, and the cells."""
-        from rich import box
         from rich.console import Group
         from rich.progress_bar import ProgressBar
         from rich.table import Table
@@ -231,21 +226,17 @@ class _Follower:
             table.add_row(Text("progress"), ProgressBar(total=result.epochs, completed=result.epoch, width=40))
         parts: list[RenderableType] = [table]
         if result.cells:
-            cells = Table(box=box.SIMPLE, pad_edge=False)
+            cells = simple_table()
             for head in ("cell", "lead of the gates", "without weights", "contribution"):
                 cells.add_column(head, justify="right")
             for i, (lead, free, marginal) in enumerate(result.cells):
-                cells.add_row(str(i), _text(lead), _share(free), _text(marginal))
+                cells.add_row(str(i), _text(lead), percent(free), _text(marginal))
             parts.append(cells)
         return Group(*parts, Text("Ctrl-C ends this display, not the run", style="dim"))
 
 
 def _text(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.2f} %"
 
 
 def _seconds(value: Any) -> float:

@@ -20,10 +20,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ddarts.deploy.extras import MissingPackageError, require
+from ddarts.deploy.extras import require
 from ddarts.errors import GenotypeError, SettingsError
 from ddarts.nn.preprocessing import FILE_NAME, ModelError, Preprocessing
 from ddarts.runtime import json_input as checks
+from ddarts.training.evaluate import Predictions, classify_files
 
 METADATA_KEY = "ddarts.preprocessing"
 INPUT, OUTPUT = "images", "logits"
@@ -160,6 +161,36 @@ def load_onnx(path: str | os.PathLike[str], *, device: str = "cpu", threads: int
     return OnnxModel(model.session, prepared)
 
 
+def predict_onnx(
+    model: str | os.PathLike[str],
+    paths: Sequence[str | os.PathLike[str]],
+    *,
+    top: int = 5,
+    strict: bool = False,
+    device: str = "auto",
+    threads: int | None = None,
+) -> Predictions:
+    """Tell what an ONNX file of `ddarts export` sees in image files; images are prepared as for a model folder.
+
+    Args:
+        model: the file.
+        paths: image files.
+        top: classes to name for each image (all of them if there are fewer).
+        strict: raise at the first image that cannot be decoded, instead of skipping it.
+        device: auto, cpu or cuda.
+        threads: CPU threads; onnxruntime's choice if None.
+
+    Raises:
+        DataError: no image can be decoded, or under `strict` the first that cannot.
+        MissingPackageError: onnxruntime is not installed.
+        ModelError: the file cannot be used.
+        SettingsError: onnxruntime has no such device.
+    """
+    loaded = load_onnx(model, device=device, threads=threads)
+    assert loaded.prepared is not None
+    return classify_files(loaded.logits, loaded.prepared, paths, top=top, strict=strict)
+
+
 @contextlib.contextmanager
 def quiet_export() -> Iterator[None]:
     """Keep to ourselves what torch prints and warns about while it traces a network."""
@@ -218,16 +249,3 @@ def _without_traces(graph: Any) -> None:
         del part.metadata_props[:]
         if part.HasField("doc_string"):
             part.ClearField("doc_string")
-
-
-__all__ = [
-    "METADATA_KEY",
-    "SUFFIX",
-    "MissingPackageError",
-    "OnnxModel",
-    "load_onnx",
-    "onnx_bytes",
-    "open_onnx",
-    "quiet_export",
-    "require_exporter",
-]

@@ -24,14 +24,6 @@ class Table(Protocol):
         ...
 
 
-class Judge(Protocol):
-    """What says how good a genotype is: a training, or a table."""
-
-    def accuracy(self, genotype: Any, seed: int | None = None) -> float:
-        """Return the accuracy of one repetition, 0 to 1, or the mean of all where `seed` is None."""
-        ...
-
-
 class TableJudge:
     """Judges by a table; a seed chooses the repetition."""
 

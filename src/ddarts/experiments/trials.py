@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ddarts.errors import RunError
 from ddarts.experiments.statistics import Interval, Verdict, interval_of_mean, judge, mean
 from ddarts.reporting.formatting import count, percent
+from ddarts.results import simple_table
 from ddarts.runtime.atomic_files import write_text
 from ddarts.runtime.progress import format_seconds
 
@@ -175,12 +176,9 @@ class Board:
 
     def table(self, what: str = "method") -> Table:
         """Return the table for a terminal, with the notes below."""
-        from rich import box
-        from rich.table import Table
         from rich.text import Text
 
-        title = f"{self.data}: top-1 ({self.part})"
-        table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False)
+        table = simple_table(f"{self.data}: top-1 ({self.part})")
         table.add_column(what, no_wrap=True)
         for head in HEADS:
             table.add_column(head, justify="right", overflow="fold")

@@ -348,10 +348,6 @@ class RunFolder:
             )
         return None
 
-    def has_checkpoint(self, stage: str) -> bool:
-        """Tell whether there is a checkpoint of `stage`, whole or not."""
-        return any(path.exists() for path in self._checkpoint_paths(stage))
-
     def _checkpoint_paths(self, stage: str) -> tuple[Path, Path]:
         folder = self.path / "checkpoints"
         return folder / f"{stage}.pt", folder / f"{stage}.previous.pt"

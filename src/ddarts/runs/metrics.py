@@ -10,6 +10,7 @@ import os
 import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ _BINS = 20  # of a histogram of gates
 
 
 def plain(value: Any) -> Any:
-    """Return `value` as JSON-ready data: tensors and arrays as lists, numbers that are not finite as None."""
+    """Return `value` as JSON-ready data: tensors as lists, records as objects, numbers that are not finite as None."""
     if hasattr(value, "tolist"):  # torch, numpy
         value = value.tolist()
     if value is None or isinstance(value, str | bool | int):
@@ -32,6 +33,12 @@ def plain(value: Any) -> Any:
         return [plain(v) for v in value]
     if isinstance(value, dict):
         return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "to_dict"):
+        return value.to_dict()
+    if is_dataclass(value):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
 
