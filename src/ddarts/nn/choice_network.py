@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Literal, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,7 @@ from ddarts.genotype.choices import AnyGenotype, ChoiceGenotype
 from ddarts.genotype.genotype import Genotype
 from ddarts.nn.auxiliary import AuxiliaryHead
 from ddarts.nn.inverted_residual import InvertedResidual
-from ddarts.nn.network import Network
+from ddarts.nn.network import DiscreteNetwork, Network
 from ddarts.nn.recompute import recomputed
 from ddarts.runtime.registry import load_reference
 from ddarts.space.choice_space import ChoiceSpace
@@ -22,17 +23,21 @@ from ddarts.space.choice_space import ChoiceSpace
 Removed = Literal["input", "zeros"]
 
 
-class Block(NamedTuple):
-    """One of the modules that a skeleton runs one after the other."""
+@dataclass(frozen=True)
+class Block:
+    """One of the modules that a skeleton runs one after the other.
+
+    Attributes:
+        name: of the module in the network, such as ``layer3``.
+        module: maps [B, C, H, W] to [B, outputs, ceil(H / stride), ceil(W / stride)].
+        outputs: channels of its output.
+        stride: what it divides the resolution by.
+    """
 
     name: str
-    """Name of the module in the network, such as ``layer3``."""
     module: nn.Module
-    """Maps [B, C, H, W] to [B, outputs, ceil(H / stride), ceil(W / stride)]."""
     outputs: int
-    """Channels of its output."""
     stride: int = 1
-    """What it divides the resolution by."""
 
 
 class Slot(Protocol):
@@ -89,7 +94,7 @@ def load_skeleton(space: ChoiceSpace) -> Skeleton:
         raise SettingsError(f"space {space.name}: skeleton {space.skeleton} cannot be imported: {error}") from None
 
 
-class ChoiceNetwork(nn.Module):
+class ChoiceNetwork(DiscreteNetwork[ChoiceGenotype]):
     """The discrete network of a choice genotype: the skeleton with the chosen candidates, pooling, linear classifier.
 
     Names of parameters (a public format): ``blocks.<name of the block>.*``, ``auxiliary.*``, ``classifier.*``.
@@ -103,7 +108,7 @@ class ChoiceNetwork(nn.Module):
         auxiliary: whether to build an auxiliary head, after the first two thirds of the blocks.
 
     Attributes:
-        drop_path, drop_path_part, recompute: see `ddarts.nn.network.Network`; what is dropped are the residual branches
+        drop_path, drop_path_part, recompute: see `ddarts.nn.network.DiscreteNetwork`; drop-path drops the branches
             of inverted residuals.
         outputs: channels of the last map.
 
@@ -121,15 +126,7 @@ class ChoiceNetwork(nn.Module):
         stem: str = "cifar",
         auxiliary: bool = False,
     ) -> None:
-        super().__init__()
-        for name, value in (("channels", channels), ("in_channels", in_channels), ("classes", classes)):
-            if value < 1:
-                raise SettingsError(f"{name} = {value} is out of range; a network needs at least 1")
-        self.genotype = genotype
-        self.channels, self.in_channels, self.classes, self.stem_name = channels, in_channels, classes, stem
-        self.drop_path = 0.0
-        self.drop_path_part: tuple[int, int] = (0, 1)
-        self.recompute = False
+        super().__init__(genotype, channels, in_channels, classes, stem)
         skeleton = load_skeleton(genotype.facts)
         self._chosen: list[tuple[str, nn.Module]] = []
 
@@ -172,21 +169,12 @@ class ChoiceNetwork(nn.Module):
         """Return the last map, before pooling: [B, outputs, h, w]."""
         return self.blocks(x)
 
-    def forward_head(self, features: Tensor) -> Tensor:
-        """Classify what `forward_features` returned: logits [B, classes]."""
-        return self.classifier(features.mean((2, 3)))
-
     def _draw_drop_path(self, x: Tensor) -> None:
-        """Draw the drop-path factors of a step, for the whole batch of all processes (see `Network.drop_path_part`)."""
-        residuals = [m for m in self.blocks.modules() if isinstance(m, InvertedResidual) and m.residual]
+        """Draw the drop-path factors of a step for every residual block."""
         dropping = self.training and self.drop_path > 0
-        rank, ranks = self.drop_path_part
-        for block in residuals:
-            block.drop_path = None
-            if dropping:
-                draws = torch.rand(ranks * x.shape[0], 1, 1, 1, device=x.device)
-                keep = 1.0 - self.drop_path
-                block.drop_path = (draws[rank * x.shape[0] : (rank + 1) * x.shape[0]] < keep).float() / keep
+        for block in self.blocks.modules():
+            if isinstance(block, InvertedResidual) and block.residual:
+                block.drop_path = self.drop_path_factors(x) if dropping else None
 
 
 #: The discrete network of a cell space or of a choice space.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Generic, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,9 @@ from ddarts.nn.operations import FactorizedReduce, Rectified, ReLUConvBN, build_
 from ddarts.nn.pruning import live_edges, live_inputs, live_states
 from ddarts.nn.recompute import recomputed
 from ddarts.nn.stems import ImageNetStem, build_stem
+
+#: The genotype that a network is built from.
+G = TypeVar("G")
 
 
 class Cell(nn.Module):
@@ -93,7 +97,54 @@ class Cell(nn.Module):
         return torch.cat([states[s] for s in self._concat], dim=1)
 
 
-class Network(nn.Module):
+class DiscreteNetwork(nn.Module, Generic[G]):
+    """What the networks of cells and of choices share: their sizes, the classifier's input, and drop-path.
+
+    Args:
+        genotype: the architecture.
+        channels: C, the width setting.
+        in_channels: channels of the images.
+        classes: number of classes.
+        stem: "cifar" or "imagenet".
+
+    Attributes:
+        drop_path: probability 0 to 1 with which training drops a result, image by image; the results kept are scaled by
+            1 / (1 - drop_path). The training loop sets it.
+        drop_path_part: (rank, processes): which part of a batch that processes share evenly the images are. Random
+            numbers are drawn for the whole batch, so that an image meets the same ones whoever holds it.
+        recompute: whether training keeps the outputs of cells or blocks only and computes what is inside them a second
+            time in the backward pass.
+
+    Raises:
+        SettingsError: a size below 1.
+    """
+
+    classifier: nn.Module
+
+    def __init__(self, genotype: G, channels: int, in_channels: int, classes: int, stem: str) -> None:
+        super().__init__()
+        for name, value in (("channels", channels), ("in_channels", in_channels), ("classes", classes)):
+            if value < 1:
+                raise SettingsError(f"{name} = {value} is out of range; a network needs at least 1")
+        self.genotype = genotype
+        self.channels, self.in_channels, self.classes, self.stem_name = channels, in_channels, classes, stem
+        self.drop_path = 0.0
+        self.drop_path_part: tuple[int, int] = (0, 1)
+        self.recompute = False
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Classify what `forward_features` returned: logits [B, classes]."""
+        return self.classifier(features.mean((2, 3)))
+
+    def drop_path_factors(self, x: Tensor, *count: int) -> Tensor:
+        """Draw factors [*count, B, 1, 1, 1] for the images `x` on their device."""
+        rank, ranks = self.drop_path_part
+        draws = torch.rand(*count, ranks * len(x), 1, 1, 1, device=x.device).narrow(len(count), rank * len(x), len(x))
+        keep = 1.0 - self.drop_path
+        return (draws < keep).float() / keep
+
+
+class Network(DiscreteNetwork[Genotype]):
     """The discrete network of a genotype: stem, cells, global average pooling, linear classifier.
 
     Names of parameters (a public format): ``stem.*``, ``cells.<cell>.preprocess0.*``, ``cells.<cell>.preprocess1.*``,
@@ -109,12 +160,8 @@ class Network(nn.Module):
         auxiliary: whether to build an auxiliary head, after the last reduction cell (2L//3 where there is none).
 
     Attributes:
-        drop_path: probability 0 to 1 with which training drops the result of an operation, image by image, for all
-            operations but identities; the results kept are scaled by 1 / (1 - drop_path). The training loop sets it.
-        drop_path_part: (rank, processes): which part of a batch that processes share evenly the images are. Random
-            numbers are drawn for the whole batch, so that an image meets the same ones whoever holds it.
-        recompute: whether training keeps the outputs of cells only and computes what is inside them a second time in
-            the backward pass.
+        drop_path, drop_path_part, recompute: see `DiscreteNetwork`; drop-path drops results of all operations but
+            identities.
         levels: the feature maps that `features` returns, one for each resolution, finest first.
 
     Raises:
@@ -131,15 +178,7 @@ class Network(nn.Module):
         stem: str = "cifar",
         auxiliary: bool = False,
     ) -> None:
-        super().__init__()
-        for name, value in (("channels", channels), ("in_channels", in_channels), ("classes", classes)):
-            if value < 1:
-                raise SettingsError(f"{name} = {value} is out of range; a network needs at least 1")
-        self.genotype = genotype
-        self.channels, self.in_channels, self.classes, self.stem_name = channels, in_channels, classes, stem
-        self.drop_path = 0.0
-        self.drop_path_part: tuple[int, int] = (0, 1)
-        self.recompute = False
+        super().__init__(genotype, channels, in_channels, classes, stem)
         self.stem = build_stem(stem, in_channels, channels)
         live = live_states(genotype)
         self.cells = nn.ModuleDict()
@@ -185,10 +224,6 @@ class Network(nn.Module):
     def forward_features(self, x: Tensor) -> Tensor:
         """Return the output of the last cell, before pooling: [B, outputs, h, w]."""
         return self._maps(x, self._end)[self._end]
-
-    def forward_head(self, features: Tensor) -> Tensor:
-        """Classify what `forward_features` returned: logits [B, classes]."""
-        return self.classifier(features.mean((2, 3)))
 
     def features(self, x: Tensor, levels: int | Sequence[int] | None = None) -> list[Tensor]:
         """Return the last map of each resolution, finest first: [B, num_chs, H / reduction, W / reduction].
@@ -263,10 +298,6 @@ class Network(nn.Module):
         """Draw all drop-path factors of a step at once, on the device: for each cell [droppable, B, 1, 1, 1]."""
         if not self.training or self.drop_path <= 0:
             return {}
-        keep = 1.0 - self.drop_path
         counts = {name: int(cell.droppable) for name, cell in self.cells.items() if isinstance(cell, Cell)}
-        rank, ranks = self.drop_path_part
-        draws = torch.rand(sum(counts.values()), ranks * x.shape[0], 1, 1, 1, device=x.device)
-        draws = draws[:, rank * x.shape[0] : (rank + 1) * x.shape[0]]
-        factors = (draws < keep).float() / keep
+        factors = self.drop_path_factors(x, sum(counts.values()))
         return dict(zip(counts, factors.split(list(counts.values())), strict=True))
