@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,6 +44,36 @@ class _Part:
     positions: Tensor
 
 
+@dataclass(eq=False)
+class _Reading:
+    """What reading a data set shares: whether a broken image is an error, the progress, and what was skipped."""
+
+    strict: bool
+    progress: Progress
+    skipped: list[str] = field(default_factory=list)
+    done: int = 0
+
+    def each(self, part: _Part, work: Callable[[Any], Any], items: Iterator[Any] | None = None) -> Iterator[Any]:
+        """Yield `work` of each image of a part, or of each of `items`, and leave out of the part those that it refuses.
+
+        Raises:
+            DataError: an image cannot be decoded, and `strict`.
+        """
+        good = torch.ones(len(part.positions), dtype=torch.bool)
+        for number, found in enumerate(in_threads(work, items or part.encoded.read(part.positions))):
+            if isinstance(found, Undecodable):
+                line = f"{part.encoded.name(int(part.positions[number]))}: {found}"
+                if self.strict:
+                    raise DataError(f"{line}; mend or remove the file, or leave out --strict to skip such files")
+                self.skipped.append(line)
+                good[number] = False
+            else:
+                yield found
+            self.done += 1
+            self.progress.update(self.done)
+        part.positions = part.positions[good]
+
+
 def decode_all(
     parts: Mapping[str, Encoded], *, name: str, place: str, classes: Sequence[str], request: Request
 ) -> Loaded:
@@ -60,32 +91,32 @@ def decode_all(
     """
     check_classes(place, classes, {which: encoded.labels for which, encoded in parts.items()})
     chosen = _choose(parts, request)
-    if request.stream == "yes" or (request.stream == "auto" and _guess_bytes(chosen, request) > memory_share()):
-        return _stream(chosen, name=name, place=place, classes=classes, request=request)
-    total = sum(len(p.positions) for p in chosen.values())
+    stream = request.stream == "yes" or (request.stream == "auto" and _guess_bytes(chosen, request) > memory_share())
     tried = {which: len(part.positions) for which, part in chosen.items()}
-    skipped: list[str] = []
-    with (
-        quiet_decoding(),
-        Progress(f"reading {name}", 2 * total, quiet=request.quiet or total < _PROGRESS_FROM) as progress,
-    ):
-        headers = _peek_all(chosen, request.strict, skipped, progress)
-        left = sum(len(p.positions) for p in chosen.values())
+    looked = {
+        which: _Part(part.encoded, part.positions[_spread(len(part.positions), LOOK)] if stream else part.positions)
+        for which, part in chosen.items()
+    }
+    total = sum(len(part.positions) for part in looked.values())
+    title = f"{'looking at' if stream else 'reading'} {name}"
+    with quiet_decoding(), Progress(title, 2 * total, quiet=request.quiet or total < _PROGRESS_FROM) as progress:
+        reading = _Reading(request.strict, progress)
+        skipped = reading.skipped
+        headers: list[Peek] = []
+        for which, part in looked.items():
+            found = list(reading.each(part, peek))
+            headers += found if which == "train" else []
         if not headers:
             raise _nothing(place, "train", tried, skipped)
-        height, width = _settle_size(headers, request.resolution)
         channels = 1 if all(h.grey for h in headers) else 3
-        check_budget(left, channels, (height, width), place)
-        images: dict[str, Images] = {}
-        done = 2 * total - left
-        for which, part in chosen.items():
-            images[which] = _decode_part(part, (channels, height, width), request.strict, skipped, progress, done)
-            done += len(part.positions)
+        shape = (channels, *_settle_size(headers, request.resolution))
+        if stream:
+            images, figures = _stream(chosen, looked, shape, reading)
+        else:
+            images, figures = _read(looked, shape, place, reading), None
     for which, part in images.items():
         if len(part) == 0:
             raise _nothing(place, which, tried, skipped)
-    if channels == 3 and not shows_colour(_in_memory(images["train"]).split(1024)):
-        images = {which: Images(to_grey(_in_memory(i)), i.labels) for which, i in images.items()}
     return Loaded(
         name=name,
         place=place,
@@ -95,7 +126,19 @@ def decode_all(
         validation=images.get("validation"),
         test=images.get("test"),
         skipped=tuple(skipped),
+        statistics=figures,
     )
+
+
+def _read(parts: dict[str, _Part], shape: tuple[int, int, int], place: str, reading: _Reading) -> dict[str, Images]:
+    """Decode all images, into one channel where none of the training images shows a colour."""
+    left = sum(len(part.positions) for part in parts.values())
+    check_budget(left, shape[0], shape[1:], place)
+    reading.done = reading.progress.total - left
+    images = {which: _decode_part(part, shape, reading) for which, part in parts.items()}
+    if shape[0] == 3 and len(images["train"]) and not shows_colour(_in_memory(images["train"]).split(1024)):
+        images = {which: Images(to_grey(_in_memory(i)), i.labels) for which, i in images.items()}
+    return images
 
 
 def _in_memory(images: Images) -> Tensor:
@@ -103,65 +146,33 @@ def _in_memory(images: Images) -> Tensor:
     return images.pixels
 
 
-def _stream(chosen: dict[str, _Part], *, name: str, place: str, classes: Sequence[str], request: Request) -> Loaded:
-    """Return images that stay in their files, after a look at the first `LOOK` or so of each part.
+def _stream(
+    chosen: dict[str, _Part], looked: dict[str, _Part], shape: tuple[int, int, int], reading: _Reading
+) -> tuple[dict[str, Images], tuple[tuple[float, ...], tuple[float, ...]]]:
+    """Return images that stay in their files, and mean and deviation, after a look at the images of `looked`.
 
-    They are spread evenly over the part; a part with fewer images is looked through as a whole, and gives the very
-    images and figures that decoding all of it would.
+    These are spread evenly over each part; a part with fewer than `LOOK` images is looked through as a whole, and gives
+    the very images and figures that decoding all of it would.
     """
-    tried = {which: len(part.positions) for which, part in chosen.items()}
-    looked = {
-        which: _Part(part.encoded, part.positions[_spread(len(part.positions), LOOK)]) for which, part in chosen.items()
-    }
-    before = {which: part.positions for which, part in looked.items()}
-    total = sum(len(part.positions) for part in looked.values())
-    skipped: list[str] = []
-    counts: Tensor | None = None
-    colour = False
-    with (
-        quiet_decoding(),
-        Progress(f"looking at {name}", 2 * total, quiet=request.quiet or total < _PROGRESS_FROM) as progress,
-    ):
-        headers = _peek_all(looked, request.strict, skipped, progress)
-        if not headers:
-            raise _nothing(place, "train", tried, skipped)
-        height, width = _settle_size(headers, request.resolution)
-        channels = 1 if all(h.grey for h in headers) else 3
-        done = total
-        for which, part in looked.items():
-            found, any_colour = _look_through(part, (channels, height, width), request.strict, skipped, progress, done)
-            done += len(part.positions)
-            if which == "train":
-                counts, colour = found, any_colour
-    grey = channels == 3 and not colour
+    reading.done = reading.progress.total // 2
+    counts, colour = torch.zeros(shape[0], 256), False
+    for which, part in looked.items():
+        found, any_colour = _look_through(part, shape, reading)
+        if which == "train":
+            counts, colour = found, any_colour
+    grey = shape[0] == 3 and not colour
     images: dict[str, Images] = {}
     for which, part in chosen.items():
-        broken = before[which][~torch.isin(before[which], looked[which].positions)]
+        tried = part.positions[_spread(len(part.positions), LOOK)]
+        broken = tried[~torch.isin(tried, looked[which].positions)]
         positions = part.positions[~torch.isin(part.positions, broken)]
-        if len(positions) == 0:
-            raise _nothing(place, which, tried, skipped)
-        shape = (channels, height, width)
-        pixels = StreamedPixels(part.encoded, positions, shape, strict=request.strict, grey=grey)
+        pixels = StreamedPixels(part.encoded, positions, shape, strict=reading.strict, grey=grey)
         images[which] = Images(pixels, part.encoded.labels[positions])
-    assert counts is not None
-    return Loaded(
-        name=name,
-        place=place,
-        classes=tuple(classes),
-        flip=may_mirror(classes),
-        train=images["train"],
-        validation=images.get("validation"),
-        test=images.get("test"),
-        skipped=tuple(skipped),
-        statistics=statistics_of(counts[:1] if grey else counts),
-    )
+    return images, statistics_of(counts[:1] if grey else counts)
 
 
-def _look_through(
-    part: _Part, shape: tuple[int, int, int], strict: bool, skipped: list[str], progress: Progress, done: int
-) -> tuple[Tensor, bool]:
+def _look_through(part: _Part, shape: tuple[int, int, int], reading: _Reading) -> tuple[Tensor, bool]:
     """Decode the images of a part once; drop those that cannot be, count pixel values [C, 256], and look for colour."""
-    good = torch.ones(len(part.positions), dtype=torch.bool)
     counts, colour = torch.zeros(shape[0], 256, dtype=torch.int64), False
 
     def work(source: bytes | Path | None) -> tuple[Tensor, bool]:
@@ -169,15 +180,9 @@ def _look_through(
         found = np.stack([np.bincount(channel.reshape(-1), minlength=256) for channel in array])
         return torch.from_numpy(found), shape[0] == 3 and bool((array[:1] != array[1:]).any())
 
-    for number, result in enumerate(in_threads(work, part.encoded.read(part.positions))):
-        if isinstance(result, Undecodable):
-            _skip(part, number, result, strict, skipped)
-            good[number] = False
-        else:
-            counts += result[0]
-            colour |= result[1]
-        progress.update(done + number + 1)
-    part.positions = part.positions[good]
+    for found, any_colour in reading.each(part, work):
+        counts += found
+        colour |= any_colour
     return counts, colour
 
 
@@ -223,50 +228,18 @@ def _choose(parts: Mapping[str, Encoded], request: Request) -> dict[str, _Part]:
     return chosen
 
 
-def _peek_all(chosen: dict[str, _Part], strict: bool, skipped: list[str], progress: Progress) -> list[Peek]:
-    """Drop images without a readable header from the parts; return the headers of the training images."""
-    headers: list[Peek] = []
-    done = 0
-    for which, part in chosen.items():
-        good = torch.ones(len(part.positions), dtype=torch.bool)
-        for number, found in enumerate(in_threads(peek, part.encoded.read(part.positions))):
-            if isinstance(found, Undecodable):
-                _skip(part, number, found, strict, skipped)
-                good[number] = False
-            elif which == "train":
-                headers.append(found)
-            done += 1
-            progress.update(done)
-        part.positions = part.positions[good]
-    return headers
-
-
-def _decode_part(
-    part: _Part, shape: tuple[int, int, int], strict: bool, skipped: list[str], progress: Progress, done: int
-) -> Images:
+def _decode_part(part: _Part, shape: tuple[int, int, int], reading: _Reading) -> Images:
     pixels = torch.empty((len(part.positions), *shape), dtype=torch.uint8)
-    array = pixels.numpy()
-    good = torch.ones(len(part.positions), dtype=torch.bool)
+    array, tried = pixels.numpy(), part.positions
 
     def work(item: tuple[int, bytes | Path | None]) -> None:
         number, source = item
         array[number] = decode(source, *shape)
 
-    results = in_threads(work, enumerate(part.encoded.read(part.positions)))
-    for number, failure in enumerate(results):
-        if isinstance(failure, Undecodable):
-            _skip(part, number, failure, strict, skipped)
-            good[number] = False
-        progress.update(done + number + 1)
+    for _ in reading.each(part, work, enumerate(part.encoded.read(tried))):
+        pass
     labels = part.encoded.labels[part.positions]
-    return Images(pixels, labels) if bool(good.all()) else Images(pixels[good], labels[good])
-
-
-def _skip(part: _Part, number: int, reason: Undecodable, strict: bool, skipped: list[str]) -> None:
-    line = f"{part.encoded.name(int(part.positions[number]))}: {reason}"
-    if strict:
-        raise DataError(f"{line}; mend or remove the file, or leave out --strict to skip such files")
-    skipped.append(line)
+    return Images(pixels if len(labels) == len(tried) else pixels[torch.isin(tried, part.positions)], labels)
 
 
 def _nothing(place: str, which: str, tried: dict[str, int], skipped: list[str]) -> DataError:
