@@ -15,27 +15,17 @@ from ddarts.genotype.genotype import CellGenotype
 from ddarts.nn.network import Cell, Network
 from ddarts.nn.operations import FactorizedReduce
 
-_RELU_CONV_BN = {"conv": "op.1", "norm": "op.2"}
+
+def _places(**places: int) -> dict[str, str]:
+    """Return the reference's names of the parts that stand at these places of an operation's sequence ``op``."""
+    return {name: f"op.{place}" for name, place in places.items()}
+
+
+_RELU_CONV_BN = _places(conv=1, norm=2)
 _FACTORIZED = {"conv1": "conv_1", "conv2": "conv_2", "norm": "bn"}
-_SEPARABLE = {
-    "depthwise1": "op.1",
-    "pointwise1": "op.2",
-    "norm1": "op.3",
-    "depthwise2": "op.5",
-    "pointwise2": "op.6",
-    "norm2": "op.7",
-}
-_DILATED = {"depthwise": "op.1", "pointwise": "op.2", "norm": "op.3"}
-_BOTTLENECK = {
-    "conv1": "op.1",
-    "norm1": "op.2",
-    "conv2": "op.3",
-    "norm2": "op.4",
-    "conv3": "op.5",
-    "norm3": "op.6",
-    "conv4": "op.8",
-    "norm4": "op.9",
-}
+_SEPARABLE = _places(depthwise1=1, pointwise1=2, norm1=3, depthwise2=5, pointwise2=6, norm2=7)
+_DILATED = _places(depthwise=1, pointwise=2, norm=3)
+_BOTTLENECK = _places(conv1=1, norm1=2, conv2=3, norm2=4, conv3=5, norm3=6, conv4=8, norm4=9)
 
 #: Of each operation, our names of its parts and the reference's.
 OPERATION_PARTS: dict[str, dict[str, str]] = {
@@ -46,7 +36,7 @@ OPERATION_PARTS: dict[str, dict[str, str]] = {
     "sep_conv_5x5": _SEPARABLE,
     "dil_conv_3x3": _DILATED,
     "dil_conv_5x5": _DILATED,
-    "conv_3x1_1x3": {"along_width": "op.1", "along_height": "op.2", "norm": "op.3"},
+    "conv_3x1_1x3": _places(along_width=1, along_height=2, norm=3),
     "conv_7x1_1x7": {"along_width": "1", "along_height": "2", "norm": "3"},  # the one without op
     "simple_conv_1x1": _RELU_CONV_BN,
     "simple_conv_3x3": _RELU_CONV_BN,

@@ -27,15 +27,6 @@ _MOST_NAMES_TOLD = 12
 Record = ReferenceGenotype | TwoCellGenotype
 
 
-def genotype_names(text: str, where: str = "text") -> tuple[str, ...]:
-    """Return the names to which a Python text assigns genotypes, in order.
-
-    Raises:
-        GenotypeError: the text cannot be read, with line and column.
-    """
-    return tuple(read_statements(text, where, _FIELDS).named)
-
-
 def read_record(text: str, where: str = "text", name: str | None = None) -> Record:
     """Read one genotype of a text as it is written, before it becomes a network.
 
