@@ -24,7 +24,7 @@ def test_sections_of_docstrings_become_lists_and_nothing_is_complained_of(tmp_pa
     modules = [
         "ddarts.genotype.genotype",
         "ddarts.genotype.interop.tokens",
-        "ddarts.reporting.shapes",
+        "ddarts.reporting.layout",
         "ddarts.kernels",
     ]
     command = [sys.executable, *words[1:-2], str(tmp_path), *modules, exclusion]

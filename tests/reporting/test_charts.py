@@ -2,7 +2,7 @@ import pytest
 
 from ddarts.errors import RunError
 from ddarts.genotype.genotype import Edge
-from ddarts.reporting.charts import gate_charts, search_charts, training_charts
+from ddarts.reporting.charts import gate_charts, stage_charts
 
 OPS = ("skip_connect", "sep_conv_3x3")
 EDGES = ((0, 2), (1, 2))
@@ -26,7 +26,7 @@ def test_a_search_gets_a_chart_for_each_thing_that_was_measured() -> None:
         }
         for e in (1, 2)
     ]
-    charts = {chart.title: chart for chart in search_charts(records)}
+    charts = {chart.title: chart for chart in stage_charts(records, "search")}
     assert list(charts) == [
         "Search: loss",
         "Search: accuracy",
@@ -42,8 +42,8 @@ def test_a_search_gets_a_chart_for_each_thing_that_was_measured() -> None:
 
 
 def test_very_many_cells_are_told_apart_by_pointing() -> None:
-    (few,) = search_charts([{"epoch": e, "margin": [0.1] * 12} for e in (1, 2)])
-    (many,) = search_charts([{"epoch": e, "margin": [0.1] * 13} for e in (1, 2)])
+    (few,) = stage_charts([{"epoch": e, "margin": [0.1] * 12} for e in (1, 2)], "search")
+    (many,) = stage_charts([{"epoch": e, "margin": [0.1] * 13} for e in (1, 2)], "search")
     assert ">cell 11</text>" in few.svg
     assert ">cell 11</text>" not in many.svg
     assert "<title>cell 11</title>" in many.svg
@@ -51,18 +51,18 @@ def test_very_many_cells_are_told_apart_by_pointing() -> None:
 
 
 def test_what_was_not_measured_gets_no_chart() -> None:
-    assert search_charts([]) == []
-    assert search_charts([{"epoch": 1, "marginal": None, "search_loss": None}]) == []
-    assert [c.title for c in training_charts([{"epoch": 1, "train_loss": 1.0}])] == ["Training: loss"]
+    assert stage_charts([], "search") == []
+    assert stage_charts([{"epoch": 1, "marginal": None, "search_loss": None}], "search") == []
+    assert [c.title for c in stage_charts([{"epoch": 1, "train_loss": 1.0}], "train")] == ["Training: loss"]
 
 
 def test_a_loss_that_was_not_finite_is_a_gap_in_chart_and_table() -> None:
-    (chart,) = training_charts([{"epoch": e, "train_loss": None if e == 2 else 1.0} for e in (1, 2, 3)])
-    assert [row[1] for row in chart.rows] == ["1", "\N{EN DASH}", "1"]
+    (chart,) = stage_charts([{"epoch": e, "train_loss": None if e == 2 else 1.0} for e in (1, 2, 3)], "train")
+    assert [row[1] for row in chart.rows] == ["1", "-", "1"]
 
 
 def test_long_tables_are_thinned_and_keep_the_last_epoch() -> None:
-    (chart,) = training_charts([{"epoch": e, "train_loss": 1.0} for e in range(1, 601)])
+    (chart,) = stage_charts([{"epoch": e, "train_loss": 1.0} for e in range(1, 601)], "train")
     assert len(chart.rows) <= 14
     assert (chart.rows[0][0], chart.rows[-1][0]) == ("1", "600")
 
@@ -107,14 +107,14 @@ def test_only_the_largest_of_very_many_gates_are_drawn() -> None:
 )
 def test_damaged_metrics_are_an_error_of_one_line(record: dict, message: str) -> None:
     with pytest.raises(RunError) as caught:
-        search_charts([record])
+        stage_charts([record], "search")
     assert str(caught.value).startswith(f"metrics.jsonl: {message}")
 
 
 def test_a_number_of_cells_that_changes_is_an_error() -> None:
     records = [{"epoch": 1, "margin": [0.1]}, {"epoch": 2, "margin": [0.1, 0.2]}]
     with pytest.raises(RunError, match="'margin' has 1 cells at epoch 1, later 2"):
-        search_charts(records)
+        stage_charts(records, "search")
 
 
 @pytest.mark.parametrize("damaged", [[[]], [[[0.5, 0.5]]], [[[0.5], [0.5]]], [3]])
@@ -124,6 +124,6 @@ def test_gates_that_do_not_fit_the_space_are_an_error(damaged: list) -> None:
 
 
 def test_one_epoch_gives_numbers_and_no_chart() -> None:
-    (chart,) = training_charts([{"epoch": 1, "train_loss": 1.0}])
+    (chart,) = stage_charts([{"epoch": 1, "train_loss": 1.0}], "train")
     assert chart.svg == ""
     assert chart.rows == (("1", "1"),)

@@ -41,7 +41,7 @@ def test_results_stand_side_by_side_with_the_better_one_marked(
     shared_run: RunFolder, other: RunFolder, tmp_path: Path
 ) -> None:
     page = compared(shared_run, other, target=tmp_path / "c.html")
-    assert after(page, "Test accuracy (top-1)", 3) == ["95.00%", "(best)", "90.00%"]
+    assert after(page, "Test accuracy (top-1)", 3) == ["95.00 %", "(best)", "90.00 %"]
     assert after(page, "Parameters", 3) == ["1.68 M", "1 M", "(best)"]
     assert after(page, "MACs per image", 2) == ["259 M", "259 M"]  # equal: neither is better
     assert {"my run & co", "other"} <= set(page.words)
@@ -84,15 +84,16 @@ def test_only_the_settings_that_differ_are_listed_whichever_command_made_the_run
 
 
 def test_a_latency_is_the_best_only_beyond_its_noise(shared_run: RunFolder, other: RunFolder, tmp_path: Path) -> None:
-    for median, p95, machine, best in (
-        (3.1, 4.0, "a CPU, 1 thread", []),  # the other: 3.21, 95 % below 4.0
-        (2.0, 2.5, "a CPU, 1 thread", ["(best)"]),
-        (2.0, 2.5, "another", []),
+    for median, p95, machine, runtime, best in (
+        (3.1, 4.0, "a CPU, 1 thread", None, []),  # the other: 3.21, 95 % below 4.0
+        (2.0, 2.5, "a CPU, 1 thread", None, ["(best)"]),
+        (2.0, 2.5, "another", None, []),
+        (2.0, 2.5, "a CPU, 1 thread", "onnxruntime", []),
     ):
         with other:
-            other.update_summary(latency_ms=median, latency_p95_ms=p95, latency_on=machine)
+            other.update_summary(latency_ms=median, latency_p95_ms=p95, latency_on=machine, latency_runtime=runtime)
         page = compared(shared_run, other, target=tmp_path / "c.html")
-        assert after(page, "Latency an image", 2 + len(best)) == ["3.21 ms", f"{median:.3g} ms", *best]
+        assert after(page, "Latency per image", 2 + len(best)) == ["3.21 ms", f"{median:.3g} ms", *best]
         assert "(best)" not in after(page, "Search time", 3)
 
 
@@ -106,7 +107,7 @@ def test_the_baseline_of_a_search_joins_the_distances(
 
 def test_runs_that_hold_little_can_be_compared(shared_run: RunFolder, bare_run: RunFolder, tmp_path: Path) -> None:
     page = compared(shared_run, bare_run, target=tmp_path / "c.html")
-    assert after(page, "Test accuracy (top-1)", 2) == ["95.00%", "\N{EN DASH}"]
+    assert after(page, "Test accuracy (top-1)", 2) == ["95.00 %", "-"]
     assert "distances" not in page.ids
     assert "classes" not in page.ids
     assert page.count("svg", "cell-drawing") == 5

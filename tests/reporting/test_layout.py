@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddarts.reporting.layout import lay_out
-from ddarts.reporting.shapes import Layout, Link, Point, Size
+from ddarts.reporting.layout import Layout, Link, Point, Size, lay_out
 
 Box = tuple[float, float, float, float]
 

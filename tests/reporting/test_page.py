@@ -17,7 +17,7 @@ from ddarts.genotype.operation_weights import OperationWeights
 from ddarts.genotype.zoo.baselines import baseline
 from ddarts.genotype.zoo.catalogue import zoo_entry
 from ddarts.reporting.collect import read_run
-from ddarts.reporting.numbers import count_text, duration, milliseconds, percent
+from ddarts.reporting.formatting import count_text, milliseconds, percent
 from ddarts.reporting.page import settings_of, write_report
 from ddarts.reporting.results import numbers_of, wilson_interval
 from ddarts.reporting.views import cell_views
@@ -51,7 +51,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        self.words.append(data.strip())
+        self.words.append(data.strip().replace("\N{NO-BREAK SPACE}", " "))
 
     @property
     def ids(self) -> list[str]:
@@ -80,12 +80,12 @@ def test_a_whole_run_shows_everything(whole_page: Page) -> None:
     assert page.count("svg", "chart") == 5 + 5 + 3
     assert page.count("div", "panel") == 5
     for text in (
-        "95.00%",
-        "96.12%",
+        "95.00 %",
+        "96.12 %",
         "3.21 ms",
         "1,680,000",
         "1 min 15 s",
-        "1 h 04 min",
+        "1 h 4 min",
         "digits",
         "my run & co",
         "2.6",
@@ -93,7 +93,7 @@ def test_a_whole_run_shows_everything(whole_page: Page) -> None:
         assert text in page.words
     assert "A search of 5 cells for 6 epochs and a training for 6 of 600 epochs at C = 36 on digits." in page.words
     assert {"Settings: run", "Settings: search", "Settings: train", "Versions"} <= set(page.words)
-    assert "search.strategy.zero_one_weight" in page.words
+    assert "zero_one_weight" in page.words
 
 
 def test_the_page_needs_nothing_else_and_runs_no_script_but_its_own(shared_run: RunFolder, whole_page: Page) -> None:
@@ -162,8 +162,8 @@ def test_test_results_are_shown_by_class_and_by_mistake(whole_page: Page) -> Non
     page = whole_page
     words = [word for word in page.words if word]
     at = words.index("Most frequent mistakes")
-    assert words[at + 6 : at + 14] == ["dog <b>", "cat", "2", "10.00%", "dog <b>", "bird", "1", "5.00%"]
-    assert "85.00%" in words
+    assert words[at + 6 : at + 14] == ["dog <b>", "cat", "2", "10.00 %", "dog <b>", "bird", "1", "5.00 %"]
+    assert "85.00 %" in words
     assert page.count("td", "hit") == 3
     assert page.count("td", "miss") == 2
     assert page.count("td", "none") == 4
@@ -176,7 +176,7 @@ def test_the_worst_mistakes_are_shown_with_their_images(whole_page: Page) -> Non
     assert whole_page.count("span", "blank") == 1  # of the other there is no picture
     words = [word for word in whole_page.words if word]
     at = words.index("Worst mistakes")
-    assert words[at + 2 : at + 6] == ["bird", "99.00%", "is dog <b> (0.50%)", "test image 7"]
+    assert words[at + 2 : at + 6] == ["bird", "99.00 %", "is dog <b> (0.50 %)", "test image 7"]
 
 
 def test_the_lead_of_each_chosen_operation_stands_beside_its_chart(whole_page: Page) -> None:
@@ -211,10 +211,11 @@ def test_a_search_from_a_baseline_shows_how_far_it_went(whole_run: RunFolder) ->
 def test_the_first_sentence_says_how_good_the_result_is(whole_page: Page) -> None:
     (sentence,) = (word for word in whole_page.words if "are classified correctly" in word and "interval" in word)
     assert sentence.startswith(
-        "95.00% of 60 test images are classified correctly (95% confidence interval 86.30% to 98"
+        "95.00 % of 60 test images are classified correctly (95 % confidence interval 86.30 % to 98"
     )
     assert (
-        "Always naming the most frequent class would give 33.33%. The weakest class is dog <b> with 85.00%." in sentence
+        "Always naming the most frequent class would give 33.33 %. The weakest class is dog <b> with 85.00 %."
+        in sentence
     )
 
 
@@ -298,7 +299,7 @@ def test_many_classes_get_a_list_of_mistakes_and_no_matrix(whole_run: RunFolder)
     page = page_of(whole_run)
     assert page.count("table", "matrix") == 0
     assert any(word.startswith("With 61 classes the whole matrix is too large") for word in page.words)
-    assert "10.00%" in page.words
+    assert "10.00 %" in page.words
 
 
 def test_classes_without_names_are_numbered(whole_run: RunFolder) -> None:
@@ -306,14 +307,14 @@ def test_classes_without_names_are_numbered(whole_run: RunFolder) -> None:
     (whole_run.path / "test.json").write_text('{"top1": 0.5, "confusion": [[1, 1], [0, 0]], "classes": []}')
     words = [word for word in page_of(whole_run).words if word]
     at = words.index("Most frequent mistakes")
-    assert words[at + 6 : at + 10] == ["0", "1", "1", "50.00%"]
+    assert words[at + 6 : at + 10] == ["0", "1", "1", "50.00 %"]
 
 
 def test_a_class_without_test_images_has_no_accuracy(whole_run: RunFolder) -> None:
     (whole_run.path / "metrics.jsonl").unlink()
     (whole_run.path / "test.json").write_text('{"top1": 1.0, "confusion": [[3, 0], [0, 0]], "classes": ["a", "b"]}')
     page = page_of(whole_run)
-    assert "\N{EN DASH}" in page.words
+    assert "-" in page.words
     assert "None." in page.words
 
 
@@ -359,15 +360,7 @@ def test_a_folder_without_a_run_is_an_error(tmp_path: Path) -> None:
         write_report(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.04, "0.0 s"), (59.94, "59.9 s"), (75.25, "1 min 15 s"), (3599.8, "1 h 00 min"), (7260, "2 h 01 min")],
-)
-def test_durations_read_well(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
-
-
 def test_counts_and_shares_read_well() -> None:
     assert [count_text(n) for n in (999, 1500, 1_680_000, 8_600_000_000)] == ["999", "1.5 k", "1.68 M", "8.6 G"]
     assert milliseconds(3.2149) == "3.21 ms"
-    assert [percent(x) for x in (0.97333, None)] == ["97.33%", "\N{EN DASH}"]
+    assert [percent(x) for x in (0.97333, None)] == ["97.33 %", "-"]

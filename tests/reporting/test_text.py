@@ -1,33 +1,20 @@
-from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
+from ddarts.genotype.genotype import CellGenotype, Edge
+from ddarts.reporting.formatting import describe_cell
 from ddarts.reporting.names import StateText
-from ddarts.reporting.text import describe
 
 
-def test_the_listing_has_a_block_for_each_cell_and_a_line_for_each_node() -> None:
+def test_a_cell_has_a_line_for_each_node_and_one_for_its_output() -> None:
     normal = CellGenotype((Edge("sep_conv_3x3", 1, 2), Edge("max_pool_3x3", 0, 2), Edge("skip_connect", 2, 3)), (2, 3))
-    reduction = CellGenotype((Edge("skip_connect", 0, 2),), (2,), reduction=True)
-    assert describe(Genotype((normal, reduction), "mine")) == (
-        "mine: 2 cells, reductions at 1\n"
-        "\n"
-        "cell 0\n"
+    assert describe_cell(normal) == (
         "  node 0 = sep_conv_3x3(c_{k-1}) + max_pool_3x3(c_{k-2})\n"
         "  node 1 = skip_connect(node 0)\n"
-        "  output = concat(node 0, node 1)\n"
-        "\n"
-        "cell 1 (reduction)\n"
-        "  node 0 = skip_connect(c_{k-2})\n"
-        "  output = node 0\n"
+        "  output = concat(node 0, node 1)"
     )
-
-
-def test_a_nameless_genotype_of_one_cell_reads_well() -> None:
-    text = describe(Genotype((CellGenotype((Edge("skip_connect", 0, 2),), (2,)),)))
-    assert text.startswith("1 cell, no reductions\n\ncell 0\n")
 
 
 def test_equal_signs_stand_under_each_other_and_left_out_nodes_are_not_listed() -> None:
     cell = CellGenotype((Edge("skip_connect", 0, 11),), (11,))
-    assert describe(Genotype((cell,))).splitlines()[3:] == ["  node 9 = skip_connect(c_{k-2})", "  output = node 9"]
+    assert describe_cell(cell).splitlines() == ["  node 9 = skip_connect(c_{k-2})", "  output = node 9"]
 
 
 def test_a_text_that_names_states_is_escaped_on_a_page_and_has_its_subscripts() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ddarts.errors import RunError
 from ddarts.genotype.genotype import Edge
 from ddarts.reporting.curves import LEGEND_ENTRIES, WIDE, Line, line_chart
+from ddarts.reporting.formatting import NONE
 from ddarts.reporting.names import StateText, operation_kind, state_name
 from ddarts.reporting.values import cell_gates, checked, listing, number
 
@@ -49,119 +50,193 @@ class Chart:
     rows: tuple[tuple[str, ...], ...] = ()
 
 
-def search_charts(records: Records) -> list[Chart]:
-    """Return the charts of a search: losses, accuracies, and per cell contribution, weightless share and margin.
+@dataclass(frozen=True)
+class _Plot:
+    """A chart of epoch records.
+
+    Attributes:
+        name: prefix of ids; the key of a list with a value for each cell if there are no `lines`.
+        title, note: as in `Chart`.
+        y_label: of the vertical axis.
+        lines: label of each key that gives a line; none for a line for each cell.
+        scale: factor of the values.
+        options: of `line_chart`.
+    """
+
+    name: str
+    title: str
+    note: str
+    y_label: str
+    lines: Mapping[str, str] = field(default_factory=dict)
+    scale: float = 1.0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+_HALVES = {"search": "search half", "train": "training half"}
+_WEIGHTS_ALONE = "of the supernet while its weights are trained alone, before the search begins."
+
+_PLOTS = {
+    "pretrain": (
+        _Plot(
+            "pretrain-loss",
+            "Weights alone: loss",
+            f"Cross-entropy {_WEIGHTS_ALONE}",
+            "cross-entropy",
+            {"train_loss": "training half"},
+        ),
+        _Plot(
+            "pretrain-accuracy",
+            "Weights alone: accuracy",
+            f"Accuracy {_WEIGHTS_ALONE}",
+            "accuracy, %",
+            {"train_accuracy": "training half"},
+            100,
+        ),
+    ),
+    "search": (
+        _Plot(
+            "search-loss",
+            "Search: loss",
+            "Cross-entropy on the half that moves the gates (search) and on the half that trains the weights (train).",
+            "cross-entropy",
+            {f"{half}_loss": label for half, label in _HALVES.items()},
+        ),
+        _Plot(
+            "search-accuracy",
+            "Search: accuracy",
+            "Share of images that the supernet classifies correctly on either half.",
+            "accuracy, %",
+            {f"{half}_accuracy": label for half, label in _HALVES.items()},
+            100,
+        ),
+        _Plot(
+            "marginal",
+            "Marginal contribution of each cell",
+            "Cross-entropy of the supernet minus that without the cell: below zero, the cell helps.",
+            "cross-entropy",
+            options={"zero_line": True},
+        ),
+        _Plot(
+            "parameter_free",
+            "Share of operations without weights",
+            "Pools and identities among the operations that would be chosen; a cell at 100 % has collapsed.",
+            "share, %",
+            scale=100,
+            options={"y_range": (-3, 103)},
+        ),
+        _Plot(
+            "margin",
+            "Lead of the gates",
+            "Mean difference between a chosen gate and its runner-up; near zero, the choice is close to chance.",
+            "difference of gates",
+        ),
+        _Plot(
+            "search-distance",
+            "Distance to the baseline",
+            "Hausdorff distance between the baseline and the operations whose gates are above the threshold, 0 to 1.",
+            "distance",
+            {"distance": "distance"},
+        ),
+    ),
+    "train": (
+        _Plot(
+            "train-loss",
+            "Training: loss",
+            "Loss on training images (augmented, with drop-path) and on validation images.",
+            "loss",
+            {"train_loss": "training", "val_loss": "validation"},
+        ),
+        _Plot(
+            "train-accuracy",
+            "Training: accuracy",
+            "Share of images classified correctly; training images are augmented, which makes them harder.",
+            "accuracy, %",
+            {"train_accuracy": "training", "val_accuracy": "validation"},
+            100,
+        ),
+        _Plot(
+            "train-lr", "Training: learning rate", "At the end of each epoch.", "learning rate", {"lr": "learning rate"}
+        ),
+    ),
+}
+
+
+def stage_charts(records: Records, stage: str) -> list[Chart]:
+    """Return the charts of a stage; what the records do not hold gives no chart.
 
     Args:
-        records: metrics of stage "search" and kind "epoch". What they do not hold gives no chart.
+        records: metrics of the stage, of kind "epoch".
+        stage: "pretrain" (the epochs before a search in which only weights are trained), "search" or "train".
 
     Raises:
         RunError: a value is not a number, or a list of cells has another length than before.
     """
-    charts = [
-        _curves(
-            records,
-            "search-loss",
-            "Search: loss",
-            "Cross-entropy on the half that moves the gates (search) and on the half that trains the weights (train).",
-            {"search_loss": "search half", "train_loss": "training half"},
-            y_label="cross-entropy",
-        ),
-        _curves(
-            records,
-            "search-accuracy",
-            "Search: accuracy",
-            "Share of images that the supernet classifies correctly on either half.",
-            {"search_accuracy": "search half", "train_accuracy": "training half"},
-            y_label="accuracy, %",
-            scale=100,
-        ),
-        _per_cell(
-            records,
-            "marginal",
-            "Marginal contribution of each cell",
-            "Cross-entropy of the supernet minus that without the cell: below zero, the cell helps.",
-            y_label="cross-entropy",
-            zero_line=True,
-        ),
-        _per_cell(
-            records,
-            "parameter_free",
-            "Share of operations without weights",
-            "Pools and identities among the operations that would be chosen; a cell at 100% has collapsed.",
-            y_label="share, %",
-            scale=100,
-            y_range=(-3, 103),
-        ),
-        _per_cell(
-            records,
-            "margin",
-            "Lead of the gates",
-            "Mean difference between a chosen gate and its runner-up; near zero, the choice is close to chance.",
-            y_label="difference of gates",
-        ),
-        _curves(
-            records,
-            "search-distance",
-            "Distance to the baseline",
-            "Hausdorff distance between the baseline and the operations whose gates are above the threshold, 0 to 1.",
-            {"distance": "distance"},
-            y_label="distance",
-        ),
-    ]
+    charts = [_curves(records, plot) if plot.lines else _per_cell(records, plot) for plot in _PLOTS[stage]]
     return [chart for chart in charts if chart]
 
 
-def pretraining_charts(records: Records) -> list[Chart]:
-    """Return the charts of the epochs before a search in which only weights are trained.
+#: Stage of each chart in which the curves of several runs lie on top of each other; its name is the key.
+_OVERLAYS = (
+    (
+        "train",
+        _Plot(
+            "val_accuracy",
+            "Validation accuracy",
+            "Share of validation images classified correctly.",
+            "accuracy, %",
+            scale=100,
+        ),
+    ),
+    (
+        "train",
+        _Plot(
+            "train_accuracy",
+            "Training accuracy",
+            "Share of training images classified correctly; augmentation makes them harder.",
+            "accuracy, %",
+            scale=100,
+        ),
+    ),
+    ("train", _Plot("val_loss", "Validation loss", "Cross-entropy on validation images.", "loss")),
+    ("train", _Plot("train_loss", "Training loss", "Loss on training images.", "loss")),
+    (
+        "search",
+        _Plot(
+            "search_accuracy",
+            "Accuracy of the supernet",
+            "Share of images of the search half classified correctly during the search.",
+            "accuracy, %",
+            scale=100,
+        ),
+    ),
+    ("search", _Plot("search_loss", "Loss of the supernet", "Cross-entropy on the search half.", "cross-entropy")),
+    ("search", _Plot("distance", "Distance to the baseline", "0: the same, 1: as far as can be.", "distance")),
+)
+
+
+def overlaid_charts(runs: Sequence[tuple[str, Records]]) -> list[Chart]:
+    """Return a chart for each number that at least one run has, with a line for each run.
 
     Args:
-        records: metrics of stage "pretrain" and kind "epoch".
+        runs: name and metrics of each run.
 
     Raises:
         RunError: a value is not a number.
     """
-    note = "of the supernet while its weights are trained alone, before the search begins."
-    charts = [
-        _curves(records, "pretrain-loss", "Weights alone: loss", f"Cross-entropy {note}",
-                {"train_loss": "training half"}, y_label="cross-entropy"),
-        _curves(records, "pretrain-accuracy", "Weights alone: accuracy", f"Accuracy {note}",
-                {"train_accuracy": "training half"}, y_label="accuracy, %", scale=100),
-    ]  # fmt: skip
+    charts = [_overlaid(runs, stage, plot) for stage, plot in _OVERLAYS]
     return [chart for chart in charts if chart]
 
 
-def training_charts(records: Records) -> list[Chart]:
-    """Return the charts of the final training: loss, accuracy, learning rate.
-
-    Args:
-        records: metrics of stage "train" and kind "epoch".
-
-    Raises:
-        RunError: a value is not a number.
-    """
-    charts = [
-        _curves(
-            records,
-            "train-loss",
-            "Training: loss",
-            "Loss on training images (augmented, with drop-path) and on validation images.",
-            {"train_loss": "training", "val_loss": "validation"},
-            y_label="loss",
-        ),
-        _curves(
-            records,
-            "train-accuracy",
-            "Training: accuracy",
-            "Share of images classified correctly; training images are augmented, which makes them harder.",
-            {"train_accuracy": "training", "val_accuracy": "validation"},
-            y_label="accuracy, %",
-            scale=100,
-        ),
-        _curves(records, "train-lr", "Training: learning rate", "At the end of each epoch.", {"lr": "learning rate"},
-                y_label="learning rate"),
-    ]  # fmt: skip
-    return [chart for chart in charts if chart]
+def _overlaid(runs: Sequence[tuple[str, Records]], stage: str, plot: _Plot) -> Chart | None:
+    lines = []
+    for place, (label, metrics) in enumerate(runs):
+        epochs = [r for r in metrics if r.get("stage") == stage and r.get("kind") == "epoch"]
+        records = [record for record in epochs if record.get(plot.name) is not None]
+        if records:
+            values = [plot.scale * number(record, plot.name) for record in records]
+            lines.append(Line(label, [number(record, "epoch") for record in records], values, place))
+    name = f"{stage}-{plot.name}".replace("_", "-")
+    return build_chart(name, plot.title, plot.note, lines, y_label=plot.y_label)
 
 
 def gate_charts(
@@ -226,58 +301,36 @@ def _gate_chart(
     return Chart(f"Cell {cell}", note, svg, header, tuple(rows[:_TABLE_ROWS]))
 
 
-def _curves(
-    records: Records,
-    name: str,
-    title: str,
-    note: str,
-    keys: Mapping[str, str],
-    *,
-    y_label: str,
-    scale: float = 1.0,
-) -> Chart | None:
+def _curves(records: Records, plot: _Plot) -> Chart | None:
     """One chart with a line for each key that the records hold."""
-    labels, lines = [], []
-    for i, (key, label) in enumerate(keys.items()):
+    lines = []
+    for i, (key, label) in enumerate(plot.lines.items()):
         there = [record for record in records if key in record]
         if any(record[key] is not None for record in there):
-            labels.append(label)
-            values = [None if (v := number(record, key)) is None else scale * v for record in there]
+            values = [None if (v := number(record, key)) is None else plot.scale * v for record in there]
             lines.append(Line(label, [number(record, "epoch") for record in there], values, i))
-    return build_chart(name, title, note, lines, y_label=y_label)
+    return build_chart(plot.name, plot.title, plot.note, lines, y_label=plot.y_label)
 
 
-def _per_cell(
-    records: Records,
-    key: str,
-    title: str,
-    note: str,
-    *,
-    y_label: str,
-    scale: float = 1.0,
-    y_range: tuple[float, float] | None = None,
-    zero_line: bool = False,
-) -> Chart | None:
+def _per_cell(records: Records, plot: _Plot) -> Chart | None:
     """One chart with a line for each cell."""
+    key, note = plot.name, plot.note
     there = [record for record in records if record.get(key) is not None]
     if not there:
         return None
     count = len(listing(there[-1], key))
     epochs = [number(record, "epoch") for record in there]
+    for record in there:
+        if len(listing(record, key)) != count:
+            found = len(record[key])
+            raise RunError(f"metrics.jsonl: {key!r} has {found} cells at epoch {record['epoch']}, later {count}")
     lines = []
     for cell in range(count):
-        values = []
-        for record in there:
-            row = listing(record, key)
-            if len(row) != count:
-                raise RunError(f"metrics.jsonl: {key!r} has {len(row)} cells at epoch {record['epoch']}, later {count}")
-            value = checked(row[cell], key)
-            values.append(None if value is None else scale * value)
-        lines.append(Line(f"cell {cell}", epochs, values))
+        values = [checked(record[key][cell], key) for record in there]
+        lines.append(Line(f"cell {cell}", epochs, [None if v is None else plot.scale * v for v in values]))
     if count > LEGEND_ENTRIES:
         note += " Point at a line to read which cell it is."
-    name = key.replace("_", "-")
-    return build_chart(name, title, note, lines, y_label=y_label, y_range=y_range, zero_line=zero_line)
+    return build_chart(key.replace("_", "-"), plot.title, note, lines, y_label=plot.y_label, **plot.options)
 
 
 def build_chart(name: str, title: str, note: str, lines: Sequence[Line], **options: Any) -> Chart | None:
@@ -307,4 +360,4 @@ def build_chart(name: str, title: str, note: str, lines: Sequence[Line], **optio
 
 
 def _text(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"  # noqa: RUF001
+    return NONE if value is None else f"{value:.4g}"

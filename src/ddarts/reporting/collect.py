@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,11 @@ class ShownMistake:
     confidence: float
     chance: float
     png: bytes | None
+
+    @property
+    def picture(self) -> str:
+        """`png` as a data address for a page, empty without one."""
+        return "" if self.png is None else f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
 
 
 @dataclass(frozen=True)

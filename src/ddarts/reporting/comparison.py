@@ -9,10 +9,10 @@ from pathlib import Path
 from ddarts.config.layers import SHARED
 from ddarts.config.schema import DeriveOptions
 from ddarts.genotype.distance import architecture_distance
+from ddarts.reporting.charts import overlaid_charts
 from ddarts.reporting.chosen import CellEvidence
 from ddarts.reporting.collect import RunContents, read_run
-from ddarts.reporting.numbers import NONE, percent
-from ddarts.reporting.overlaid import overlaid_charts
+from ddarts.reporting.formatting import NONE, percent
 from ddarts.reporting.page import flat, versions_of
 from ddarts.reporting.results import KNOWN, numbers_of, what_was_run
 from ddarts.reporting.template import render_page
@@ -104,15 +104,15 @@ def _results(runs: Sequence[RunContents]) -> list[tuple[str, list[Value]]]:
 def _fastest(runs: Sequence[RunContents]) -> int | None:
     """Return the run with the lowest latency, None if that may be noise.
 
-    Its 95th percentile must lie below every other median, all measured on the same machine.
+    Its 95th percentile must lie below every other median, all measured on the same machine in the same runtime.
     """
     found = []
     for i, run in enumerate(runs):
         median, p95 = (run.summary.get(key) for key in ("latency_ms", "latency_p95_ms"))
         if isinstance(median, int | float) and isinstance(p95, int | float):
             found.append((median, p95, i))
-    machines = {run.summary.get("latency_on") for run in runs if "latency_ms" in run.summary}
-    if len(found) < 2 or len(machines) > 1:
+    measured = [run.summary for run in runs if "latency_ms" in run.summary]
+    if len(found) < 2 or len({(s.get("latency_on"), s.get("latency_runtime")) for s in measured}) > 1:
         return None
     (_, p95, fastest), (second, _, _), *_ = sorted(found)
     return fastest if p95 < second else None

@@ -9,7 +9,7 @@ from pathlib import Path
 from ddarts.errors import RunError
 from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
 from ddarts.reporting.chosen import CellEvidence
-from ddarts.reporting.layout import lay_out
+from ddarts.reporting.layout import Layout, Link, Point, Size, lay_out
 from ddarts.reporting.names import (
     KINDS,
     cell_title,
@@ -20,7 +20,6 @@ from ddarts.reporting.names import (
     state_name,
 )
 from ddarts.reporting.scene import Arrowhead, Box, Curve, Group, Item, Scene, Words, to_svg
-from ddarts.reporting.shapes import Layout, Link, Point, Size
 from ddarts.runtime.atomic_files import write_text
 from ddarts.space.cell_space import INPUT_STATES
 

@@ -1,4 +1,4 @@
-"""Numbers and genotypes as text for a terminal."""
+"""Numbers and genotypes as text, for terminals and pages."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ from collections.abc import Iterable, Sequence
 
 from ddarts.genotype.choices import AnyGenotype, ChoiceGenotype
 from ddarts.genotype.distance import CellDifference
-from ddarts.genotype.genotype import Edge
+from ddarts.genotype.genotype import CellGenotype, Edge
 from ddarts.reporting.names import equal_cells, runs, state_name
+from ddarts.space.cell_space import INPUT_STATES
+
+#: Stands for a value that is not known.
+NONE = "-"
 
 
 def genotype_rows(genotype: AnyGenotype, only: int | None = None) -> Iterable[tuple[str, str]]:
@@ -65,7 +69,7 @@ def _way(edge: Edge) -> str:
 
 def percent(share: float | None) -> str:
     """Return a share of 0..1 as ``97.22 %``."""
-    return "-" if share is None else f"{100 * share:.2f} %"
+    return NONE if share is None else f"{100 * share:.2f} %"
 
 
 def count(number: int) -> str:
@@ -74,3 +78,37 @@ def count(number: int) -> str:
         if number >= size:
             return f"{number:,} ({number / size:.2f} {letter})"
     return str(number)
+
+
+def count_text(value: float) -> str:
+    """Return a count with a unit that keeps it short, such as 1.68 M."""
+    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:g}"
+
+
+def milliseconds(value: float) -> str:
+    """Return milliseconds as text, such as 3.21 ms."""
+    return f"{value:.3g} ms"
+
+
+def distance(value: float) -> str:
+    """Return a distance of architectures, 0 to 1."""
+    return f"{value:.4f}"
+
+
+def describe_cell(cell: CellGenotype) -> str:
+    """Return the lines of one cell, indented: each node as the sum of its operations, then the output."""
+    names = [state_name(state) for state in range(INPUT_STATES, cell.nodes + INPUT_STATES)] + ["output"]
+    wide = max(map(len, names))
+    lines = []
+    for state in range(INPUT_STATES, cell.nodes + INPUT_STATES):
+        terms = [f"{e.operation}({state_name(e.source)})" for e in cell.edges if e.target == state]
+        if terms:
+            lines.append(f"  {state_name(state):<{wide}} = {' + '.join(terms)}")
+    output = ", ".join(state_name(state) for state in cell.concat)
+    lines.append(
+        f"  {'output':<{wide}} = concat({output})" if len(cell.concat) > 1 else f"  {'output':<{wide}} = {output}"
+    )
+    return "\n".join(lines)

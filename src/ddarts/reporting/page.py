@@ -10,7 +10,7 @@ from typing import Any
 from ddarts.config.layers import STAGES, presets
 from ddarts.config.loading import load_settings
 from ddarts.reporting.background import Background
-from ddarts.reporting.charts import pretraining_charts, search_charts, training_charts
+from ddarts.reporting.charts import stage_charts
 from ddarts.reporting.collect import RunContents, read_run
 from ddarts.reporting.names import StateText
 from ddarts.reporting.network_drawing import choice_scene
@@ -22,7 +22,6 @@ from ddarts.reporting.views import (
     confusion_view,
     gate_views,
     kinds_used,
-    mistake_views,
     network_view,
     proofs_of,
 )
@@ -66,12 +65,12 @@ def render(run: RunContents) -> str:
         chain=to_svg(chain) if chain else "",
         chain_text=StateText(chain.description if chain else ""),
         genotype_name=named.name if (named := run.genotype or run.choices) else "",
-        search=pretraining_charts(run.records("pretrain")) + search_charts(run.records("search")),
+        search=stage_charts(run.records("pretrain"), "pretrain") + stage_charts(run.records("search"), "search"),
         gates=gate_views(run, proofs),
-        training=training_charts(run.records("train")),
+        training=stage_charts(run.records("train"), "train"),
         test=run.test,
         confusion=confusion_view(run.test),
-        mistakes=mistake_views(run.test),
+        mistakes=run.test.mistakes if run.test else (),
         settings=settings,
         preset=preset,
         kinds_used=kinds_used(run.genotype, run.gates),

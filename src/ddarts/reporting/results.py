@@ -9,7 +9,8 @@ from typing import Any
 
 from ddarts.genotype.distance import architecture_distance, cell_distances, edit_distance
 from ddarts.reporting.collect import RunContents
-from ddarts.reporting.numbers import count_text, distance, duration, milliseconds, percent
+from ddarts.reporting.formatting import count_text, distance, milliseconds, percent
+from ddarts.runtime.progress import format_seconds
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ KNOWN = {
     "latency_ms": Known("Latency per image", milliseconds),
     "distance": Known("Hausdorff distance to the baseline", distance),
     "edit_distance": Known("Edit distance to the baseline", distance),
-    "search_s": Known("Search time", duration),
-    "train_s": Known("Training time", duration),
+    "search_s": Known("Search time", format_seconds),
+    "train_s": Known("Training time", format_seconds),
 }
 _LABELS = {
     "data": "Data",
@@ -83,7 +84,7 @@ def verdict(run: RunContents) -> str:
         low, high = wilson_interval(test.top1, test.count)
         sentences.append(
             f"{percent(test.top1)} of {test.count} test images are classified correctly "
-            f"(95% confidence interval {percent(low)} to {percent(high)})."
+            f"(95 % confidence interval {percent(low)} to {percent(high)})."
         )
         named = zip(test.classes, test.confusion, strict=True)
         classes = [(row[i] / sum(row), sum(row), name) for i, (name, row) in enumerate(named) if sum(row)]
@@ -103,7 +104,7 @@ def verdict(run: RunContents) -> str:
 
 
 def wilson_interval(share: float, count: int) -> tuple[float, float]:
-    """Return Wilson's 95% confidence interval of a share of `count` images, each 0 to 1."""
+    """Return Wilson's 95 % confidence interval of a share of `count` images, each 0 to 1."""
     z = 1.959964
     centre = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
@@ -139,7 +140,7 @@ def _latency_note(summary: Mapping[str, Any]) -> str:
     if runtime != "pytorch" and isinstance(plain, int | float):
         parts.append(f"pytorch {milliseconds(plain)}")
     if isinstance(p95, int | float) and not isinstance(p95, bool):
-        parts.append(f"95% below {milliseconds(p95)}")
+        parts.append(f"95 % below {milliseconds(p95)}")
     if isinstance(machine, str):
         parts.append(machine)
     return "; ".join(parts)
@@ -161,9 +162,10 @@ def what_was_run(run: RunContents) -> str:
     if search:
         start = f" from {search['baseline']}" if search.get("baseline") else ""
         cells = len(run.gates.values) if run.gates is not None else search.get("cells")
-        parts.append(
-            f"a search of {cells} cell{'s' * (cells != 1)}{start} for {_epochs(search, len(run.records('search')))}"
-        )
+        what = f"{cells} cell{'s' * (cells != 1)}"
+        if run.choices is not None:
+            what = f"{len(run.choices)} choices in the space {run.choices.space}"
+        parts.append(f"a search of {what}{start} for {_epochs(search, len(run.records('search')))}")
     if train:
         parts.append(f"a training for {_epochs(train, len(run.records('train')))} at C = {train.get('channels')}")
     data = run.summary.get("data") or whole.get("data")

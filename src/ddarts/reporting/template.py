@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from typing import Any
 
 from ddarts.reporting.curves import SERIES
+from ddarts.reporting.formatting import percent
 from ddarts.reporting.names import KINDS
-from ddarts.reporting.numbers import percent
 
 
 def render_page(template: str, **values: Any) -> str:
@@ -29,9 +30,18 @@ def render_page(template: str, **values: Any) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_unbroken,
     )
     environment.filters["percent"] = percent
     script = environment.get_template("page.js").render()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     shared: dict[str, Any] = {"kinds": KINDS, "series": SERIES, "script": script, "script_digest": digest}
     return environment.get_template(template).render(**shared, **values)
+
+
+_UNIT = re.compile(r"(?<=\d) (?=(?:%|ms|s|min|h|k|M|G)(?!\w))")
+
+
+def _unbroken(value: Any) -> Any:
+    """Keep numbers and their units on one line; text with marks of its own is left alone."""
+    return _UNIT.sub("\N{NO-BREAK SPACE}", value) if type(value) is str else value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -14,12 +13,10 @@ from ddarts.reporting.charts import Chart, gate_charts
 from ddarts.reporting.chosen import CellEvidence, evidence
 from ddarts.reporting.collect import RunContents, TestOutcome
 from ddarts.reporting.drawing import cell_scene
-from ddarts.reporting.formatting import difference_text
+from ddarts.reporting.formatting import describe_cell, difference_text, percent
 from ddarts.reporting.names import KINDS, StateText, cell_title, equal_cells, operation_kind, state_name
 from ddarts.reporting.network_drawing import network_scene
-from ddarts.reporting.numbers import percent
 from ddarts.reporting.scene import Scene, to_svg
-from ddarts.reporting.text import describe_cell
 
 _MATRIX_CLASSES = 60  # with more classes the confusion matrix would not fit a page
 _MOST_CONFUSED = 15
@@ -176,24 +173,3 @@ def confusion_view(test: TestOutcome | None) -> Confusion | None:
         pairs += [(name, test.classes[j], n, n / total) for j, n in enumerate(row) if n and j != i]
     pairs.sort(key=lambda pair: -pair[2])
     return Confusion(test.classes, tuple(rows), tuple(pairs[:_MOST_CONFUSED]), len(rows) <= _MATRIX_CLASSES)
-
-
-@dataclass(frozen=True)
-class MistakeView:
-    """A test image whose class was not found; `picture` is a data address, empty if there is no picture."""
-
-    image: int
-    truth: str
-    taken: str
-    confidence: float
-    chance: float
-    picture: str
-
-
-def mistake_views(test: TestOutcome | None) -> list[MistakeView]:
-    """Return the worst mistakes of a test."""
-    views = []
-    for m in test.mistakes if test else ():
-        picture = "" if m.png is None else f"data:image/png;base64,{base64.b64encode(m.png).decode()}"
-        views.append(MistakeView(m.image, m.truth, m.taken, m.confidence, m.chance, picture))
-    return views
