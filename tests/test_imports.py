@@ -45,6 +45,7 @@ ROOMS = (
     "supernet",
     "training",
     "searching",
+    "testing",
     "deploy",
     "reporting",
     "results",

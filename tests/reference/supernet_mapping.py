@@ -1,9 +1,8 @@
-"""Tensors of the published supernet in `ReferenceSupernet`, those in `Supernet`, and gradients the other way."""
+"""Tensors of the published supernet in `ReferenceSupernet`, those in `Supernet`."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from ddarts.hub.reference_names import OPERATION_PARTS
 from ddarts.space.cell_space import SearchSpace
@@ -65,17 +64,3 @@ def build_twins(
     plain = ReferenceSupernet(space, channels=channels, in_channels=in_channels, classes=classes)
     load_plain(fast, plain)
     return fast.to(dtype), plain.to(dtype)
-
-
-def plain_gradients(net: Supernet, plain_names: list[str]) -> dict[str, Tensor | None]:
-    """The fast supernet's weight gradients under the plain names."""
-    found: dict[str, Tensor | None] = {}
-    parameters = dict(net.named_parameters())
-    for name in plain_names:
-        located = counterpart(name, net)
-        if located is None or located[0] not in parameters or name.startswith("alphas."):
-            continue
-        target, edge, edges = located
-        gradient = parameters[target].grad
-        found[name] = gradient if gradient is None or edges == 1 else gradient.chunk(edges)[edge]
-    return found

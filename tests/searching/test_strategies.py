@@ -1,8 +1,7 @@
-"""What every search strategy must hold, and what each of them computes."""
+"""Search strategies pass the conformance checks, and compute what their papers say."""
 
 from __future__ import annotations
 
-import math
 import random
 from itertools import pairwise
 from pathlib import Path
@@ -14,27 +13,18 @@ from torch import Tensor
 
 from ddarts.config.loading import load_settings
 from ddarts.config.strategies import BUILT_IN, STRATEGIES, RandomOptions, StrategyOptions, TrialOptions
-from ddarts.data import Batches, ImageData, load_data
+from ddarts.data import ImageData, load_data
 from ddarts.errors import SettingsError
-from ddarts.genotype.derive import derive_genotype
-from ddarts.genotype.gates import Gates
 from ddarts.genotype.genotype import Genotype
 from ddarts.genotype.random import mutate, random_genotype
 from ddarts.genotype.starting import search_space
 from ddarts.runs.folder import RunFolder
-from ddarts.searching.alpha_step import alpha_gradients
-from ddarts.searching.strategy import Differentiable, Trial, implementation_of
+from ddarts.searching.strategy import Differentiable
 from ddarts.space.cell_space import build_space
 from ddarts.supernet.supernet import Supernet
-from tests.searching.small import gates_of, metrics_of, search
+from ddarts.testing import build_relaxation, check_strategy
+from tests.searching.small import search
 
-#: Each strategy as small as possible, with a variant where the state of a search differs.
-SEARCHES: dict[str, dict[str, Any]] = {
-    name: {"strategy": name, "trials": 3, "trial_steps": 3, "checkpoint_steps": 2}
-    if issubclass(STRATEGIES.get(name), TrialOptions)
-    else {"strategy": name, "epochs": 3, "checkpoint_steps": 3}
-    for name in BUILT_IN
-} | {"halving": {"strategy": "random", "trials": 3, "trial_steps": 2, "halving": 2, "checkpoint_steps": 2}}
 DIFFERENTIABLE = [name for name in BUILT_IN if not issubclass(STRATEGIES.get(name), TrialOptions)]
 
 
@@ -43,32 +33,9 @@ def digits() -> ImageData:
     return load_data("digits", limit=60)
 
 
-@pytest.mark.parametrize("name", SEARCHES)
-def test_a_search_that_is_killed_ends_as_one_that_is_not(
-    tmp_path: Path, digits: ImageData, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    """Killed without a word, once in an early and once in a late step."""
-    whole = search(tmp_path / "whole", digits, **SEARCHES[name])
-    original = Batches.batch
-
-    for fatal in (3, 6):
-        calls = 0
-
-        def batch(batches: Batches, epoch: int, step: int, fatal: int = fatal) -> tuple[Tensor, Tensor]:
-            nonlocal calls
-            calls += 1
-            if calls == fatal:
-                raise MemoryError("killed")
-            return original(batches, epoch, step)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Batches, "batch", batch)
-            with pytest.raises(MemoryError):
-                search(tmp_path / "killed", digits, **SEARCHES[name])
-    resumed = search(tmp_path / "killed", digits, **SEARCHES[name])
-    assert gates_of(tmp_path / "killed") == gates_of(tmp_path / "whole")
-    assert metrics_of(tmp_path / "killed") == metrics_of(tmp_path / "whole")
-    assert resumed.genotype.cells == whole.genotype.cells
+@pytest.mark.parametrize(("name", "options"), [*((name, {}) for name in BUILT_IN), ("random", {"halving": 2})])
+def test_a_strategy_passes_the_conformance_checks(name: str, options: dict[str, Any]) -> None:
+    check_strategy(name, **options)
 
 
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
@@ -80,53 +47,11 @@ def test_gates_keep_their_precision_when_the_network_computes_in_another(
 
 
 def make(name: str, **changes: Any) -> tuple[Differentiable[Any], Supernet, list[Tensor]]:
-    """A strategy, a supernet of its space, and alphas apart from each other."""
-    options = STRATEGIES.get(name).model_validate(changes)
-    space = search_space("darts", cells=3, nodes=2, shared_cells=options.shared_cells)
-    torch.manual_seed(0)
-    net = Supernet(space, channels=2, classes=3).double()
-    strategy = implementation_of(options)(options)
-    net.add_alphas([(len(space.edges), len(space.operations) + strategy.extra_logits)] * space.searched_cells)
-    with torch.no_grad():
-        for alpha in net.double().alphas:
-            alpha.normal_()
-    return strategy, net, list(net.alphas)
+    return build_relaxation(STRATEGIES.get(name).model_validate(changes))
 
 
 def draw(seed: int = 3) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-@pytest.mark.parametrize("name", DIFFERENTIABLE)
-def test_gates_lie_between_0_and_1_and_every_alpha_receives_a_gradient(name: str) -> None:
-    strategy, net, alphas = make(name)
-    gates = strategy.relax(alphas, 0.5, draw())
-    assert [g.shape for g in gates] == [(len(net.space.edges), len(net.space.operations))] * net.space.searched_cells
-    for found in (gates, strategy.gates(alphas)):
-        assert all(bool(((g >= 0) & (g <= 1)).all()) for g in found)
-    x, y = torch.randn(6, 3, 5, 5, dtype=torch.float64), torch.arange(6) % 3
-    outcome = alpha_gradients(net.train(), x, y, gates, regulariser=lambda: strategy.regulariser(alphas, gates, 0.5))
-    for gradient in outcome.gradients:
-        assert bool(gradient.isfinite().all())
-        assert int((gradient != 0).sum()) == gradient.numel()
-
-
-@pytest.mark.parametrize("name", DIFFERENTIABLE)
-def test_the_gates_of_a_step_follow_from_its_random_numbers(name: str) -> None:
-    strategy, _, alphas = make(name)
-    one, same = strategy.relax(alphas, 0.5, draw()), strategy.relax(alphas, 0.5, draw())
-    assert all(torch.equal(a, b) for a, b in zip(one, same, strict=True))
-
-
-@pytest.mark.parametrize("name", DIFFERENTIABLE)
-def test_a_genotype_can_be_derived_and_its_gates_give_it_back(name: str) -> None:
-    strategy, net, alphas = make(name)
-    gates = Gates.from_space(net.space, [g.tolist() for g in strategy.gates(alphas)])
-    genotype = strategy.derive(gates, STRATEGIES.get(name).rule or "darts", 0.85, "x")
-    assert genotype == derive_genotype(gates, "darts", 0.85, "x")
-    again = Gates.of_genotype(net.space, genotype)
-    pruned = derive_genotype(again, "threshold_complete", 0.5, "x")
-    assert [set(c.edges) for c in pruned.cells] == [set(c.edges) for c in genotype.cells]
 
 
 def test_darts_shares_two_alphas_and_lets_the_operations_of_an_edge_compete() -> None:
@@ -201,20 +126,6 @@ def test_halving_continues_the_best_with_more_steps(tmp_path: Path, digits: Imag
         ranked = sorted(before, key=lambda r: -r["score"])
         assert [r["trial"] for r in after] == [r["trial"] for r in ranked[: len(after)]]
     assert RunFolder.open(tmp_path / "run").summary["search_steps"] == 2 + 2 + 4 + 8
-
-
-@pytest.mark.parametrize("name", [name for name in BUILT_IN if name not in DIFFERENTIABLE])
-def test_a_black_box_strategy_is_rebuilt_from_its_history(name: str) -> None:
-    space = build_space(cells=3, nodes=2)
-    options = STRATEGIES.get(name).model_validate({"trials": 40})
-    one, other = (implementation_of(options)(options, space, 7) for _ in range(2))
-    history = []
-    for number in range(30):
-        genotype = one.propose(number, random.Random(number))
-        history.append(Trial(number, genotype, math.sin(number), 5))
-        one.feedback(history[-1])
-    other.recover(history)
-    assert one.propose(30, random.Random(1)) == other.propose(30, random.Random(1))
 
 
 def test_a_mutation_changes_one_edge_of_one_cell() -> None:

@@ -4,10 +4,12 @@ from typing import Any
 
 import pytest
 
+from benchmarks.tables.spaces import BENCH201, MACRO
 from ddarts.errors import SettingsError
 from ddarts.space.choice_space import Choice, ChoiceSpace, chain
-from ddarts.space.mobile import CANDIDATES, STAGES
+from ddarts.space.mobile import CANDIDATES, MOBILE, STAGES
 from ddarts.space.spaces import SPACES
+from ddarts.testing import check_space
 
 
 def space(**changes: Any) -> ChoiceSpace:
@@ -44,3 +46,8 @@ def test_mobile_has_a_choice_a_layer_of_kernel_expansion_squeeze_and_skip() -> N
     assert all(choice.candidates == CANDIDATES for choice in mobile.choices)
     assert len(CANDIDATES) == 3 * 3 * 2 + 1
     assert mobile.reductions == (2, 5, 11)
+
+
+@pytest.mark.parametrize("name", ["darts", MOBILE.name, MACRO.name, BENCH201.name])
+def test_a_space_passes_the_conformance_checks(name: str) -> None:
+    check_space(name)

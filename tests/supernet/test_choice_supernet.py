@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from benchmarks.tables.spaces import BENCH201, MACRO
 from ddarts.genotype.choices import random_choices
-from ddarts.nn.choice_network import ChoiceNetwork
 from ddarts.space.choice_space import ChoiceSpace
 from ddarts.space.mobile import MOBILE
 from ddarts.supernet.choice_supernet import ChoiceSupernet, MixedChoice
@@ -37,28 +36,6 @@ def slots(net: ChoiceSupernet) -> Iterator[tuple[str, MixedChoice]]:
 
 def state(net: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in net.state_dict().items()}
-
-
-@pytest.mark.parametrize("space", SPACES)
-def test_one_path_is_the_discrete_network_with_the_same_weights(space: ChoiceSpace) -> None:
-    net, genotype = supernet(space), random_choices(space, seed=1)
-    network = ChoiceNetwork(genotype, channels=2, classes=4)
-    names = {}
-    for name, mixed in slots(net):
-        names[f"{name}.candidates.{genotype.indices[mixed.choice]}."] = f"{name.replace('.module', '')}."
-    found = {}
-    for name, tensor in net.state_dict().items():
-        for inherited, own in names.items():
-            if name.startswith(inherited):
-                name = own + name.removeprefix(inherited)
-        found[name.replace(".module.", ".")] = tensor
-    expected = network.state_dict()
-    affine = {n for n in expected if "norm" in n and n.endswith((".weight", ".bias"))}  # 1 and 0 in a new network
-    assert set(expected) - set(found) <= affine
-    network.load_state_dict({n: found.get(n, t) for n, t in expected.items()})
-    net, network, x = net.double(), network.double(), images().double()
-    assert torch.allclose(net(x, net.path(genotype)), network(x))
-    assert torch.allclose(net.eval()(x, net.path(genotype)), network.eval()(x))
 
 
 def test_a_gate_of_zero_is_the_same_as_adding_zero_times_the_candidate() -> None:

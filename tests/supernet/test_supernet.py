@@ -18,7 +18,8 @@ from ddarts.nn.convolution import DepthwiseConv
 from ddarts.nn.network import Network
 from ddarts.space.cell_space import DARTOPTI_OPERATIONS, DARTS_OPERATIONS, SearchSpace, build_space
 from ddarts.supernet.supernet import Supernet
-from tests.reference.supernet_mapping import build_twins, load_plain, plain_gradients
+from ddarts.testing import reference_gradients
+from tests.reference.supernet_mapping import build_twins, load_plain
 from tests.searching.gradients import sigmoid_gates, sigmoid_step
 
 _D, _O = DARTS_OPERATIONS, DARTOPTI_OPERATIONS
@@ -88,7 +89,7 @@ def test_logits_and_all_gradients_are_those_of_the_plain_twin(case: str) -> None
     for mine, alpha in zip(twins.fast.alphas, twins.alphas, strict=True):
         assert _relative(mine.grad, alpha.grad) < 1e-8
     expected = {name: p.grad for name, p in twins.plain.named_parameters() if not name.startswith("alphas.")}
-    found = plain_gradients(twins.fast, list(expected))
+    found = reference_gradients(twins.fast, list(expected))
     assert set(found) == set(expected)
     scale = max(float(g.norm()) for g in expected.values() if g is not None)
     for name, gradient in expected.items():

@@ -15,8 +15,9 @@ from torch.nn import functional as F
 from ddarts.space.cell_space import SearchSpace
 from ddarts.supernet.reference import ReferenceSupernet
 from ddarts.supernet.supernet import Supernet
+from ddarts.testing import reference_gradients
 from tests.reference.golden import golden_json, golden_tensors, relative_error
-from tests.reference.supernet_mapping import load_plain, plain_gradients, published_names
+from tests.reference.supernet_mapping import load_plain, published_names
 
 _NAMES = ["supernet_darts", "supernet_dartopti_resnet18"]
 
@@ -47,7 +48,7 @@ class _Case:
         ]
 
     def weight_errors(self) -> dict[str, float]:
-        found = plain_gradients(self.fast, list(self.weight_names.values()))
+        found = reference_gradients(self.fast, list(self.weight_names.values()))
         return {
             name: relative_error(found[ours], self.tensors[f"grad_weight_ce.{name}"])  # type: ignore[arg-type]
             for name, ours in self.weight_names.items()
