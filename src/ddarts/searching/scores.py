@@ -9,7 +9,8 @@ Every function takes an untrained network and returns a number; larger is better
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -133,3 +134,27 @@ def find_score(name: str) -> Callable[[nn.Module, Tensor], float]:
     if name not in SCORES:
         raise SettingsError(f"unknown score {name!r}{nearest(name, SCORES)}; choose one of {', '.join(SCORES)}")
     return SCORES[name]
+
+
+def rank_by_scores(names: Sequence[str], networks: Iterable[nn.Module], x: Tensor) -> list[int]:
+    """Return the positions of untrained networks, best first: by the sum of their ranks in each of the scores.
+
+    The rank of a network is the number of networks with a larger score; a score that is not finite is the smallest. Of
+    equal sums the first network comes first.
+
+    Args:
+        names: of the scores.
+        networks: built one after the other, if given as a generator.
+        x: images [B, C, H, W] that all scores use.
+
+    Raises:
+        SettingsError: a score is unknown, or `x` has too many images for it.
+    """
+    scores = [find_score(name) for name in names]
+    columns = zip(*([score(network, x) for score in scores] for network in networks), strict=True)
+    sums: list[int] = []
+    for column in columns:
+        values = [value if math.isfinite(value) else -math.inf for value in column]
+        ranks = [sum(other > value for other in values) for value in values]
+        sums = [a + b for a, b in zip(sums or [0] * len(ranks), ranks, strict=True)]
+    return sorted(range(len(sums)), key=sums.__getitem__)
