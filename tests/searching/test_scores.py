@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import nn
 
+from ddarts.config import strategies
 from ddarts.errors import SettingsError
 from ddarts.genotype.random import random_genotype
 from ddarts.nn.network import Network
-from ddarts.searching.scores import SCORES, find_score, naswot, swap, synflow
+from ddarts.searching.scores import SCORES, find_score, naswot, rank_by_scores, swap, synflow
 from ddarts.space.cell_space import build_space
 
 
@@ -77,3 +78,18 @@ def test_a_score_prefers_a_network_with_convolutions_to_one_of_pools(name: str):
 def test_an_unknown_score_is_an_error_that_names_the_nearest():
     with pytest.raises(SettingsError, match=r"unknown score 'naswt'.*naswot"):
         find_score("naswt")
+
+
+def test_networks_are_ranked_by_the_sum_of_their_ranks_and_what_is_not_finite_comes_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table = {"a": [3.0, 2.0, 1.0, math.nan], "b": [10.0, 5.0, 40.0, 30.0]}
+    for name, values in table.items():
+        score = iter(values)
+        monkeypatch.setitem(SCORES, name, lambda net, x, score=score: next(score))
+    # ranks by a: 0 1 2 3, by b: 2 3 0 1; sums 2 4 2 4
+    assert rank_by_scores(["a", "b"], [nn.Identity()] * 4, torch.zeros(1)) == [0, 2, 1, 3]
+
+
+def test_the_settings_know_every_score():
+    assert tuple(SCORES) == strategies.SCORES

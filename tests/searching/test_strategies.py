@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from itertools import pairwise
 from pathlib import Path
@@ -13,12 +14,15 @@ from torch import Tensor
 
 from ddarts.config.loading import load_settings
 from ddarts.config.strategies import BUILT_IN, STRATEGIES, RandomOptions, StrategyOptions, TrialOptions
-from ddarts.data import ImageData, load_data
+from ddarts.data import Batches, ImageData, load_data, search_parts, split
 from ddarts.errors import SettingsError
 from ddarts.genotype.genotype import Genotype
 from ddarts.genotype.random import mutate, random_genotype
 from ddarts.genotype.starting import search_space
+from ddarts.nn.network import Network
 from ddarts.runs.folder import RunFolder
+from ddarts.runtime.seeds import derive_seed, seed_everything
+from ddarts.searching.scores import find_score
 from ddarts.searching.strategy import Differentiable
 from ddarts.space.cell_space import build_space
 from ddarts.supernet.supernet import Supernet
@@ -128,6 +132,25 @@ def test_halving_continues_the_best_with_more_steps(tmp_path: Path, digits: Imag
     assert RunFolder.open(tmp_path / "run").summary["search_steps"] == 2 + 2 + 4 + 8
 
 
+def test_a_prior_proposes_the_best_of_many_draws_and_its_time_is_counted(tmp_path: Path, digits: ImageData) -> None:
+    wanted: dict[str, Any] = {"strategy": "random", "trials": 2, "trial_steps": 1, "prior_draws": 9}
+    search(tmp_path / "run", digits, **wanted, prior="naswot+synflow")
+    space = build_space(cells=3, nodes=1)
+    drawn = [random_genotype(space, seed=derive_seed(0, "search", "random", i) if i else 0) for i in range(9)]
+    half = search_parts(split(digits, validation=0.1, seed=0).train, seed=0)[0]
+    x, _ = Batches(half, len(half), seed=0, label="prior", mean=digits.mean, std=digits.std).batch(0, 0)
+    scores: dict[str, list[float]] = {name: [] for name in ("naswot", "synflow")}
+    for genotype, name in itertools.product(drawn, scores):
+        seed_everything(0, "search", "prior")
+        net = Network(genotype, channels=2, in_channels=1, classes=10)
+        scores[name].append(find_score(name)(net, x))
+    sums = [sum(sum(v > values[i] for v in values) for values in scores.values()) for i in range(9)]
+    best = sorted(range(9), key=sums.__getitem__)[:2]
+    records = trials(tmp_path / "run")
+    assert [Genotype.from_json(r["genotype"]).cells for r in records] == [drawn[i].cells for i in best]
+    assert records[0]["seconds"] > records[1]["seconds"]
+
+
 def test_a_mutation_changes_one_edge_of_one_cell() -> None:
     space = search_space("darts", cells=5, nodes=2, shared_cells=True)
     genotype = random_genotype(space, seed=0)
@@ -159,6 +182,10 @@ def test_a_mutation_changes_one_edge_of_one_cell() -> None:
         ({"strategy": "darst"}, "unknown strategy 'darst'; did you mean 'darts'"),
         ({"strategy": "darts", "method": "threshold_edge"}, "does not fit the gates of strategy darts; use darts"),
         ({"strategy": "random", "trials": 0}, "trials = 0 must be at least 1"),
+        (
+            {"strategy": "random", "prior": "swap+naswt"},
+            r"prior = 'swap\+naswt' is neither none nor scores joined by \+; did you mean 'naswot'",
+        ),
     ],
 )
 def test_a_setting_without_effect_is_an_error(given: dict[str, Any], message: str) -> None:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
+from ddarts.errors import nearest
 from ddarts.runtime.registry import Registry
 
 ParseRule = Literal["darts", "threshold_sparse", "threshold_edge", "threshold_complete"]
@@ -34,6 +35,9 @@ SUPERNET_ONLY = BASELINE_ONLY | {
 
 #: The largest number that a setting may have.
 _LARGEST = 1e30
+
+#: Names of the training-free scores (``ddarts.searching.scores``).
+SCORES = ("naswot", "swap", "synflow")
 
 #: Marks a setting that people change often: ``--help`` shows it, ``--help-all`` the others too.
 COMMON: dict[str, Any] = {"common": True}
@@ -178,6 +182,22 @@ class TrialOptions(StrategyOptions):
     )
     trial_steps: int = Field(default=200, ge=1, description="training steps of a trial", json_schema_extra=COMMON)
     trial_images: int = Field(default=5000, ge=1, description="images of the alpha half that score a trial, at most")
+    prior: str = Field(
+        default="none",
+        description="training-free scores that choose the first proposals from many draws; none | naswot | swap | "
+        "synflow, or several joined by +, such as naswot+swap",
+    )
+    prior_draws: int = Field(
+        default=100, ge=1, le=100_000, description="random genotypes that the prior ranks; not fewer than the trials"
+    )
+
+    @field_validator("prior")
+    @classmethod
+    def _known_scores(cls, value: str) -> str:
+        unknown = [name for name in value.split("+") if name not in SCORES]
+        if value != "none" and unknown:
+            raise PydanticCustomError("score", f"is neither none nor scores joined by +{nearest(unknown[0], SCORES)}")
+        return value
 
 
 class RandomOptions(TrialOptions):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -21,7 +21,9 @@ from ddarts.errors import SettingsError
 from ddarts.genotype.choices import AnyGenotype
 from ddarts.genotype.derive import derive_genotype
 from ddarts.genotype.gates import AnyGates
+from ddarts.genotype.random import random_genotype
 from ddarts.runtime.registry import load_reference
+from ddarts.runtime.seeds import derive_seed
 from ddarts.searching.alpha_step import AblationPlan
 from ddarts.searching.contributions import Contributions
 from ddarts.searching.losses import Term
@@ -128,10 +130,31 @@ class BlackBox(ABC, Generic[T]):
         options: its settings.
         space: what genotypes are drawn from.
         seed: of the search.
+        rank: orders genotypes, the best first, before any training; None without a prior.
     """
+
+    rank: Callable[[list[AnyGenotype]], list[AnyGenotype]] | None = None
 
     def __init__(self, options: T, space: SearchSpace | ChoiceSpace, seed: int) -> None:
         self.options, self.space, self.seed = options, space, seed
+        self._ranked: list[AnyGenotype] = []
+
+    def draw(self, number: int) -> AnyGenotype:
+        """Return a random genotype, the same one for the same number; with a prior the next best of its draws.
+
+        Number 0 without a prior is what `random_genotype` draws from the seed of the search.
+        """
+        if self.rank is None:
+            return self._random(number)
+        if not self._ranked:
+            self._ranked = self.rank(
+                [self._random(i) for i in range(max(self.options.prior_draws, self.options.trials))]
+            )
+        return self._ranked[number]
+
+    def _random(self, number: int) -> AnyGenotype:
+        seed = derive_seed(self.seed, "search", "random", number) if number else self.seed
+        return random_genotype(self.space, seed=seed)
 
     @abstractmethod
     def propose(self, number: int, draw: random.Random) -> AnyGenotype:

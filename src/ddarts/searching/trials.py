@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -16,22 +17,25 @@ from typing import Any
 import torch
 
 from ddarts.config.schema import SearchSettings, TrainSettings
-from ddarts.config.strategies import TrialOptions
-from ddarts.data import ImageData, search_parts, split, with_classes
+from ddarts.data import Batches, ImageData, search_parts, split, with_classes
 from ddarts.errors import DDartsError, DivergedError, RunError, SettingsError, Stopped
-from ddarts.genotype.choices import genotype_from_json
+from ddarts.genotype.choices import AnyGenotype, genotype_from_json
 from ddarts.genotype.gates import discrete_gates
 from ddarts.genotype.genotype import printable_name
+from ddarts.nn.choice_network import AnyNetwork, build_network
+from ddarts.nn.resolution import choose_stem
 from ddarts.runs.folder import RunFolder
 from ddarts.runtime.distributed import current
 from ddarts.runtime.progress import Progress
-from ddarts.runtime.seeds import derive_seed
+from ddarts.runtime.seeds import derive_seed, seed_everything
 from ddarts.runtime.signals import StopRequest
+from ddarts.searching.scores import rank_by_scores
 from ddarts.searching.start import space_of
 from ddarts.searching.strategy import BlackBox, SearchOutcome, Trial, implementation_of
 from ddarts.training.loop import train_network
 
-_STAGE = "search"
+#: Images of which training-free scores are taken.
+_PRIOR_BATCH = 48
 
 
 def search_by_trials(
@@ -51,15 +55,40 @@ def search_by_trials(
         raise SettingsError(
             f"strategy {settings.strategy.name} runs in one process; leave out --devices and --machines"
         )
-    return _Trials(settings, images, run).run_to_the_end(quiet)
+    space = space_of(settings, None)
+    strategy = implementation_of(settings.strategy)(settings.strategy, space, settings.seed)
+    trials = Trials(settings, strategy, images, run)
+    best = trials.run_to_the_end(quiet)
+    genotype = replace(best.genotype, name=printable_name(f"{run.path.name}-{settings.strategy.name}"))
+    gates = discrete_gates(space, genotype)
+    steps, seconds = trials.cost()
+    run.update_summary(search_steps=sum(steps.values()), trials=len(steps), search_accuracy=best.score)
+    gates.save(run.path / "gates.json")
+    genotype.save(run.path / "genotype.json")
+    return SearchOutcome(gates, genotype, best.number, seconds, None)
 
 
-class _Trials:
-    """One search by trials."""
+class Trials:
+    """Trials of what a strategy proposes, on the halves of the training images that a search uses.
 
-    def __init__(self, settings: SearchSettings, images: ImageData, run: RunFolder) -> None:
-        assert isinstance(settings.strategy, TrialOptions)
-        self.settings, self.options, self.run = settings, settings.strategy, run
+    Args:
+        settings: of the search.
+        strategy: proposes genotypes.
+        images: all training images.
+        run: its metrics hold a record of every trial that is done.
+        stage: of these records.
+    """
+
+    def __init__(
+        self,
+        settings: SearchSettings,
+        strategy: BlackBox[Any],
+        images: ImageData,
+        run: RunFolder,
+        stage: str = "search",
+    ) -> None:
+        self.settings, self.strategy, self.options, self.run = settings, strategy, strategy.options, run
+        self.stage = stage
         if settings.search_classes is not None:
             images = with_classes(images, settings.search_classes, seed=settings.seed)
         train = split(images, validation=settings.validation, seed=settings.seed).train
@@ -68,11 +97,11 @@ class _Trials:
         )
         chosen = torch.arange(min(self.options.trial_images, len(alpha_half)))
         self.images = replace(images, train=weight_half, validation=alpha_half.select(chosen), test=None)
-        self.space = space_of(settings, None)
-        self.strategy: BlackBox[Any] = implementation_of(self.options)(self.options, self.space, settings.seed)
+        if self.options.prior != "none":
+            self.strategy.rank = self._rank
         self.folder = run.path / "checkpoints" / "trials"
 
-    def run_to_the_end(self, quiet: bool) -> SearchOutcome:
+    def run_to_the_end(self, quiet: bool) -> Trial:
         """Do the trials that are not recorded yet, rung by rung, and return the best of the last."""
         rungs = self.strategy.rungs()
         known = self._recorded()
@@ -80,7 +109,7 @@ class _Trials:
         total = sum(count for count, _ in rungs)
         best: list[Trial] = []
         done = 0
-        with StopRequest() as stop, Progress(_STAGE, total, quiet=quiet) as progress:
+        with StopRequest() as stop, Progress(self.stage, total, quiet=quiet) as progress:
             for rung, (count, steps) in enumerate(rungs):
                 entrants, best = (best[:count], []) if rung else ([None] * count, [])
                 survivors = rungs[rung + 1][0] if rung + 1 < len(rungs) else 1
@@ -99,7 +128,31 @@ class _Trials:
                             f"resume with: ddarts search --resume {self.run.path}"
                         )
         self._keep([], [])
-        return self._outcome(best[0])
+        return best[0]
+
+    def cost(self) -> tuple[dict[int, int], float]:
+        """Return the training steps of every trial by its number, and the seconds of all."""
+        records = self.run.metrics(self.stage, "trial")
+        steps: dict[int, int] = {}
+        for record in records:
+            steps[record["trial"]] = max(steps.get(record["trial"], 0), record["trial_steps"])
+        return steps, sum(record["seconds"] for record in records)
+
+    def _rank(self, genotypes: list[AnyGenotype]) -> list[AnyGenotype]:
+        """Order genotypes by the prior's scores of their untrained networks, which all start from the same seed."""
+        settings, images = self.settings, self.images
+        sizes: dict[str, Any] = {"channels": settings.channels, "in_channels": images.channels}
+        sizes |= {"classes": len(images.classes), "stem": choose_stem("auto", images.height, images.width)}
+        count = min(_PRIOR_BATCH, len(images.train))
+        normalised: dict[str, Any] = {"seed": settings.seed, "mean": images.mean, "std": images.std}
+        x, _ = Batches(images.train, count, label="prior", **normalised).batch(0, 0)
+
+        def networks() -> Iterator[AnyNetwork]:
+            for genotype in genotypes:
+                seed_everything(settings.seed, "search", "prior")
+                yield build_network(genotype, **sizes)
+
+        return [genotypes[i] for i in rank_by_scores(self.options.prior.split("+"), networks(), x)]
 
     def _try(self, rung: int, place: int, entrant: Trial | None, steps: int, *, train: bool) -> Trial:
         """Propose and train a genotype, or continue the training of one that has come so far."""
@@ -154,7 +207,7 @@ class _Trials:
     def _record(self, rung: int, place: int, trial: Trial) -> None:
         """Append a trial to the run's metrics."""
         self.run.log(
-            _STAGE,
+            self.stage,
             "trial",
             epoch=rung,
             step=place,
@@ -168,7 +221,7 @@ class _Trials:
     def _recorded(self) -> dict[tuple[int, int], Trial]:
         """Return the trials in the run's metrics by rung and place, in the order in which they were done."""
         found = {}
-        for record in self.run.metrics(_STAGE, "trial"):
+        for record in self.run.metrics(self.stage, "trial"):
             try:
                 score = None if record["score"] is None else float(record["score"])
                 genotype = genotype_from_json(record["genotype"])
@@ -187,17 +240,3 @@ class _Trials:
         for path in self.folder.iterdir() if self.folder.is_dir() else ():
             if path.name not in wanted:
                 shutil.rmtree(path, ignore_errors=True)
-
-    def _outcome(self, best: Trial) -> SearchOutcome:
-        """Write the best genotype and its gates, and log what the search has cost."""
-        genotype = replace(best.genotype, name=printable_name(f"{self.run.path.name}-{self.options.name}"))
-        gates = discrete_gates(self.space, genotype)
-        records = list(self.run.metrics(_STAGE, "trial"))
-        steps: dict[int, int] = {}
-        for record in records:
-            steps[record["trial"]] = max(steps.get(record["trial"], 0), record["trial_steps"])
-        seconds = sum(record["seconds"] for record in records)
-        self.run.update_summary(search_steps=sum(steps.values()), trials=len(steps), search_accuracy=best.score)
-        gates.save(self.run.path / "gates.json")
-        genotype.save(self.run.path / "genotype.json")
-        return SearchOutcome(gates, genotype, best.number, seconds, None)

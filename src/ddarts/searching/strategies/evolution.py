@@ -7,15 +7,14 @@ from collections import deque
 
 from ddarts.config.strategies import EvolutionOptions
 from ddarts.genotype.choices import AnyGenotype
-from ddarts.genotype.random import mutate, random_genotype
-from ddarts.runtime.seeds import derive_seed
+from ddarts.genotype.random import mutate
 from ddarts.searching.strategy import BlackBox, Trial
 from ddarts.space.cell_space import SearchSpace
 from ddarts.space.choice_space import ChoiceSpace
 
 
 class Evolution(BlackBox[EvolutionOptions]):
-    """The first proposals are random; each later one is a mutation, and the oldest member of the population leaves."""
+    """The first proposals are random, or the best by the prior; each later one is a mutation of a good young one."""
 
     def __init__(self, options: EvolutionOptions, space: SearchSpace | ChoiceSpace, seed: int) -> None:
         super().__init__(options, space, seed)
@@ -24,7 +23,7 @@ class Evolution(BlackBox[EvolutionOptions]):
     def propose(self, number: int, draw: random.Random) -> AnyGenotype:
         """See `BlackBox.propose`."""
         if number < self.options.population:
-            return random_genotype(self.space, seed=derive_seed(self.seed, "search", "random", number))
+            return self.draw(number)
         sample = draw.sample(list(self.population), min(self.options.tournament, len(self.population)))
         return mutate(self.space, max(sample, key=lambda trial: trial.score or 0.0).genotype, draw)
 

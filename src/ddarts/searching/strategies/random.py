@@ -6,18 +6,15 @@ import random
 
 from ddarts.config.strategies import RandomOptions
 from ddarts.genotype.choices import AnyGenotype
-from ddarts.genotype.random import random_genotype
-from ddarts.runtime.seeds import derive_seed
 from ddarts.searching.strategy import BlackBox
 
 
 class RandomSearch(BlackBox[RandomOptions]):
-    """Every proposal is drawn independently; the first is the one that `random_genotype` draws from the seed."""
+    """Every proposal is drawn independently, or with a prior they are the best of many draws."""
 
     def propose(self, number: int, draw: random.Random) -> AnyGenotype:
         """See `BlackBox.propose`."""
-        seed = derive_seed(self.seed, "search", "random", number) if number else self.seed
-        return random_genotype(self.space, seed=seed)
+        return self.draw(number)
 
     def rungs(self) -> list[tuple[int, int]]:
         """Return one rung, or with halving those down to one trial: 1/N of the trials, N times the steps each."""
