@@ -80,7 +80,30 @@ class StrategyOptions(Options):
     name: str = Field(description="name of the strategy")
 
 
-class ZeroOneOptions(StrategyOptions):
+class ShortlistOptions(StrategyOptions):
+    """What follows a search in a supernet: candidates near its gates are ranked, and the best trained shortly."""
+
+    shortlist: int = Field(
+        default=0, ge=0, le=100_000, description="candidates after the search, from its gates; 0 for none"
+    )
+    shortlist_by: Literal["one-shot", "gates", "effect"] = Field(
+        default="one-shot",
+        description="what ranks the candidates",
+        json_schema_extra=enumerated(
+            **{"one-shot": "the loss on the alpha half with the supernet's weights"},
+            gates="the product of the gates",
+            effect="the sum of the losses that their operations and edges save in the supernet",
+        ),
+    )
+    shortlist_trials: int = Field(
+        default=4, ge=2, le=100_000, description="genotypes to train: the derived one and the best candidates"
+    )
+    shortlist_steps: int = Field(
+        default=100, ge=1, description="training steps of each; the better half goes twice as far, until one is left"
+    )
+
+
+class ZeroOneOptions(ShortlistOptions):
     """The zero-one loss, which drives gates to 0 or 1 (FairDARTS, arXiv 1911.12126)."""
 
     zero_one_weight: float = Field(default=9.0, ge=0, description="w_01, weight of the zero-one loss")
@@ -136,7 +159,7 @@ class FairDartsOptions(ZeroOneOptions):
     )
 
 
-class DartsOptions(StrategyOptions):
+class DartsOptions(ShortlistOptions):
     """DARTS, first order: softmax over the operations of an edge, two shared cells (arXiv 1806.09055)."""
 
     implementation = "ddarts.searching.strategies.darts:Darts"
@@ -146,7 +169,7 @@ class DartsOptions(StrategyOptions):
     name: str = Field(default="darts", description="name of the strategy")
 
 
-class GdasOptions(StrategyOptions):
+class GdasOptions(ShortlistOptions):
     """GDAS: one operation an edge and step, drawn by the Gumbel-softmax trick; two shared cells (arXiv 1910.04465)."""
 
     implementation = "ddarts.searching.strategies.gdas:Gdas"
@@ -158,7 +181,7 @@ class GdasOptions(StrategyOptions):
     temperature_end: float = Field(default=0.1, gt=0, description="temperature at the end of a linear decay")
 
 
-class PcDartsOptions(StrategyOptions):
+class PcDartsOptions(ShortlistOptions):
     """PC-DARTS: darts with edge normalisation, without partial channels; two shared cells (arXiv 1907.05737)."""
 
     implementation = "ddarts.searching.strategies.pc_darts:PcDarts"

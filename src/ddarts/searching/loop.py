@@ -21,7 +21,7 @@ from lightning_fabric import Fabric
 from ddarts.config.schema import SearchSettings
 from ddarts.config.strategies import TrialOptions
 from ddarts.data import Augment, Batches, ImageData, search_parts, split, with_classes, workers_each
-from ddarts.errors import RunError, Stopped
+from ddarts.errors import RunError, SettingsError, Stopped
 from ddarts.genotype.genotype import printable_name
 from ddarts.kernels import library
 from ddarts.runs import checkpoints
@@ -34,6 +34,7 @@ from ddarts.runtime.signals import StopRequest
 from ddarts.searching.alpha_step import alpha_gradients
 from ddarts.searching.collapse import check_health
 from ddarts.searching.losses import cross_entropy
+from ddarts.searching.shortlist import verified
 from ddarts.searching.start import StartingPoint, build_supernet, pretrain_epochs
 from ddarts.searching.state import SearchState
 from ddarts.searching.stopping import DistanceWatch
@@ -80,6 +81,8 @@ def search_architecture(
     if isinstance(settings.strategy, TrialOptions):
         return search_by_trials(settings, images, run, quiet=quiet)
     fabric = launch(settings)
+    if getattr(settings.strategy, "shortlist", 0) and current().size > 1:
+        raise SettingsError("a shortlist is trained in one process; leave out --shortlist, or --devices and --machines")
     with current().watched(f"ddarts search --resume {run.path}"), library.allowed(settings.backend != "torch"):
         return _Search(settings, images, run, fabric, start).run_to_the_end(quiet)
 
@@ -95,7 +98,7 @@ class _Search:
         fabric: Fabric,
         start: StartingPoint | None = None,
     ) -> None:
-        self.settings, self.run, self.fabric, self.ranks = settings, run, fabric, current()
+        self.settings, self.run, self.fabric, self.ranks, self.images = settings, run, fabric, current(), images
         if settings.search_classes is not None:
             images = with_classes(images, settings.search_classes, seed=settings.seed)
         self.strategy: Differentiable[Any] = implementation_of(settings.strategy)(settings.strategy)
@@ -165,9 +168,12 @@ class _Search:
             gates.save(self.run.path / "gates.json")
         name = printable_name(f"{self.run.path.name}-{settings.method}")
         genotype = self.strategy.derive(gates, settings.method, settings.threshold, name)
+        genotype, seconds = verified(
+            settings, self.images, self.run, state.net, gates, genotype, self.alpha_batches, quiet=quiet
+        )
         if self.run.writes:
             genotype.save(self.run.path / "genotype.json")
-        return SearchOutcome(gates, genotype, best_epoch, state.elapsed_s, state.stopped)
+        return SearchOutcome(gates, genotype, best_epoch, state.elapsed_s + seconds, state.stopped)
 
     def search_epoch(self, stop: StopRequest, progress: Progress) -> None:
         """Do the steps of the epoch that are left, with a checkpoint now and then.

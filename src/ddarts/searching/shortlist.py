@@ -1,0 +1,227 @@
+"""Shortlist and verify: after a search in a supernet, rank genotypes near its gates and train the best shortly.
+
+The margins between gates are small, so the derived genotype is one of many that the gates allow. Half of the candidates
+are drawn with probabilities proportional to the gates, half are neighbours of the derived genotype. They are ranked by
+what the trained supernet believes of them; the derived genotype and the best ones are trained with successive halving
+(`ddarts.searching.trials`), and the most accurate one on the alpha half is kept. Test images are not used.
+
+Everything follows from the supernet's last checkpoint and the seed: a search that was killed continues with the same
+numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import cached_property
+from random import Random
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ddarts.config.schema import SearchSettings
+from ddarts.config.strategies import RandomOptions, ShortlistOptions
+from ddarts.data import Batches, ImageData
+from ddarts.errors import GenotypeError
+from ddarts.genotype.choices import AnyGenotype
+from ddarts.genotype.derive import derive_genotype
+from ddarts.genotype.gates import AnyGates, discrete_gates, gates_of
+from ddarts.genotype.random import mutate
+from ddarts.runs.folder import RunFolder
+from ddarts.runtime.seeds import derive_seed, generator
+from ddarts.searching.losses import cross_entropy
+from ddarts.searching.strategies.random import RandomSearch
+from ddarts.searching.trials import Trials
+from ddarts.supernet.interface import Searchable
+
+#: Batches of the alpha half on which a candidate is scored with inherited weights.
+_BATCHES = 4
+#: Smallest gate that a candidate may be drawn by; of 0 there is no logarithm.
+_SMALLEST = 1e-6
+
+
+def verified(
+    settings: SearchSettings,
+    images: ImageData,
+    run: RunFolder,
+    net: Searchable[Any],
+    gates: AnyGates,
+    derived: AnyGenotype,
+    batches: Batches,
+    *,
+    quiet: bool = False,
+) -> tuple[AnyGenotype, float]:
+    """Return the winner of the shortlist and the seconds that it took; the derived genotype if there is no shortlist.
+
+    Writes a record of every training into the run's metrics (stage ``shortlist``).
+
+    Args:
+        settings: of the search.
+        images: its training images.
+        run: where the search is recorded.
+        net: the trained supernet, in training mode.
+        gates: what the search has found.
+        derived: what its rule derives from them.
+        batches: of the alpha half.
+        quiet: show no progress.
+
+    Raises:
+        DivergedError, Stopped, RunError: see `ddarts.searching.trials.search_by_trials`.
+    """
+    options = settings.strategy
+    if not isinstance(options, ShortlistOptions) or not options.shortlist:
+        return derived, 0.0
+    budget = RandomOptions(
+        trials=min(options.shortlist_trials, options.shortlist + 1), trial_steps=options.shortlist_steps, halving=2
+    )
+    proposals = _Shortlist(budget, options, net, gates, replace(derived, name=""), batches, settings.seed)
+    trials = Trials(settings, proposals, images, run, "shortlist")
+    best = trials.run_to_the_end(quiet)
+    return replace(best.genotype, name=derived.name), trials.cost()[1]
+
+
+class _Shortlist(RandomSearch):
+    """Proposes the derived genotype, then the candidates in the order of the supernet's beliefs."""
+
+    def __init__(
+        self,
+        budget: RandomOptions,
+        options: ShortlistOptions,
+        net: Searchable[Any],
+        gates: AnyGates,
+        derived: AnyGenotype,
+        batches: Batches,
+        seed: int,
+    ) -> None:
+        super().__init__(budget, net.space, seed)
+        self.settings, self.net, self.gates, self.derived, self.batches = options, net, gates, derived, batches
+
+    def propose(self, number: int, draw: Random) -> AnyGenotype:
+        """See `BlackBox.propose`. A space with too few genotypes has its candidates trained more than once."""
+        return self.ranked[number % len(self.ranked)]
+
+    @cached_property
+    def ranked(self) -> list[AnyGenotype]:
+        """The derived genotype and the candidates, the best first; made when the first training needs them."""
+        like = self.net.alphas[0]
+        values = [torch.tensor(cell, dtype=like.dtype, device=like.device) for cell in self.gates.values]
+        count = min(_BATCHES, self.batches.per_epoch)
+        held_out = [self.batches.batch(0, step) for step in range(count)]
+        if self.settings.shortlist_by == "effect":
+            beliefs = [standardised(cell) for cell in effects(self.net, values, *held_out[0])]
+        else:
+            beliefs = [cell.clamp(min=_SMALLEST).log() for cell in values]
+        found = candidates(self.net.space, beliefs, self.derived, self.settings.shortlist, self.seed)
+        if self.settings.shortlist_by == "one-shot":
+            scores = [-one_shot_loss(self.net, genotype, held_out) for genotype in found]
+        else:
+            scores = [belief(self.net.space, beliefs, genotype) for genotype in found]
+        return [self.derived, *(found[i] for i in sorted(range(len(found)), key=lambda i: -scores[i]))]
+
+
+def candidates(space: Any, beliefs: Sequence[Tensor], derived: AnyGenotype, count: int, seed: int) -> list[AnyGenotype]:
+    r"""Return different genotypes near a derived one, fewer than `count` if the space does not hold as many.
+
+    The first is the one with the largest beliefs. Further ones are drawn: per node two edges, and per edge one
+    operation, without replacement and with probabilities proportional to :math:`e^{b}`, by adding Gumbel noise to the
+    beliefs (arXiv 1903.06059, section 2.3). In turn with them come neighbours of the derived genotype, with one to
+    three changes.
+
+    Args:
+        space: of the search.
+        beliefs: b of each searched cell, (edges, operations): logarithms of gates, or effects.
+        derived: is left out.
+        count: of genotypes.
+        seed: of the search.
+    """
+    found = {derived.canonical(): derived}
+    for index, genotype in enumerate(_proposals(space, beliefs, derived, seed)):
+        if len(found) > count or index > 20 * count:
+            break
+        found.setdefault(genotype.canonical(), genotype)
+    return list(found.values())[1:]
+
+
+def _proposals(space: Any, beliefs: Sequence[Tensor], derived: AnyGenotype, seed: int) -> Iterator[AnyGenotype]:
+    yield _largest(space, beliefs)
+    index = 0
+    while True:
+        draw = generator(seed, "search", "shortlist", index)
+        noise = [-torch.empty(cell.shape, dtype=torch.float64).exponential_(generator=draw).log() for cell in beliefs]
+        yield _largest(space, [cell.double().cpu() + gumbel for cell, gumbel in zip(beliefs, noise, strict=True)])
+        neighbour, changes = derived, Random(derive_seed(seed, "search", "neighbour", index))
+        with suppress(GenotypeError):  # the only edge of a cell may come to read a node without an input
+            for _ in range(1 + index % 3):
+                neighbour = mutate(space, neighbour, changes)
+        yield neighbour
+        index += 1
+
+
+def _largest(space: Any, beliefs: Sequence[Tensor]) -> AnyGenotype:
+    """Return what the rule `darts` derives from beliefs, brought to the range of gates."""
+    scaled = [(cell - cell.min()) / (cell.max() - cell.min()).clamp(min=1e-12) for cell in beliefs]
+    return derive_genotype(gates_of(space, [cell.double().tolist() for cell in scaled]), "darts")
+
+
+def belief(space: Any, beliefs: Sequence[Tensor], genotype: AnyGenotype) -> float:
+    """Return the sum of beliefs over the operations of a genotype."""
+    chosen = discrete_gates(space, genotype).values
+    return math.fsum(float((torch.tensor(c).to(b) * b).sum()) for c, b in zip(chosen, beliefs, strict=True))
+
+
+@torch.no_grad()
+def one_shot_loss(net: Searchable[Any], genotype: AnyGenotype, held_out: Sequence[tuple[Tensor, Tensor]]) -> float:
+    """Return the mean cross-entropy of a genotype with the weights that it inherits from the supernet.
+
+    The gates of its operations are 1, all others 0; batch norm normalises by the batch.
+
+    Args:
+        net: the supernet, in training mode; its running statistics stay as they are.
+        genotype: of its space.
+        held_out: batches that its weights were not trained on.
+    """
+    like = net.alphas[0]
+    gates = [torch.tensor(c, dtype=like.dtype, device=like.device) for c in discrete_gates(net.space, genotype).values]
+    losses = [cross_entropy(net.trunk(x, gates, track=False).logits, y) for x, y in held_out]
+    return float(torch.stack(losses).mean())
+
+
+@torch.no_grad()
+def effects(net: Searchable[Any], gates: Sequence[Tensor], x: Tensor, y: Tensor) -> list[Tensor]:
+    """Return by how much the loss rises when an operation is removed, plus the same for its whole edge.
+
+    Removed means that the gate is 0. The branches share everything before the cell with the whole supernet.
+
+    Args:
+        net: the supernet, in training mode; its running statistics stay as they are.
+        gates: of each searched cell (edges, operations).
+        x: images (N, C, H, W).
+        y: labels (N).
+
+    Returns:
+        for each searched cell (edges, operations).
+    """
+    trunk = net.trunk(x, gates, track=False, keep=True)
+    whole = cross_entropy(trunk.logits, y)
+    found = []
+    for cell, of_cell in enumerate(gates):
+        starts = [trunk.states[index] for index in net.branch_starts(cell)]
+
+        def without(*place: int, cell: int = cell, starts: list[Tensor] = starts) -> Tensor:
+            left = gates[cell].clone()
+            left[place] = 0
+            logits = net.branch(cell, starts, gates, left, precomputed=trunk.precomputed)
+            return cross_entropy(logits, y) - whole
+
+        edges, operations = of_cell.shape
+        rises = [torch.stack([without(e, o) for o in range(operations)]) + without(e) for e in range(edges)]
+        found.append(torch.stack(rises))
+    return found
+
+
+def standardised(effect: Tensor) -> Tensor:
+    """Return the effects in a cell in units of their standard deviation."""
+    return effect / effect.std(correction=0).clamp(min=1e-12)
