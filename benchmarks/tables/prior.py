@@ -57,11 +57,11 @@ def best_of(rows: list[dict[str, Any]], k: int, draw: Random) -> float:
 def compare(chosen: list[dict[str, Any]], table: list[dict[str, Any]]) -> None:
     """Print the comparison of the prior's networks with random ones."""
     found, chance = [row["test"] for row in chosen], [row["test"] for row in table]
-    difference = bootstrap((found, chance), lambda a, b, axis: a.mean(axis) - b.mean(axis), random_state=0)
+    difference = bootstrap((found, chance), lambda a, b, axis: a.mean(axis) - b.mean(axis), rng=0)
     low, high = difference.confidence_interval
     print(f"prior  {len(found):3} networks: test {mean(found):.4f}, standard deviation {stdev(found):.4f}")
     print(f"random {len(chance):3} networks: test {mean(chance):.4f}, standard deviation {stdev(chance):.4f}")
-    p = ttest_ind(found, chance, equal_var=False).pvalue
+    p = float(ttest_ind(found, chance, equal_var=False)[1])
     print(f"difference {mean(found) - mean(chance):+.4f}, 95 % interval {low:+.4f} to {high:+.4f}, Welch's p = {p:.3f}")
     for k in (1, 2, 4, 6):
         if k <= min(len(found), len(chance)):

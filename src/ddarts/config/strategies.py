@@ -219,7 +219,8 @@ class TrialOptions(StrategyOptions):
     def _known_scores(cls, value: str) -> str:
         unknown = [name for name in value.split("+") if name not in SCORES]
         if value != "none" and unknown:
-            raise PydanticCustomError("score", f"is neither none nor scores joined by +{nearest(unknown[0], SCORES)}")
+            near = nearest(unknown[0], SCORES)
+            raise PydanticCustomError("score", "is neither none nor scores joined by +{near}", {"near": near})
         return value
 
 
