@@ -1,0 +1,187 @@
+"""Costs of every decision in a search space: each operation on each edge, or each candidate of each choice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+
+from ddarts.cost.counting import count_macs, count_parameters
+from ddarts.genotype.choices import AnyGenotype
+from ddarts.genotype.gates import discrete_gates
+from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
+from ddarts.nn.choice_network import Removed, load_skeleton
+from ddarts.nn.network import Network
+from ddarts.nn.stems import STEMS
+from ddarts.space.cell_space import INPUT_STATES, SearchSpace
+from ddarts.space.choice_space import ChoiceSpace
+from ddarts.space.operations import OPERATIONS, OperationCost
+
+#: Costs in the shape of the gates: [searched cell][edge][operation], or [choice][0][candidate].
+Entries = tuple[tuple[tuple[OperationCost, ...], ...], ...]
+
+
+@dataclass(frozen=True)
+class CostTable:
+    """Costs of the discrete networks of a space, as a sum over decisions.
+
+    In a choice space the sum is exact. In a cell space it is exact if the genotype has no unused part: every edge
+    reaches the output, every cell reads both of its inputs and is read. Otherwise `Network` leaves out what is unused,
+    and the sum is an upper bound.
+
+    Attributes:
+        space: the space.
+        base: of stem, input convolutions of all cells, fixed blocks and classifier.
+        entries: of every operation or candidate, at its resolution and channels, in the shape of the gates. Where
+            several positions of the network share one decision, the sum over these positions.
+    """
+
+    space: SearchSpace | ChoiceSpace
+    base: OperationCost
+    entries: Entries
+
+    def cost(self, genotype: AnyGenotype) -> OperationCost:
+        """Return parameters and multiply-adds of a genotype's network, without an auxiliary head."""
+        gates = discrete_gates(self.space, genotype).values
+        chosen = [
+            cost
+            for costs, rows in zip(self.entries, gates, strict=True)
+            for of_edge, row in zip(costs, rows, strict=True)
+            for cost, gate in zip(of_edge, row, strict=True)
+            if gate
+        ]
+        return OperationCost(*(sum(values) for values in zip(self.base, *chosen, strict=True)))
+
+    def tensors(self, kind: str = "macs") -> list[Tensor]:
+        """Return the entries as one float64 tensor (edges, operations) for each searched cell.
+
+        Args:
+            kind: "macs" or "parameters".
+        """
+        return [
+            torch.tensor([[getattr(cost, kind) for cost in row] for row in rows], dtype=torch.float64)
+            for rows in self.entries
+        ]
+
+
+def cost_table(
+    space: SearchSpace | ChoiceSpace,
+    height: int,
+    width: int,
+    *,
+    channels: int = 16,
+    in_channels: int = 3,
+    classes: int = 10,
+    stem: str = "cifar",
+) -> CostTable:
+    """Count the costs of every decision on the meta device, where nothing is computed.
+
+    Args:
+        space: the space.
+        height, width: of the images, in pixels.
+        channels, in_channels, classes, stem: as for `ddarts.nn.network.Network`.
+    """
+    build = _choice_table if isinstance(space, ChoiceSpace) else _cell_table
+    with torch.device("meta"):
+        return build(space, (in_channels, height, width), channels, classes, stem)  # type: ignore[arg-type]
+
+
+def _counted(module: nn.Module, shape: tuple[int, ...]) -> OperationCost:
+    return OperationCost(count_parameters(module), count_macs(module, shape))
+
+
+def _total(costs: list[OperationCost]) -> OperationCost:
+    return OperationCost(sum(c.parameters for c in costs), sum(c.macs for c in costs))
+
+
+def _cell_table(space: SearchSpace, images: tuple[int, int, int], channels: int, classes: int, stem: str) -> CostTable:
+    count = cache(lambda name, *sizes: OPERATIONS.get(name).costs(*sizes))
+    in_channels, height, width = images
+    divisor = STEMS[stem].states[-1][0]
+    height, width = -(-height // divisor), -(-width // divisor)
+    at: list[list[list[OperationCost]]] = []  # [position][edge][operation]
+    wide = channels
+    for position in range(space.cells):
+        stride = 2 if position in space.reductions else 1
+        wide *= stride
+        below = (-(-height // stride), -(-width // stride))
+        at.append(
+            [
+                [
+                    count(name, wide, stride, height, width) if source < INPUT_STATES else count(name, wide, 1, *below)
+                    for name in space.operations
+                ]
+                for source, _ in space.edges
+            ]
+        )
+        height, width = below
+    full = [Edge(space.operations[0], source, target) for source, target in space.edges]
+    genotype = Genotype(
+        tuple(
+            CellGenotype(tuple(full), space.concat_of(searched), position in space.reductions)
+            for position, searched in enumerate(space.sequence)
+        )
+    )
+    whole = _counted(Network(genotype, channels=channels, in_channels=in_channels, classes=classes, stem=stem), images)
+    edges = _total([row[0] for cell in at for row in cell])
+    base = OperationCost(whole.parameters - edges.parameters, whole.macs - edges.macs)
+    entries = tuple(
+        tuple(
+            tuple(
+                _total([at[p][edge][o] for p, entry in enumerate(space.sequence) if entry == searched])
+                for o in range(len(space.operations))
+            )
+            for edge in range(len(space.edges))
+        )
+        for searched in range(space.searched_cells)
+    )
+    return CostTable(space, base, entries)
+
+
+class _Position(nn.Module):
+    """Stands at a position of a choice, and records the shape of its input."""
+
+    shape: tuple[int, ...] = ()
+
+    def __init__(self, choice: int, outputs: int, stride: int, build: Callable[[str], nn.Module]) -> None:
+        super().__init__()
+        self.choice, self.outputs, self.stride, self.build = choice, outputs, stride, build
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return a tensor in the shape of the output."""
+        self.shape = tuple(x.shape[1:])
+        return x.new_empty(len(x), self.outputs, *(-(-side // self.stride) for side in x.shape[2:]))
+
+
+def _choice_table(
+    space: ChoiceSpace, images: tuple[int, int, int], channels: int, classes: int, stem: str
+) -> CostTable:
+    skeleton = load_skeleton(space)
+    positions: list[_Position] = []
+
+    def slot(choice: int, inputs: int, outputs: int, stride: int = 1, *, removed: Removed = "input") -> nn.Module:
+        def build(name: str) -> nn.Module:
+            return skeleton.candidate(name, inputs, outputs, stride, affine=True)
+
+        positions.append(_Position(choice, outputs, stride, build))
+        return positions[-1]
+
+    blocks = skeleton.blocks(slot, channels=channels, in_channels=images[0], stem=stem)
+    body, head = nn.Sequential(*(block.module for block in blocks)), nn.Linear(blocks[-1].outputs, classes)
+    body.eval()(torch.empty(1, *images))  # records the shapes
+    known: dict[tuple[object, ...], OperationCost] = {}
+
+    def count(position: _Position, name: str) -> OperationCost:
+        key = (name, position.shape, position.outputs, position.stride)
+        if key not in known:
+            known[key] = _counted(position.build(name), position.shape)
+        return known[key]
+
+    entries = tuple(
+        (tuple(_total([count(p, name) for p in positions if p.choice == i]) for name in choice.candidates),)
+        for i, choice in enumerate(space.choices)
+    )
+    return CostTable(space, _total([_counted(body, images), _counted(head, (blocks[-1].outputs,))]), entries)
