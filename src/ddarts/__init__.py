@@ -41,15 +41,27 @@ _HOME = {
     "load_data": "ddarts.data",
     "RunFolder": "ddarts.runs.folder",
     "DDartsError": "ddarts.errors",
+    "Operation": "ddarts.space.operations",
+    "OPERATIONS": "ddarts.space.operations",
+    "register_operation": "ddarts.space.operations",
+    "STRATEGIES": "ddarts.config.strategies",
+    "register_strategy": "ddarts.config.strategies",
+    "SPACES": "ddarts.space.spaces",
+    "SOURCES": "ddarts.data",
 }
 
 __all__ = [
+    "OPERATIONS",
+    "SOURCES",
+    "SPACES",
+    "STRATEGIES",
     "CellGenotype",
     "DDartsError",
     "Edge",
     "Gates",
     "Genotype",
     "Network",
+    "Operation",
     "RunFolder",
     "SearchSpace",
     "__version__",
@@ -68,6 +80,8 @@ __all__ = [
     "measure_operations",
     "predict",
     "profile",
+    "register_operation",
+    "register_strategy",
     "report",
     "run",
     "search",
@@ -96,7 +110,8 @@ if TYPE_CHECKING:
     from ddarts.api.stages import derive, predict, run, search, test, train
     from ddarts.api.study import study
     from ddarts.api.watch import watch
-    from ddarts.data import load_data
+    from ddarts.config.strategies import STRATEGIES, register_strategy
+    from ddarts.data import SOURCES, load_data
     from ddarts.errors import DDartsError
     from ddarts.genotype.deepen import deepen
     from ddarts.genotype.derive import derive_genotype
@@ -105,6 +120,8 @@ if TYPE_CHECKING:
     from ddarts.hub.pretrained import Network, load_model
     from ddarts.runs.folder import RunFolder
     from ddarts.space.cell_space import SearchSpace, build_space
+    from ddarts.space.operations import OPERATIONS, Operation, register_operation
+    from ddarts.space.spaces import SPACES
 
 
 def __getattr__(name: str) -> Any:

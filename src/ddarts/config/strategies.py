@@ -249,25 +249,24 @@ class EvolutionOptions(TrialOptions):
     tournament: int = Field(default=5, ge=1, description="members drawn from the population; the best is mutated")
 
 
-STRATEGIES: Registry[type[StrategyOptions]] = Registry(
-    "strategy",
-    "ddarts.strategies",
-    {
-        "d-darts": DDartsOptions,
-        "darts": DartsOptions,
-        "fairdarts": FairDartsOptions,
-        "gdas": GdasOptions,
-        "pc-darts": PcDartsOptions,
-        "random": RandomOptions,
-        "evolution": EvolutionOptions,
-    },
-)
+_BUILT_IN: dict[str, type[StrategyOptions]] = {
+    "d-darts": DDartsOptions,
+    "darts": DartsOptions,
+    "fairdarts": FairDartsOptions,
+    "gdas": GdasOptions,
+    "pc-darts": PcDartsOptions,
+    "random": RandomOptions,
+    "evolution": EvolutionOptions,
+}
+STRATEGIES: Registry[type[StrategyOptions]] = Registry("strategy", "ddarts.strategies", _BUILT_IN)
 #: Names of the strategies of this package.
-BUILT_IN = tuple(STRATEGIES.names())
+BUILT_IN = tuple(_BUILT_IN)
 
 
 #: What each of them does, for help texts.
-STRATEGY_SUMMARIES = {name: str(STRATEGIES.get(name).__doc__).partition(": ")[2].removesuffix(".") for name in BUILT_IN}
+STRATEGY_SUMMARIES = {
+    name: str(options.__doc__).partition(": ")[2].removesuffix(".") for name, options in _BUILT_IN.items()
+}
 
 
 def register_strategy(name: str, options: type[StrategyOptions]) -> None:
