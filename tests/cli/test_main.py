@@ -100,7 +100,7 @@ def test_bad_input_is_one_line_and_exit_status_2(capsys, tmp_path, arguments, me
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
 def test_cuda_where_there_is_none(capsys):
-    assert "device 'cuda' is not there: torch sees no CUDA GPU; use --device cpu" in complaint(
+    assert "device 'cuda' is not available: torch finds no CUDA GPU; use --device cpu" in complaint(
         capsys, "search", "--device", "cuda"
     )
 

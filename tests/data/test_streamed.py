@@ -129,10 +129,10 @@ def test_an_image_found_broken_while_streaming_is_black_or_an_error(
     path = root / "cat" / "001.png"
     said = capsys.readouterr().err
     assert said == f"ddarts: warning: {path}: not an image of a known format; taken for a black image\n"
-    with pytest.raises(DataError, match=r"001.png: not an image of a known format; mend or remove the file"):
+    with pytest.raises(DataError, match=r"001.png: not an image of a known format; fix or remove the file"):
         strict.train.pixels[:]
     one = Batches(strict.train, len(strict.train), seed=0, label="t", mean=data.mean, std=data.std, workers=1)
-    with pytest.raises(DataError, match=r"^\S+001.png: not an image of a known format; mend or remove the file"):
+    with pytest.raises(DataError, match=r"^\S+001.png: not an image of a known format; fix or remove the file"):
         one.batch(1, 0)
 
 

@@ -85,7 +85,9 @@ def _without_metadata(file: Path) -> None:
 
 def test_the_json_beside_it_tells_it_too(file: Path, saved: SavedModel) -> None:
     _without_metadata(file)
-    with pytest.raises(ModelError, match=r"neither its metadata .* nor .*preprocessing\.json tell how images"):
+    with pytest.raises(
+        ModelError, match=r"neither its metadata .* nor .*preprocessing\.json describe the preparation of images"
+    ):
         load_onnx(file, threads=1)
     beside = file.with_name("preprocessing.json")
     beside.write_text(saved.config.preprocessing.to_json())

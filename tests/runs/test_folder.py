@@ -488,7 +488,7 @@ def test_a_full_disk_names_the_file_and_leaves_the_checkpoint_usable(run):
     about_checkpoint, about_metrics = done.stdout.splitlines()
     assert "search.pt: cannot be written: File too large; free some space" in about_checkpoint
     assert (
-        "metrics.jsonl: cannot be written: File too large; free some space, then go on with --resume" in about_metrics
+        "metrics.jsonl: cannot be written: File too large; free some space, then resume with --resume" in about_metrics
     )
     assert run.load_checkpoint("search") == {"step": 1}
     assert len(run.metrics()) > 10

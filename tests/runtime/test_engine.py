@@ -55,7 +55,9 @@ def test_auto_is_the_cpu_where_there_is_no_gpu():
 @no_cuda
 @pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:7"])
 def test_cuda_where_there_is_none_is_one_line_with_the_way_out(name):
-    with pytest.raises(SettingsError, match=f"device '{name}' is not there: torch sees no CUDA GPU; use --device cpu"):
+    with pytest.raises(
+        SettingsError, match=f"device '{name}' is not available: torch finds no CUDA GPU; use --device cpu"
+    ):
         launch(EngineOptions(device=name))
 
 

@@ -26,7 +26,7 @@ class Batches:
 
     Args:
         images: uint8 images, kept where they are; on a GPU that has room for them, and without a policy, there.
-        batch: images a batch, those of all processes together.
+        batch: images per batch, those of all processes together.
         seed: the run's seed.
         label: what the batches are for, such as "weights"; another label gives another order and other changes.
         mean: one a channel, of images scaled to 0..1.

@@ -94,7 +94,7 @@ def _files(folder: str, seen: set[tuple[int, int]]) -> Iterator[bytes]:
 
 
 def read_entry(key: str) -> ImageData | None:
-    """Return a data set from the cache, its pixels mapped into memory; None if it is not there or damaged."""
+    """Return a data set from the cache, its pixels mapped into memory; None if it does not exist or is damaged."""
     cache = cache_folder()
     if cache is None:
         return None

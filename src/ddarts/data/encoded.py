@@ -64,7 +64,7 @@ class _Reading:
             if isinstance(found, Undecodable):
                 line = f"{part.encoded.name(int(part.positions[number]))}: {found}"
                 if self.strict:
-                    raise DataError(f"{line}; mend or remove the file, or leave out --strict to skip such files")
+                    raise DataError(f"{line}; fix or remove the file, or leave out --strict to skip such files")
                 self.skipped.append(line)
                 good[number] = False
             else:

@@ -30,7 +30,7 @@ class Encoded(Protocol):
         ...
 
     def read(self, positions: Tensor) -> Iterator[bytes | Path | None]:
-        """Yield the images at `positions` (ascending); None for one that is not there."""
+        """Yield the images at `positions` (ascending); None for one that does not exist."""
         ...
 
 
@@ -38,7 +38,7 @@ class StreamedPixels:
     """What stands in for a tensor of pixels, uint8 [N, C, H, W]: indexing decodes, and nothing is kept.
 
     An image whose header was fine but whose body is broken is found only when it is read: it is black then, a line on
-    stderr says so, and training goes on; under `strict` it is an error.
+    stderr says so, and training continues; under `strict` it is an error.
 
     Args:
         encoded: the files.
@@ -112,7 +112,7 @@ class StreamedPixels:
     def _broken(self, position: int, reason: Undecodable) -> None:
         line = f"{self.encoded.name(position)}: {reason}"
         if self.strict:
-            raise DataError(f"{line}; mend or remove the file, or leave out --strict to take it for a black image")
+            raise DataError(f"{line}; fix or remove the file, or leave out --strict to take it for a black image")
         print(f"ddarts: warning: {printable(line)}; taken for a black image", file=sys.stderr, flush=True)
 
 

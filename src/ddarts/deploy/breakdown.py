@@ -1,6 +1,6 @@
 """What the parts of a network cost: its stem, each cell, each operation in the cells, its classifier.
 
-Parts are told apart by wrapping the method with which the network calls them, not by hooks: a cell calls most of its
+Modules are timed by wrapping the method with which the network calls them, not by hooks: a cell calls most of its
 operations by `after_relu`, which hooks of modules do not see.
 """
 

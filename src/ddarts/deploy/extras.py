@@ -34,7 +34,7 @@ def require(module: str, extra: str, purpose: str) -> Any:
 
 
 def installed(module: str) -> bool:
-    """Tell whether `module` can be found, without importing it."""
+    """Return whether `module` can be found, without importing it."""
     try:
         return importlib.util.find_spec(module) is not None
     except (ImportError, ValueError):  # ValueError: a module without a spec stands in sys.modules

@@ -136,11 +136,11 @@ def open_onnx(data: bytes, where: str, *, device: str = "cpu", threads: int | No
 
 
 def load_onnx(path: str | os.PathLike[str], *, device: str = "cpu", threads: int | None = None) -> OnnxModel:
-    """Read an ONNX file that `ddarts export` wrote; its metadata, else preprocessing.json beside it, tell the classes.
+    """Read an ONNX file that `ddarts export` wrote; its metadata, else preprocessing.json beside it, names the classes.
 
     Raises:
         MissingPackageError, SettingsError: as `open_onnx`.
-        ModelError: the file is missing, broken or of another form, or nothing tells how images are prepared.
+        ModelError: the file is missing, broken or of another form, or nothing describes the preparation of images.
     """
     path = Path(path)
     model = open_onnx(_read(path), str(path), device=device, threads=threads)
@@ -149,7 +149,7 @@ def load_onnx(path: str | os.PathLike[str], *, device: str = "cpu", threads: int
         beside = path.with_name(FILE_NAME)
         if not beside.exists():
             raise ModelError(
-                f"{path}: neither its metadata ({METADATA_KEY}) nor {beside} tell how images are prepared; "
+                f"{path}: neither its metadata ({METADATA_KEY}) nor {beside} describe the preparation of images; "
                 "make the file with `ddarts export`"
             )
         try:
@@ -170,7 +170,7 @@ def predict_onnx(
     device: str = "auto",
     threads: int | None = None,
 ) -> Predictions:
-    """Tell what an ONNX file of `ddarts export` sees in image files; images are prepared as for a model folder.
+    """Classify image files with an ONNX file of `ddarts export`; images are prepared as for a model folder.
 
     Args:
         model: the file.
@@ -244,7 +244,7 @@ def _check_sizes(session: Any, prepared: Preprocessing, where: str) -> None:
 
 
 def _without_traces(graph: Any) -> None:
-    """Remove what the exporter notes about the source code: it is long, and tells where our files lie."""
+    """Remove what the exporter notes about the source code: it is long, and contains paths of this machine."""
     for part in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
         del part.metadata_props[:]
         if part.HasField("doc_string"):

@@ -32,7 +32,7 @@ def program_bytes(network: nn.Module, shape: Sequence[int], prepared: Preprocess
                 network, (torch.zeros(2, *shape),), dynamic_shapes=({0: torch.export.Dim("batch")},)
             )
             for node in program.graph.nodes:
-                node.meta.pop("stack_trace", None)  # tells where our files lie
+                node.meta.pop("stack_trace", None)  # contains paths of this machine
             stream = io.BytesIO()
             torch.export.save(program, stream, extra_files={FILE_NAME: prepared.to_json()})
     except Exception as error:
@@ -43,7 +43,7 @@ def program_bytes(network: nn.Module, shape: Sequence[int], prepared: Preprocess
 def load_program(data: bytes) -> Callable[[Tensor], Tensor]:
     """Return what maps images [B, C, H, W] to logits, from a file that `program_bytes` made.
 
-    For our own bytes only: torch's reader is not made for files of strangers.
+    For our own bytes only: torch's reader is not safe for untrusted files.
     """
     with quiet_export():
         module = torch.export.load(io.BytesIO(data)).module()

@@ -167,7 +167,7 @@ def _rows(network: AnyNetwork, config: ModelConfig, facts: TrainingFacts) -> Any
 
 
 def _same_weights(network: AnyNetwork, folder: Path) -> bool:
-    """Tell whether the network still has the weights of its folder."""
+    """Return whether the network still has the weights of its folder."""
     try:
         with safe_open(str(folder / "model.safetensors"), framework="pt") as weights:
             stored = set(weights.keys())

@@ -48,7 +48,7 @@ class ForeignState:
 def read_state(path: Path) -> ForeignState:
     """Read a state dict, plain or inside a training checkpoint, from a .pth, .pt, .pth.tar or .safetensors file.
 
-    The format is told by the content. Nothing in the file is run, and no more memory is claimed than it has bytes.
+    The content decides the format. Nothing in the file is run, and no more memory is claimed than it has bytes.
 
     Raises:
         ModelError: the file is missing, broken or cut short, asks for code to be run, or holds no state dict.
@@ -93,7 +93,7 @@ def _load(path: Path) -> Any:
         raise ModelError(f"{path} is broken or cut short: {_line(error)}") from None
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path, or a broken pickle
         raise ModelError(f"{path}: cannot be read: {_line(getattr(error, 'strerror', None) or error)}") from None
-    except Exception as error:  # torch raises whatever its unpickler meets, and a stranger's file may hold anything
+    except Exception as error:  # torch raises whatever its unpickler meets, and an untrusted file may hold anything
         raise ModelError(f"{path} {_refusal(error)}") from None
 
 

@@ -1,6 +1,6 @@
 """From a checkpoint of the reference's discrete networks to a `Network` with the same logits.
 
-Sizes are read off the tensors; the genotype tells what they mean. Where the reference builds another network than the
+Sizes are read off the tensors; the genotype gives their meaning. Where the reference builds another network than the
 genotype says (`ddarts.genotype.interop.reference_layout`), its network is what comes out, with a note.
 """
 
@@ -195,7 +195,7 @@ def _build(genotype: Genotype, sizes: Sizes, path: Path) -> Network:
 
 
 def _other_notes(state: dict[str, Tensor], sizes: Sizes, network: Network, counters: int) -> Iterator[str]:
-    """Tell what else was not copied as it was."""
+    """Return what else was not copied unchanged."""
     kinds = sorted({str(t.dtype).removeprefix("torch.") for t in state.values() if t.is_floating_point()} - {"float32"})
     if kinds:
         yield f"{' and '.join(kinds)} weights became float32"

@@ -1,7 +1,7 @@
 """Networks in the layout of the Hugging Face hub: config.json, model.safetensors and a card in README.md.
 
 The layout is the one of huggingface_hub's PyTorchModelHubMixin. It is written and read here, without the mixin: folders
-need no further package, `import ddarts` stays light, and a path that is not there is named before anything is sought
+need no further package, `import ddarts` stays light, and a path that does not exist is named before anything is sought
 on the hub. huggingface_hub (``pip install 'ddarts[hub]'``) is imported only to fetch from the hub.
 """
 

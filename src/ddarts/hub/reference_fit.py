@@ -81,7 +81,7 @@ class Fit:
 
 
 def head_fits(genotype: Genotype) -> bool:
-    """Tell whether the auxiliary head can stand where the reference has it, after the last reduction cell."""
+    """Return whether the auxiliary head can stand where the reference has it, after the last reduction cell."""
     return not genotype.reductions or genotype.reductions[-1] in live_cells(genotype)
 
 

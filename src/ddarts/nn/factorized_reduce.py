@@ -16,7 +16,7 @@ def factorized_reduction(relu: Tensor, even: nn.Conv2d, odd: nn.Conv2d | None, e
     """Halve [B, C, H, W] by two 1x1 convolutions of stride 2, the second on the image shifted by one pixel.
 
     Odd sizes are padded by zeros at the far side so that both halves have ceil(H / 2) x ceil(W / 2) pixels. The
-    results of each of the `edges` groups are laid side by side: [B, E * C, H', W'].
+    results of each of the `edges` groups are concatenated: [B, E * C, H', W'].
     """
     # pixels are picked first: a 1x1 convolution with a stride of its own may crash (ddarts.nn.pointwise)
     of_even, of_odd = _EvenOdd.apply(relu)  # type: ignore[misc]

@@ -110,7 +110,7 @@ class Preprocessing:
 
     @classmethod
     def from_json(cls, text: str, where: str) -> Preprocessing:
-        """Read what `to_json` wrote, or what a stranger did; `where` names it in messages.
+        """Read the text that `to_json` wrote, or untrusted text; `where` names it in messages.
 
         Raises:
             ModelError: the text is not such a description, or a value is out of range.

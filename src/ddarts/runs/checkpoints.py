@@ -99,7 +99,7 @@ def _from(source: io.BytesIO, path: str) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about strange pickles: they fail anyway
             state = torch.load(source, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever its unpickler meets, and a stranger's file may hold anything
+    except Exception as error:  # torch raises whatever its unpickler meets, and an untrusted file may hold anything
         raise RunError(f"{path} is broken or not a checkpoint of ddarts ({_reason(error)})") from None
     if not isinstance(state, dict):
         raise RunError(f"{path} is not a checkpoint of ddarts (it holds a {type(state).__name__})")

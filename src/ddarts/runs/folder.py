@@ -141,7 +141,7 @@ class RunFolder:
         is_run = "settings.yaml" in names and _is_run(path)
         if is_run and not overwrite:
             raise RunError(
-                f"{path} holds a run already; choose another folder with --out, go on with it with --resume {path}, "
+                f"{path} holds a run already; choose another folder with --out, or resume it with --resume {path}, "
                 "or replace it with --overwrite"
             )
         if names and not is_run:
@@ -282,7 +282,7 @@ class RunFolder:
         return [r for r in self._metrics.read() if stage in (None, r.get("stage")) and kind in (None, r.get("kind"))]
 
     def rewind(self, stage: str, step: int, epoch: int | None = None) -> None:
-        """Forget the metrics of `stage` that it is going to write again, because it goes on from a checkpoint.
+        """Forget the metrics of `stage` that it is going to write again, because it resumes from a checkpoint.
 
         Args:
             stage: name of the stage.

@@ -54,7 +54,7 @@ class RunLock:
                     f"{path.parent} is in use by another ddarts process; wait until it ends or stop it first"
                 ) from None
             except OSError:
-                pass  # a file system without locks: go on unguarded rather than not at all
+                pass  # a file system without locks: continue without a lock rather than not at all
         lock = cls(handle)
         cls._held[key] = lock
         return lock
@@ -68,7 +68,7 @@ class RunLock:
 
     @staticmethod
     def is_held(path: Path) -> bool | None:
-        """Tell whether a process holds the lock file `path`; None where that cannot be told.
+        """Return whether a process holds the lock file `path`; None where that cannot be found out.
 
         To ask is to take the lock, shared, for an instant.
         """

@@ -215,7 +215,7 @@ def _is_number(value: Any) -> bool:
 
 def _full(path: Path, error: OSError) -> RunError:
     return RunError(
-        f"{path}: cannot be written: {error.strerror or error}; free some space, then go on with "
+        f"{path}: cannot be written: {error.strerror or error}; free some space, then resume with "
         f"--resume {_run_of(path)} (the last checkpoint is usable)"
     )
 

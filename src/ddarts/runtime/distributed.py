@@ -70,7 +70,7 @@ class Ranks:
         return [part.view(t.shape) for part, t in zip(flat.split([t.numel() for t in tensors]), tensors, strict=True)]
 
     def any(self, flag: bool) -> bool:
-        """Tell whether `flag` is true in any process."""
+        """Return whether `flag` is true in any process."""
         if self.size == 1:
             return flag
         import torch
@@ -78,7 +78,7 @@ class Ranks:
         return bool(self.total(torch.tensor([float(flag)], device=self.device)).item() > 0)
 
     def same(self, tensors: Sequence[Tensor]) -> bool:
-        """Tell whether the tensors (of one dtype) hold the same bits in all processes."""
+        """Return whether the tensors (of one dtype) hold the same bits in all processes."""
         if self.size == 1:
             return True
         import torch
@@ -130,7 +130,7 @@ class Ranks:
         """Turn what the process group raises when another process has gone into a `RunError`.
 
         Args:
-            advice: the command that goes on with the run.
+            advice: the command that resumes the run.
         """
         try:
             yield
@@ -139,7 +139,7 @@ class Ranks:
                 raise
             raise RunError(
                 f"another of the {self.size} processes has ended or cannot be reached, rank {self.rank} stops too; "
-                f"go on from the last checkpoint, with any number of processes: {advice}"
+                f"resume from the last checkpoint, with any number of processes: {advice}"
             ) from error
 
 
@@ -158,7 +158,7 @@ def set_current(ranks: Ranks) -> None:
 
 
 def is_lost(error: BaseException) -> bool:
-    """Tell whether an error means that another process has gone."""
+    """Return whether an error means that another process has gone."""
     if isinstance(error, DDartsError):
         return False
     from torch import distributed
@@ -178,7 +178,7 @@ def note_for_torchrun(line: str) -> None:
 
 
 def says_it() -> bool:
-    """Tell whether this process should print the error that ends it: one of all processes does, the first that asks.
+    """Return whether this process should print the error that ends it: one of all processes does, the first that asks.
 
     The store behind the process group keeps count. Where it has gone (with rank 0, which may hold it), all may speak.
     """

@@ -68,12 +68,12 @@ def resolve_device(name: str) -> tuple[str, int]:
     if kind == "cuda" and (not colon or number.isdecimal()):
         if not cuda:
             raise SettingsError(
-                f"device {name!r} is not there: torch sees no CUDA GPU; use --device cpu or --device auto"
+                f"device {name!r} is not available: torch finds no CUDA GPU; use --device cpu or --device auto"
             )
         index, count = int(number or 0), torch.cuda.device_count()
         if index >= count:
             raise SettingsError(
-                f"device {name!r} is not there: this machine has {count} CUDA GPU{'s' if count > 1 else ''}, "
+                f"device {name!r} is not available: this machine has {count} CUDA GPU{'s' if count > 1 else ''}, "
                 f"cuda:0{f' to cuda:{count - 1}' if count > 1 else ''}; use one of those or --device auto"
             )
         return "cuda", index
@@ -90,7 +90,7 @@ def check_engine(options: EngineOptions) -> tuple[str, int]:
     """Check device, precision and processes without launching anything; return what `resolve_device` returns.
 
     Raises:
-        SettingsError: the device is not there, cannot compute in this precision, or there are too few.
+        SettingsError: the device is not available, cannot compute in this precision, or there are too few.
     """
     accelerator, index = resolve_device(options.device)
     place = find_place(options.devices, options.machines)

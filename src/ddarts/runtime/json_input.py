@@ -1,4 +1,4 @@
-"""Reading JSON from strangers: small checks that name the path into the data and the reason."""
+"""Read untrusted JSON: small checks that name the path into the data and the reason."""
 
 from __future__ import annotations
 

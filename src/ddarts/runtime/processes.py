@@ -72,7 +72,7 @@ def find_place(devices: int | None = None, machines: int | None = None) -> Place
 
 
 def speaks() -> bool:
-    """Tell whether this process is the one that prints results: rank 0, or the only one."""
+    """Return whether this process is the one that prints results: rank 0, or the only one."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return _number("RANK", 0) == 0
     if world_size() > 1:  # set by Fabric's launcher for the processes that it starts
@@ -89,7 +89,7 @@ def local_processes() -> int:
     """Return how many processes of the run there are on this machine, as far as the environment tells."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return max(_number("LOCAL_WORLD_SIZE", 1), 1)
-    return world_size()  # Fabric's launcher tells no better
+    return world_size()  # Fabric's launcher gives no other way
 
 
 def _number(name: str, default: int) -> int:

@@ -134,13 +134,13 @@ def test_model(
         model: folder of the model, or of the run that trained it.
         images: a data set of the classes, channels and resolution of the model.
         device: auto, cpu, cuda or cuda:N.
-        batch: images a batch.
+        batch: images per batch.
         worst: how many of the worst mistakes to keep.
 
     Raises:
         DataError: there are no test images, or they do not fit the model.
         ModelError: the model cannot be loaded, or its loss is not finite.
-        SettingsError: the device is not there.
+        SettingsError: the device is not available.
     """
     saved = _load(model, device)
     config = saved.config
@@ -183,7 +183,7 @@ def predict_images(
     device: str = "cpu",
     batch: int = 64,
 ) -> Predictions:
-    """Tell what a saved network sees in image files, which are fitted to its resolution as training images were.
+    """Classify image files with a saved network; they are fitted to its resolution as training images were.
 
     Args:
         model: folder of the model, or of the run that trained it.
@@ -191,12 +191,12 @@ def predict_images(
         top: classes to name for each image (all of them if there are fewer).
         strict: raise at the first image that cannot be decoded, instead of skipping it.
         device: auto, cpu, cuda or cuda:N.
-        batch: images a batch.
+        batch: images per batch.
 
     Raises:
         DataError: no image can be decoded, or under `strict` the first that cannot.
         ModelError: the model cannot be loaded.
-        SettingsError: the device is not there.
+        SettingsError: the device is not available.
     """
     saved = _load(model, device)
 
@@ -219,7 +219,7 @@ def classify_files(
     batch: int = 64,
     device: torch.device | str = "cpu",
 ) -> Predictions:
-    """Tell what a network sees in image files, whatever computes it.
+    """Classify image files with a network, whatever computes it.
 
     Args:
         logits: maps normalised images [B, C, H, W] on `device` to logits [B, classes].

@@ -73,6 +73,6 @@ class Meter:
         return {"loss_sum": self.loss_sum, "hits": self.hits, "count": self.count}
 
     def load_state_dict(self, state: dict[str, float | int]) -> None:
-        """Go on from sums that `state_dict` returned."""
+        """Restore the sums that `state_dict` returned."""
         self.loss_sum, self.hits, self.count = float(state["loss_sum"]), int(state["hits"]), int(state["count"])
         self._pending.clear()

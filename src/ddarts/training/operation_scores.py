@@ -85,7 +85,7 @@ def measure(settings: MeasureSettings, images: ImageData, run: RunFolder, *, qui
     """Measure every placement that the run has not measured yet, and return all.
 
     Each accuracy is appended to the run's metrics as soon as it is known, and the training under way keeps its own
-    checkpoints, so a run that was killed goes on where it was and ends with the very same numbers. All trainings share
+    checkpoints, so a run that was killed resumes where it was and ends with the very same numbers. All trainings share
     the validation part, and each has its own seed: an operation that stands in the reference network anyway gives that
     network again and again, and one lucky training of it must not count as many.
 
@@ -130,7 +130,7 @@ def check_validation(settings: MeasureSettings, images: ImageData) -> None:
 def _train(
     network: Genotype, place: Placement, number: int, settings: MeasureSettings, images: ImageData, run: RunFolder
 ) -> float:
-    """Return the validation accuracy of one training, 0 to 1, going on from its checkpoint if it was interrupted."""
+    """Return the validation accuracy of one training, 0 to 1, resuming from its checkpoint if it was interrupted."""
     genotype = with_operation(network, place.cell, place.position, place.operation)
     wanted = {name: getattr(settings, name) for name in TrainSettings.model_fields}
     wanted["seed"] = derive_seed(settings.seed, STAGE, *place)
@@ -141,7 +141,7 @@ def _train(
     with RunFolder.open(path) if begun else RunFolder.create(path) as training:
         outcome = train_network(genotype, TrainSettings(**wanted), images, training, quiet=True)
     if outcome.val_top1 is None:
-        raise RunError(f"{path}: the training ended without a validation accuracy; delete the folder and go on")
+        raise RunError(f"{path}: the training ended without a validation accuracy; delete the folder and resume")
     return outcome.val_top1
 
 
@@ -159,7 +159,7 @@ def _measured(run: RunFolder) -> Iterator[tuple[Placement, tuple[float, float]]]
 
 @contextlib.contextmanager
 def _told_of(place: Placement, run: RunFolder) -> Iterator[None]:
-    """Let messages of a single training name the placement, and the command that goes on."""
+    """Let messages of a single training name the placement, and the command that resumes."""
     try:
         yield
     except Stopped:
@@ -172,7 +172,7 @@ def _told_of(place: Placement, run: RunFolder) -> Iterator[None]:
 
 
 def _go_on(run: RunFolder) -> str:
-    return f"go on with: ddarts {STAGE} --resume {run.path}"
+    return f"resume with: ddarts {STAGE} --resume {run.path}"
 
 
 def _trainings(run: RunFolder) -> Path:

@@ -1,4 +1,4 @@
-"""Optimizers from checkpoints, which may be damaged or a stranger's."""
+"""Optimizers from checkpoints, which may be damaged or untrusted."""
 
 from __future__ import annotations
 

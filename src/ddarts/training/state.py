@@ -67,7 +67,7 @@ class TrainingState:
         }
 
     def load_state_dict(self, state: dict[str, Any], where: str, **about: Any) -> None:
-        """Go on from a checkpoint.
+        """Restore a checkpoint.
 
         Args:
             state: what `state_dict` returned.

@@ -132,7 +132,7 @@ def test_broken_files_are_named_and_skipped(make_folder: Maker) -> None:
 def test_strict_stops_at_a_broken_file(make_folder: Maker) -> None:
     root = make_folder({"cat": 3, "dog": 3})
     (root / "dog" / "broken.jpg").write_bytes(b"nothing")
-    with pytest.raises(DataError, match=r"dog/broken\.jpg: not an image of a known format; mend or remove .* --strict"):
+    with pytest.raises(DataError, match=r"dog/broken\.jpg: not an image of a known format; fix or remove .* --strict"):
         load_data(str(root), strict=True)
 
 

@@ -115,7 +115,7 @@ def test_broken_rows_are_named_and_skipped(tmp_path: Path) -> None:
     data = load_data(str(tmp_path))
     assert len(data.train) == 8
     assert data.skipped == (f"{path} row 8: not an image of a known format", f"{path} row 9: no image bytes")
-    with pytest.raises(DataError, match=r"train\.parquet row 8: not an image of a known format; mend or remove"):
+    with pytest.raises(DataError, match=r"train\.parquet row 8: not an image of a known format; fix or remove"):
         load_data(str(tmp_path), strict=True)
 
 

@@ -59,7 +59,7 @@ def find_parquet(folder: Path) -> list[Path]:
 
 
 def load_parquet(folder: Path, paths: list[Path], request: Request) -> Loaded:
-    """Read Parquet files; which part a file holds is told by its name (train*, validation*, test*) or its folder's.
+    """Read Parquet files; the name of a file or of its folder gives its split: train*, validation*, test*.
 
     Raises:
         DataError: pyarrow is missing, columns cannot be told, labels do not fit, and all that `decode_all` raises.

@@ -74,7 +74,7 @@ def load_data(
             "auto" streams what would take more than a quarter of it (`ddarts.data.loaded.memory_share`).
 
     Raises:
-        DataError: the data is not there, broken, or not fit to learn from.
+        DataError: the data does not exist, is damaged, or cannot be learned from.
     """
     for name, value in (("resolution", resolution), ("limit", limit)):
         if value is not None and value < 1:

@@ -2,7 +2,7 @@
 
 - The reference code of D-DARTS writes ``Genotype_nested(genes=..., concat=..., reductions=...)``, one list of edges
   (operation, to, from) for each cell, and keeps its hand-made networks as ``Genotype_opt(genes=..., seq=..., ...)``,
-  where `seq` tells which list each cell of the network uses.
+  where `seq` gives the list that each cell of the network uses.
 - DARTS and its successors write ``Genotype(normal=..., normal_concat=..., reduce=..., reduce_concat=...)``: one normal
   and one reduction cell. Edges are (operation, from) with two edges to each node in turn, or (operation, to, from) as
   FairDARTS has them.

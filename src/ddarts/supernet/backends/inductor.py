@@ -47,7 +47,7 @@ def compile_edges(net: Supernet, backend: str | Callable[..., Any] = "inductor")
         )
     from torch._dynamo import config  # takes seconds to import
 
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # without a GPU it says so, and goes on
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # without a GPU it warns and continues
     for name in ("recompile_limit", "accumulated_recompile_limit"):
         name = name if hasattr(config, name) else name.replace("recompile", "cache_size")  # its name in older versions
         setattr(config, name, max(getattr(config, name), _LIMIT))
