@@ -42,7 +42,7 @@ def test_networks_stand_side_by_side(genotype, tmp_path, capsys):
     assert head.split() == ["mine.json", "resnet18"]
     for text in (
         "parameters",
-        "MACs, one image",
+        "MACs per image",
         "activations, batch 3",
         "pytorch, batch 3, 1 thread: median",
         "95 of 100",

@@ -85,5 +85,5 @@ def test_broken_gates_of_a_run_are_an_error_and_a_broken_model_is_left_out(run: 
     (run / "model" / "config.json").write_text('{"channels": "many", "resolution": [8], "stem": 3, "classes": 1}')
     assert dict(ddarts.show(run, network=True).chain)["stem"].startswith("3C channels, HxW")
     (run / "gates.json").write_text("{")
-    with pytest.raises(RunError, match=r"gates.json: .*\(mend the file, or delete it\)"):
+    with pytest.raises(RunError, match=r"gates.json: .*\(fix or remove the file\)"):
         ddarts.show(run)

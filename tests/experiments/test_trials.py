@@ -65,7 +65,7 @@ def test_the_page_shows_a_dot_for_every_trial_and_places_it_by_its_accuracy(tmp_
     assert places[:8] == sorted(places[:8])
     assert max(places[8:]) < min(places[:8])
     assert 0 <= min(places) < max(places) <= 100
-    assert dots[0]["title"] == "seed 0: 95.00 %"
+    assert dots[0]["title"] == "seed 0: 95.00\N{NO-BREAK SPACE}%"
     assert "x <b>" in page.words  # as text
     assert page.count("table", "full") == 2
     assert len(page.ids) == len(set(page.ids))

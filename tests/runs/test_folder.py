@@ -183,7 +183,7 @@ def test_what_holds_no_run_cannot_be_opened(tmp_path):
 
 
 def test_settings_of_several_stages_are_read_back_as_they_were(run):
-    search = SearchSettings(ablation="off", reductions=(1, 2), alpha_lr=1e-5, data="my: data #1", strict=True)
+    search = SearchSettings(reductions=(1, 2), alpha_lr=1e-5, data="my: data #1", strict=True)
     run.write_settings("search", search)
     run.write_settings("engine", EngineOptions(seed=2**62))
     again = RunFolder.open(run.path)
