@@ -80,12 +80,12 @@ def test_a_comparison_has_a_page_which_report_makes_again_elsewhere(compared, tm
 
 def test_a_finished_comparison_is_over_for_watch(compared, tmp_path):
     seen = ddarts.watch(compared.path, once=True)
-    assert seen.state == "over"
+    assert seen.state == "finished"
     assert seen.numbers == (("trainings complete", "4"),)
     shutil.copytree(compared.path, tmp_path / "cut")
     (tmp_path / "cut" / "compare.json").unlink()
     state = ddarts.watch(tmp_path / "cut", once=True).state
-    assert state == f"stopped; go on with: ddarts compare --resume {tmp_path / 'cut'}"
+    assert state == f"stopped; resume with: ddarts compare --resume {tmp_path / 'cut'}"
 
 
 def test_a_comparison_is_no_run_among_others(compared, tmp_path):

@@ -35,7 +35,7 @@ def test_several_runs_are_compared_on_one_page(
 
 def test_other_files_are_not_replaced(runs: list[Path], tmp_path: Path) -> None:
     (tmp_path / "notes.html").write_text("mine")
-    with pytest.raises(SettingsError, match=r"notes.html holds something else than a page of ddarts"):
+    with pytest.raises(SettingsError, match=r"notes.html is not a page of ddarts"):
         ddarts.report(runs, out=tmp_path / "notes.html")
     assert (tmp_path / "notes.html").read_text() == "mine"
     with pytest.raises(SettingsError, match="is a folder; name a file"):

@@ -77,7 +77,7 @@ def test_the_page_is_made_again_and_a_finished_study_is_over(finished, tmp_path)
     assert "Study of 3 methods on digits" in page
     assert ddarts.report(finished.path, out=tmp_path / "p.html").path.read_text() == page
     seen = ddarts.watch(finished.path, once=True)
-    assert (seen.state, seen.numbers) == ("over", (("trainings complete", "3"),))
+    assert (seen.state, seen.numbers) == ("finished", (("trainings complete", "3"),))
 
 
 def test_resuming_does_only_what_is_missing_or_has_failed(finished, copy: Path, capsys):
