@@ -119,8 +119,7 @@ def _last_gates(run: Path, path: Path) -> Path:
     if not epochs:
         raise GenotypeError("the search has not finished an epoch; give it more time")
     with RunFolder.open(run) as folder:
-        stored = folder.read_settings("search")
-    options = SearchOptions(**{name: stored[name] for name in SearchOptions.model_fields if name in stored})
+        options = SearchOptions(**folder.read_settings("search")["search"])
     Gates.from_space(space_of(options, None), epochs[-1]["gates"]).save(path)
     return path
 

@@ -102,7 +102,7 @@ def measure_loading(task: dict[str, Any]) -> dict[str, float]:
 
     stage, _, preset = task["loading"].partition(" ")
     side = task["resolution"]
-    settings: Any = load_settings(stage, preset=preset or "paper")
+    settings: Any = getattr(load_settings(stage, preset=preset or "paper"), stage)
     augment = Augment(flip=True, crop=side // 8)
     if stage == "train":
         augment = Augment(flip=True, crop=settings.crop, cutout=settings.cutout, policy=settings.policy)

@@ -45,7 +45,7 @@ def main() -> None:
     channels = 16
     rows = []
     for seed in args.seeds:
-        drawn = nearest_random(searched, settings["nodes"], channels, seed)
+        drawn = nearest_random(searched, settings["search"]["nodes"], channels, seed)
         genotypes = {"searched": searched, "random": drawn}
         for kind in args.kinds:
             genotype = genotypes[kind]

@@ -2,7 +2,7 @@
 
 import torch
 
-from ddarts.config.schema import RunSettings, SearchOptions, TrainOptions
+from ddarts.config.schema import RunSettings, SearchOptions
 from ddarts.data import Augment, Batches, ImageData, Images, search_parts, split
 from ddarts.preflight import check_search_data, check_search_settings, check_train_data, fit_batch
 
@@ -27,9 +27,10 @@ def test_no_check_split_or_batch_copies_the_images():
     assert allocated(lambda: images.train.pixels[:] + 0) >= size  # the measure is sound
 
     def work():
-        space = check_search_settings(SearchOptions(), None, None)
-        check_search_data(SearchOptions(search_classes=9), space, images, 0.1, 0)
-        check_train_data(TrainOptions(), images, 0.1, 0, 2)
+        settings = RunSettings(search=SearchOptions(search_classes=9))
+        space = check_search_settings(settings, None)
+        check_search_data(settings, space, images)
+        check_train_data(settings.train, settings, images, 2)
         train = split(images, validation=0.1, seed=0).train
         for half in search_parts(train, seed=0):
             Batches(half, 4, seed=0, label="a", mean=images.mean, std=images.std, augment=Augment(crop=2)).batch(0, 0)
@@ -40,7 +41,7 @@ def test_no_check_split_or_batch_copies_the_images():
 def test_a_batch_shrinks_to_what_few_images_allow():
     few = data(40, 8)
     settings = RunSettings()
-    assert fit_batch("search", settings.search, settings, few) == 15  # half of what validation leaves, 3 of 4 a class
-    assert fit_batch("train", settings.train, settings, few) == 30
-    assert fit_batch("train", settings.train, RunSettings(devices=4), few) == 28
-    assert fit_batch("train", settings.train, settings, data(4000, 8)) == settings.train.batch
+    assert fit_batch("search", settings, few) == 15  # half of what validation leaves, 3 of 4 a class
+    assert fit_batch("train", settings, few) == 30
+    assert fit_batch("train", RunSettings(devices=4), few) == 28
+    assert fit_batch("train", settings, data(4000, 8)) == settings.train.batch

@@ -13,15 +13,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ddarts.config.loading import given_keys, load_settings, resume_settings
-from ddarts.config.schema import (
-    DataOptions,
-    DeriveOptions,
-    EvaluateSettings,
-    RunSettings,
-    SearchSettings,
-    TrainSettings,
-)
+from ddarts.config.checks import build
+from ddarts.config.layers import STAGES
+from ddarts.config.loading import read_layer, resume_settings
+from ddarts.config.schema import DataOptions, DeriveOptions, EvaluateSettings, SearchSettings, TrainSettings
 from ddarts.errors import DataError, DDartsError, GenotypeError, RunError, SettingsError, printable
 from ddarts.genotype.choices import AnyGenotype, ChoiceGenotype, genotype_from_json, load_genotype
 from ddarts.genotype.deepen import deepen
@@ -81,36 +76,36 @@ class Opening:
             if out is not None or overwrite:
                 raise SettingsError(f"--resume {resume} goes on in its own folder; leave out --out and --overwrite")
             run = RunFolder.open(resume)
-            if stage not in run.stages:
+            held = "run" if "run" in run.stages and stage in ("search", "train") else stage
+            if held not in run.stages:
                 others = " or ".join(f"ddarts {other} --resume {run.path}" for other in run.stages)
-                raise RunError(f"{run.path} was not made by `ddarts {stage}`; go on with {others or 'another run'}")
-            stored = run.read_settings(stage)
+                raise RunError(f"{run.path} was not made by `ddarts {stage}`; resume it with {others or 'another run'}")
+            foreign = STAGES[held].model_fields.keys() - STAGES[stage].model_fields.keys()  # groups of other stages
+            stored = {name: value for name, value in run.read_settings(held).items() if name not in foreign}
             settings = resume_settings(stage, stored, run.path, preset=preset, config=config, overrides=overrides)
             return cls(stage, settings, run.path, run, False, given)
-        settings = load_settings(stage, preset=preset, config=config, overrides=overrides)
+        layer = read_layer(stage, preset=preset, config=config, overrides=overrides)
+        settings = build(stage, layer)
         path = places.new_run_path(settings.data) if out is None else Path(os.path.expanduser(out))
         if find_place(settings.devices, settings.machines).rank == 0:
             RunFolder.check_free(path, overwrite=overwrite)
-        chosen = frozenset(".".join(key) for key in given_keys(stage, None, config, overrides, presets=False))
+        chosen = frozenset(".".join(key) for key, value in layer.items() if value.asked)
         return cls(stage, settings, path, None, overwrite, given, chosen)
 
     def fitted(self, images: ImageData) -> Opening:
         """Return the opening with batches that fit the images, if they are too large and nobody chose them."""
         from ddarts.preflight import fit_batch
 
-        def fit(stage: str, options: Any) -> Any:
-            key = f"{stage}.batch"
-            fixed = self.resumed is not None or key in self.chosen
-            batch = options.batch if fixed else fit_batch(stage, options, self.settings, images)
-            if batch == options.batch:
-                return options
-            say(f"{key} = {batch} instead of {options.batch}: there are few training images")
-            return options.model_copy(update={"batch": batch})
-
-        if self.stage == "run":
-            groups = {stage: fit(stage, getattr(self.settings, stage)) for stage in ("search", "train")}
-            return replace(self, settings=self.settings.model_copy(update=groups))
-        return replace(self, settings=fit(self.stage, self.settings))
+        groups = {}
+        for stage in ("search", "train"):
+            options, key = getattr(self.settings, stage, None), f"{stage}.batch"
+            if options is None or self.resumed is not None or key in self.chosen:
+                continue
+            batch = fit_batch(stage, self.settings, images)
+            if batch != options.batch:
+                say(f"{key} = {batch} instead of {options.batch}: there are few training images")
+                groups[stage] = options.model_copy(update={"batch": batch})
+        return replace(self, settings=self.settings.model_copy(update=groups))
 
     @contextlib.contextmanager
     def begin(self, images: ImageData) -> Iterator[RunFolder]:
@@ -238,10 +233,8 @@ def search_stage(
 
     if start is not None and run.writes:
         start.save(run.path)
-    if "search" not in run.stages:
-        run.write_settings("search", settings)
-    space = space_of(settings, start and start.baseline)
-    run.pictures = CellPictures(space, settings.epochs) if isinstance(space, SearchSpace) else None
+    space = space_of(settings.search, start and start.baseline)
+    run.pictures = CellPictures(space, settings.search.epochs) if isinstance(space, SearchSpace) else None
     try:
         outcome = search_architecture(settings, replace(images, test=None), run, start=start, quiet=quiet)
     except GenotypeError as error:  # the gates are there, but the rule finds nothing in one of them
@@ -252,11 +245,11 @@ def search_stage(
             f"then --resume {run.path} goes on)"
         ) from None
     genotype = outcome.genotype
-    if settings.layers is not None and isinstance(genotype, Genotype):
-        genotype = deepen(genotype, settings.layers)
+    if settings.derive.layers is not None and isinstance(genotype, Genotype):
+        genotype = deepen(genotype, settings.derive.layers)
     if run.writes:
         genotype.save(genotype_file)
-        draw_cells(run, genotype, outcome.gates, settings)
+        draw_cells(run, genotype, outcome.gates, settings.derive)
     distance = start.distance(outcome.genotype) if start and isinstance(outcome.genotype, Genotype) else None
     told = {} if distance is None else {"distance": distance}
     run.update_summary(best_epoch=outcome.best_epoch, stopped=outcome.stopped, search_s=outcome.search_s, **told)
@@ -283,11 +276,12 @@ def _against_baseline(
     from ddarts.cost.counting import count_parameters
     from ddarts.nn.network import Network
 
-    baseline = start.baseline if settings.layers is None else deepen(start.baseline, settings.layers)
+    layers = settings.derive.layers
+    baseline = start.baseline if layers is None else deepen(start.baseline, layers)
     with torch.device("meta"):
         sizes = [
             count_parameters(
-                Network(g, channels=settings.channels, classes=len(images.classes), in_channels=images.channels)
+                Network(g, channels=settings.search.channels, classes=len(images.classes), in_channels=images.channels)
             )
             for g in (baseline, genotype)
         ]
@@ -316,8 +310,6 @@ def train_stage(
         )
     from ddarts.training.loop import train_network
 
-    if "train" not in run.stages:
-        run.write_settings("train", settings)
     if run.writes and not (run.path / "genotype.json").is_file():
         genotype.save(run.path / "genotype.json")
         draw_cells(run, genotype)
@@ -364,7 +356,7 @@ def draw_cells(
     run: RunFolder,
     genotype: AnyGenotype,
     gates: AnyGates | None = None,
-    rule: DeriveOptions | SearchSettings | None = None,
+    rule: DeriveOptions | None = None,
 ) -> None:
     """Draw every cell into ``cells/``, with its gates if they are known; of a choice space nothing but the report."""
     if isinstance(genotype, ChoiceGenotype):
@@ -378,7 +370,7 @@ def draw_cells(
     write_drawings(genotype, run.path / "cells", shown)
 
 
-def test_stage(run: RunFolder, images: ImageData, settings: RunSettings | TrainSettings) -> float | None:
+def test_stage(run: RunFolder, images: ImageData, settings: TrainSettings) -> float | None:
     """Test the run's model, once; return top-1 (0 to 1), or None if the data has no test images."""
     if images.test is None:
         return None

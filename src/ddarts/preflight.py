@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ddarts.config.layers import drop_none, flatten
-from ddarts.config.schema import BaselineOptions, EngineOptions, SearchOptions, TrainOptions
+from ddarts.config.schema import BaselineOptions, EngineOptions, SearchSettings, SharedSettings, TrainOptions
 from ddarts.data import Augment, ImageData, check_share, search_parts, split, with_classes
 from ddarts.errors import DataError, SettingsError
 from ddarts.genotype.genotype import Genotype
@@ -18,14 +18,13 @@ from ddarts.space.cell_space import SearchSpace
 from ddarts.space.choice_space import ChoiceSpace
 
 
-def check_search_settings(
-    options: SearchOptions, layers: int | None, baseline: Genotype | None
-) -> SearchSpace | ChoiceSpace:
+def check_search_settings(settings: SearchSettings, baseline: Genotype | None) -> SearchSpace | ChoiceSpace:
     """Return the space of a search.
 
     Raises:
         SettingsError: it cannot be built, the backend saves no memory, or fewer layers are asked for than it has cells.
     """
+    options, layers = settings.search, settings.derive.layers
     if options.backend == "reference" and options.memory == "low":
         raise SettingsError("backend reference computes nothing twice; leave out memory low, or choose another backend")
     space = space_of(options, baseline)
@@ -41,15 +40,16 @@ def check_search_settings(
     return space
 
 
-def check_baseline_options(stage: str, options: SearchOptions, given: Mapping[str, Any]) -> None:
+def check_baseline_options(stage: str, settings: SearchSettings, given: Mapping[str, Any]) -> None:
     """Raise SettingsError if an option was given that has no effect, with this baseline or without one.
 
     Args:
         stage: "run" or "search".
-        options: the settings.
+        settings: of the stage.
         given: what the user gave, by name or by group; presets and files may hold settings for both kinds of search.
     """
-    names = {key[-1] for key in flatten(drop_none(given), stage, "", {})}
+    options = settings.search
+    names = {key[-1] for key in flatten(drop_none(given), stage, "", {}, options.strategy.name)}
     if options.baseline is None:
         idle = names & (set(BaselineOptions.model_fields) - {"baseline", "pretrain_epochs"})
         if idle:
@@ -75,54 +75,47 @@ def check_engine_settings(options: EngineOptions, **batches: int) -> None:
         check_share(batch, processes)
 
 
-def fit_batch(stage: str, options: Any, settings: Any, images: ImageData) -> int:
-    """Return the batch of a stage, or the largest that fits if there are fewer images.
-
-    Args:
-        stage: "search" or "train".
-        options: of the stage.
-        settings: of the command: validation share, seed and devices.
-        images: the data.
-    """
+def fit_batch(stage: str, settings: Any, images: ImageData) -> int:
+    """Return the batch of a stage, "search" or "train", or the largest that fits if there are fewer images."""
     if stage == "search":
-        most, _ = _search_limit(options, images, settings.validation, settings.seed)
+        most, _ = _search_limit(settings, images)
     else:
         most = len(split(images, validation=settings.validation, seed=settings.seed).train)
+    batch = getattr(settings, stage).batch
     processes = find_place(settings.devices, settings.machines).size
     most -= most % processes
-    return options.batch if options.batch <= most or most < 2 else most
+    return batch if batch <= most or most < 2 else most
 
 
-def _search_limit(options: SearchOptions, images: ImageData, validation: float, seed: int) -> tuple[int, str]:
-    """Return how many images there are for the weights or for the gates, the smaller number, and which they are."""
+def _search_limit(settings: SearchSettings, images: ImageData) -> tuple[int, str]:
+    """Return how many images there are for the weights or for the alphas, the smaller number, and which they are."""
+    options, seed = settings.search, settings.seed
     if options.search_classes is not None:
         images = with_classes(images, options.search_classes, seed=seed)
-    train = split(images, validation=validation, seed=seed).train
+    train = split(images, validation=settings.validation, seed=seed).train
     if options.weights_share is None and options.alphas_share is None:
         return len(train) // 2, "half of the training images"
     parts = search_parts(train, seed=seed, weights=options.weights_share, alphas=options.alphas_share)
     return min(map(len, parts)), "the smaller share of the training images"
 
 
-def check_search_data(
-    options: SearchOptions, space: SearchSpace | ChoiceSpace, images: ImageData, validation: float, seed: int
-) -> None:
+def check_search_data(settings: SearchSettings, space: SearchSpace | ChoiceSpace, images: ImageData) -> None:
     """Raise SettingsError or DataError if the images are too small for the supernet or too few for a batch."""
     check_resolution(
         images.height, images.width, len(space.reductions), choose_stem("auto", images.height, images.width)
     )
-    half, what = _search_limit(options, images, validation, seed)
-    if options.batch > half:
+    half, what = _search_limit(settings, images)
+    if settings.search.batch > half:
         raise DataError(
-            f"batch = {options.batch} is larger than {what}, on which weights and gates are "
-            f"searched; choose at most {half}"
+            f"batch = {settings.search.batch} is larger than {what}, on which weights and gates are searched; "
+            f"choose at most {half}"
         )
 
 
-def check_train_data(options: TrainOptions, images: ImageData, validation: float, seed: int, reductions: int) -> None:
+def check_train_data(options: TrainOptions, settings: SharedSettings, images: ImageData, reductions: int) -> None:
     """Raise SettingsError or DataError if the images do not fit the network of so many reductions, or the batch."""
     check_resolution(images.height, images.width, reductions, choose_stem(options.stem, images.height, images.width))
     Augment(policy=options.policy).check_channels(images.channels)
-    count = len(split(images, validation=validation, seed=seed).train)
+    count = len(split(images, validation=settings.validation, seed=settings.seed).train)
     if options.batch > count:
         raise DataError(f"batch = {options.batch} is larger than the {count} training images; choose at most {count}")

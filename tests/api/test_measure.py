@@ -10,7 +10,7 @@ import pytest
 
 import ddarts
 from ddarts.cli.main import main
-from ddarts.config.schema import TrainSettings
+from ddarts.config.schema import MeasureOptions, TrainSettings
 from ddarts.data import Batches, load_data, split
 from ddarts.errors import DivergedError, RunError, SettingsError, Stopped
 from ddarts.genotype.operation_weights import OperationWeights
@@ -95,11 +95,11 @@ def test_an_accuracy_is_that_of_training_the_network_with_the_operation_in_place
     images = load_data("digits", limit=200)
     parts = split(images, validation=stored["validation"], seed=stored["seed"])
     images = replace(images, train=parts.train, validation=parts.validation)
-    options = {name: stored[name] for name in TrainSettings.model_fields}
-    options["seed"] = derive_seed(stored["seed"], "measure-operations", 0, 1, "sep_conv_5x5", 0)
+    options = MeasureOptions(**stored.pop("measure"))
+    stored["seed"] = derive_seed(stored["seed"], "measure-operations", 0, 1, "sep_conv_5x5", 0)
     with RunFolder.create("alone") as run:
         genotype = with_operation(reference_network(1, 2), 0, 1, "sep_conv_5x5")
-        alone = train_network(genotype, TrainSettings(**options), images, run, quiet=True)
+        alone = train_network(genotype, TrainSettings(**stored, train=options), images, run, quiet=True)
     assert alone.val_top1 is not None
     assert 100 * alone.val_top1 == measured.scores["sep_conv_5x5"][0, 1]
 
@@ -280,5 +280,5 @@ def test_an_operation_without_any_accuracy_is_told(monkeypatch):
 def test_a_run_of_another_command_cannot_go_on(tmp_path):
     with RunFolder.create(tmp_path / "run") as run:
         run.write_settings("train", TrainSettings())
-    with pytest.raises(RunError, match="was not made by `ddarts measure-operations`; go on with ddarts train --resume"):
+    with pytest.raises(RunError, match="was not made by `ddarts measure-operations`; resume it with ddarts train --resume"):
         ddarts.measure_operations(resume=tmp_path / "run")

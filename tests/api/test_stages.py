@@ -114,7 +114,7 @@ def test_the_callers_random_streams_are_left_alone(tmp_path):
 
 def test_a_whole_run_leaves_every_product_in_its_folder(whole):
     run = RunFolder.open(whole.path)
-    assert run.stages == ("run", "search", "train")
+    assert run.stages == ("run",)
     assert {"gates.json", "genotype.json", "summary.json", "metrics.jsonl", "test.json", "report.html"} <= {
         p.name for p in run.path.iterdir()
     }
@@ -300,6 +300,6 @@ def test_a_batch_that_nobody_chose_shrinks_to_few_images(genotype, tmp_path, cap
     tiny = {k: v for k, v in TINY.items() if k != "batch"}
     done = ddarts.train(genotype=genotype, out=tmp_path / "run", threads=1, **tiny)
     assert "train.batch = 50 instead of 64: there are few training images" in capsys.readouterr().err
-    assert RunFolder.open(done.path).read_settings("train")["batch"] == 50
+    assert RunFolder.open(done.path).read_settings("train")["train"]["batch"] == 50
     with pytest.raises(DataError, match="batch = 51 is larger than the 50 training images; choose at most 50"):
         ddarts.train(genotype=genotype, out=tmp_path / "chosen", quiet=True, **tiny, batch=51)

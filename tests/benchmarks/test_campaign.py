@@ -41,7 +41,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, tuple[Callable
     genotype = random_genotype(space, seed=0)
     genotype.save(folder / "genotype.json")
     Gates.from_space(space, [[[0.5] * len(space.operations)] * len(space.edges)] * 2).save(folder / "gates.json")
-    (folder / "settings.yaml").write_text("format: ddarts-run\nversion: 1\nsearch: {lr: 0.1, reductions: [0, 1]}\n")
+    (folder / "settings.yaml").write_text(
+        "format: ddarts-run\nversion: 2\nsearch: {search: {lr: 0.1, reductions: [0, 1]}}\n"
+    )
     network = Network(genotype, channels=2, in_channels=1, classes=2)
     save_model(folder / "model", network, classes="ab", resolution=(8, 8), mean=[0.5], std=[0.5])
     checkpoints.save({"step": 1, "network": network.state_dict()}, folder / "train.pt", folder / "previous.pt")

@@ -17,7 +17,7 @@ from ddarts.cli.main import main
 from ddarts.cli.options import documented_fields
 from ddarts.cli.table import COMMANDS
 from ddarts.config.layers import GROUPS, STAGES
-from ddarts.config.schema import SearchSettings, TrainSettings
+from ddarts.config.schema import DeriveOptions, SearchOptions, SearchSettings, TrainSettings
 from ddarts.errors import Stopped
 from ddarts.genotype.genotype import CellGenotype
 from ddarts.results import ReportResult
@@ -124,14 +124,14 @@ def test_a_folder_in_use_or_not_writable_is_refused_before_work_starts(capsys, t
 
 def test_a_resume_with_other_settings_lists_them(capsys, tmp_path):
     with RunFolder.create(tmp_path / "r") as run:
-        run.write_settings("search", SearchSettings(epochs=5))
+        run.write_settings("search", SearchSettings(search=SearchOptions(epochs=5)))
     line = complaint(capsys, "search", "--resume", "r", "--epochs", "6", "--seed", "0")
     assert line == (
-        "error: r cannot go on with other settings: search.epochs (the run has 5, given is 6); "
-        "leave them out to go on, or start a new run"
+        "error: r cannot be resumed with other settings: search.epochs (the run has 5, given is 6); "
+        "leave them out to resume it, or start a new run: results would differ"
     )
     line = complaint(capsys, "train", "--resume", "r")
-    assert "r was not made by `ddarts train`; go on with ddarts search --resume r" in line
+    assert "r was not made by `ddarts train`; resume it with ddarts search --resume r" in line
 
 
 def test_a_broken_genotype_is_named_with_the_path_into_the_file(capsys, tmp_path, genotype):
@@ -286,7 +286,7 @@ def test_help_shows_at_most_ten_settings_and_what_each_value_does(stage):
     options = list(documented_fields(stage))
     assert sum(option.common for option in options) <= 10 or len(options) <= 12
     fields = [
-        *STAGES[stage].model.model_fields.values(),
+        *STAGES[stage].model_fields.values(),
         *(f for g in GROUPS.values() for f in g.model_fields.values()),
     ]
     for field in fields:
@@ -391,7 +391,7 @@ def test_derive_on_a_run_uses_the_rule_of_the_run(capsys, tmp_path):
     space = build_space(cells=4, nodes=2)
     rows = [[0.7 if (e + o) % 3 == 0 else 0.2 for o in range(7)] for e in range(len(space.edges))]
     with RunFolder.create(tmp_path / "r") as run:
-        run.write_settings("search", SearchSettings(threshold=0.6, layers=5))
+        run.write_settings("search", SearchSettings(derive=DeriveOptions(threshold=0.6, layers=5)))
         ddarts.Gates.from_space(space, [rows] * 4).save(run.path / "gates.json")
     result = ddarts.derive("r")
     assert (result.threshold, len(result.genotype), result.path) == (0.6, 5, tmp_path.__class__("r/genotype.json"))

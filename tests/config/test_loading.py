@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from ddarts.cli.options import documented_fields
-from ddarts.config.layers import GROUPS, STAGES, presets
+from ddarts.config.layers import GROUPS, STAGES, groups_of, presets
 from ddarts.config.loading import load_settings, resume_settings
 from ddarts.config.schema import DeriveOptions, RunSettings, SearchOptions, SearchSettings, TrainSettings
 from ddarts.config.strategies import DDartsOptions, strategy_fields
@@ -27,9 +27,9 @@ def test_each_layer_goes_over_the_one_before(config):
     path = config("seed: 1\nsearch:\n  epochs: 7\n  batch: 40\n")
     settings = load_settings("search", preset="demo", config=path, overrides={"batch": "50"})
     assert isinstance(settings, SearchSettings)
-    assert (settings.seed, settings.epochs, settings.batch) == (1, 7, 50)
-    assert settings.cells == load_settings("search", preset="demo").cells != SearchOptions().cells
-    assert settings.clip == SearchOptions().clip
+    assert (settings.seed, settings.search.epochs, settings.search.batch) == (1, 7, 50)
+    assert settings.search.cells == load_settings("search", preset="demo").search.cells != SearchOptions().cells
+    assert settings.search.clip == SearchOptions().clip
 
 
 def test_the_digits_have_the_demo_preset_and_other_data_the_small_one(config):
@@ -37,19 +37,19 @@ def test_the_digits_have_the_demo_preset_and_other_data_the_small_one(config):
     other = load_settings("search", overrides={"data": "x"})
     assert other == load_settings("search", preset="small", overrides={"data": "x"})
     assert load_settings("search", config=config("data: x\n")) == other
-    assert load_settings("search", config=config("data: x\npreset: demo\n")).cells == load_settings("search").cells
+    assert load_settings("search", config=config("data: x\npreset: demo\n")).search == load_settings("search").search
 
 
 def test_the_stages_one_by_one_have_the_settings_of_the_whole_run():
     for preset in presets():
         whole = load_settings("run", preset=preset)
         assert isinstance(whole, RunSettings)
-        search, train = load_settings("search", preset=preset), load_settings("train", preset=preset)
-        assert isinstance(train, TrainSettings)
-        assert dict(whole.search).items() <= dict(search).items()
-        assert dict(whole.derive).items() <= dict(search).items()
-        assert dict(whole.derive) == dict(load_settings("derive", preset=preset))
-        assert dict(whole.train).items() <= dict(train).items()
+        assert isinstance(whole, SearchSettings)
+        assert isinstance(whole, TrainSettings)
+        for stage in ("search", "derive", "train"):
+            alone = dict(load_settings(stage, preset=preset))
+            assert alone.items() <= dict(whole).items()
+            assert stage in alone
 
 
 def test_there_are_three_presets_and_paper_is_the_published_setting():
@@ -66,16 +66,21 @@ def test_there_are_three_presets_and_paper_is_the_published_setting():
 
 def test_a_group_of_another_stage_is_left_out_but_its_names_are_checked(config):
     path = config("search:\n  epochs: 3\ntrain:\n  epochs: 4\n")
-    assert load_settings("search", config=path).epochs == 3
-    assert load_settings("train", config=path).epochs == 4
+    assert load_settings("search", config=path).search.epochs == 3
+    assert load_settings("train", config=path).train.epochs == 4
     with pytest.raises(
         SettingsError, match=r"my.yaml: line 2: unknown setting 'train.epoch'; did you mean 'train.epochs'"
     ):
         load_settings("search", config=config("train:\n  epoch: 4\n"))
 
 
-def test_for_a_single_stage_keys_may_stand_on_top(config):
-    assert load_settings("train", config=config("epochs: 4\n")).epochs == 4
+def test_a_name_that_one_group_of_the_stage_has_may_stand_on_top(config):
+    settings = load_settings("run", overrides={"cells": 5, "drop_path": 0.1, "zero_one_weight": 2, "threshold": 0.7})
+    assert (settings.search.cells, settings.train.drop_path, settings.derive.threshold) == (5, 0.1, 0.7)
+    assert settings.search.strategy.zero_one_weight == 2
+    assert load_settings("search", overrides={"search.epochs": 3, "derive.layers": 9}).search.epochs == 3
+
+    assert load_settings("train", config=config("epochs: 4\n")).train.epochs == 4
     with pytest.raises(SettingsError, match=r"line 3: search.epochs is given twice, on top and in its group; keep one"):
         load_settings("search", config=config("epochs: 4\nsearch:\n  epochs: 3\n"))
     with pytest.raises(
@@ -96,17 +101,18 @@ def test_python_may_give_groups_objects_and_paths():
 
 def test_none_means_not_given_in_python_and_not_set_as_text(config):
     path = config("derive:\n  layers: 20\n")
-    assert load_settings("search", config=path, overrides={"layers": None}).layers == 20
-    assert load_settings("search", config=path, overrides={"layers": "none"}).layers is None
-    assert load_settings("train", overrides={"policy": "none"}).policy == "none"
+    assert load_settings("search", config=path, overrides={"layers": None}).derive.layers == 20
+    assert load_settings("search", config=path, overrides={"layers": "none"}).derive.layers is None
+    assert load_settings("train", overrides={"policy": "none"}).train.policy == "none"
 
 
 def test_text_becomes_what_the_setting_is(config):
     path = config("ablation: off\nreductions: [1, 2]\nalpha_lr: 1e-2\nstop_on_collapse: no\nflip: yes\n")
     settings = load_settings("search", config=path)
-    assert (settings.strategy.ablation, settings.reductions, settings.alpha_lr) == ("off", (1, 2), 0.01)
-    assert (settings.stop_on_collapse, settings.flip) == (False, True)
-    assert load_settings("search", overrides={"reductions": "0,3"}).reductions == (0, 3)
+    search = settings.search
+    assert (search.strategy.ablation, search.reductions, search.alpha_lr) == ("off", (1, 2), 0.01)
+    assert (search.stop_on_collapse, settings.flip) == (False, True)
+    assert load_settings("search", overrides={"reductions": "0,3"}).search.reductions == (0, 3)
 
 
 # -- errors ------------------------------------------------------------------------------------------------------------
@@ -180,24 +186,26 @@ def test_an_unknown_preset_is_answered_with_the_nearest():
 
 # -- resuming ----------------------------------------------------------------------------------------------------------
 
-STORED = SearchSettings(epochs=5, seed=3).model_dump(mode="json")
+FIVE = SearchSettings(search=SearchOptions(epochs=5), seed=3)
+STORED = FIVE.model_dump(mode="json")
 
 
 def test_a_run_goes_on_with_its_own_settings_not_those_of_a_preset():
-    assert resume_settings("search", STORED, Path("r")) == SearchSettings(epochs=5, seed=3)
+    assert resume_settings("search", STORED, Path("r")) == FIVE
 
 
 def test_settings_that_agree_may_be_given_again():
     settings = resume_settings("search", STORED, Path("r"), overrides={"epochs": "5", "seed": 3})
-    assert settings == SearchSettings(epochs=5, seed=3)
+    assert settings == FIVE
 
 
 def test_settings_that_disagree_are_listed_with_both_values():
     with pytest.raises(SettingsError) as caught:
         resume_settings("search", STORED, Path("r"), overrides={"epochs": "6", "seed": 3, "alpha_lr": 1})
     assert str(caught.value) == (
-        "r cannot go on with other settings: search.alpha_lr (the run has 0.003, given is 1.0), "
-        "search.epochs (the run has 5, given is 6); leave them out to go on, or start a new run: results would differ"
+        "r cannot be resumed with other settings: search.alpha_lr (the run has 0.003, given is 1.0), "
+        "search.epochs (the run has 5, given is 6); leave them out to resume it, or start a new run: "
+        "results would differ"
     )
 
 
@@ -211,7 +219,9 @@ def test_settings_of_a_file_or_preset_must_agree_too(config):
 def test_where_and_how_fast_to_compute_may_change():
     free = {"device": "cpu", "devices": 2, "checkpoint_steps": 9}
     settings = resume_settings("search", STORED, Path("r"), overrides=free)
-    assert settings == SearchSettings(epochs=5, seed=3, device="cpu", devices=2, checkpoint_steps=9)
+    assert settings == SearchSettings(
+        search=SearchOptions(epochs=5, checkpoint_steps=9), seed=3, device="cpu", devices=2
+    )
 
 
 @pytest.mark.parametrize(("name", "value"), [("threads", 2), ("backend", "inductor")])
@@ -243,12 +253,15 @@ def test_settings_of_another_version_are_refused():
 def test_every_setting_of_a_stage_is_an_option_with_a_help_text(stage):
     docs = {doc.name: doc for doc in documented_fields(stage)}
     assert all(doc.help and doc.metavar for doc in docs.values())
-    names = set(strategy_fields("d-darts")) if stage == "search" else set()
-    if stage == "run":
-        names = {f"search.{name}" for name in strategy_fields("d-darts")}
-    for name, value in STAGES[stage].model():
+    names = {f"search.{name}" for name in strategy_fields("d-darts")} if "search" in groups_of(stage) else set()
+    for name, value in STAGES[stage]():
         names |= {f"{name}.{inner}" for inner, _ in value} if name in GROUPS else {name}
-    assert set(docs) == names
+    if stage == "run":
+        assert set(docs) == names
+    else:
+        assert {name.rpartition(".")[2] for name in names} == set(docs)
+    given = {name for doc in docs.values() for name in (doc.name, doc.other)}
+    assert names <= given  # the dotted name is always accepted
 
 
 def test_help_tells_choices_bounds_and_default():

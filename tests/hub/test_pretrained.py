@@ -37,7 +37,7 @@ def run(network, tmp_path):
     """A run's folder, with what matters here."""
     run = tmp_path / "run"
     save_model(run / "model", network, classes=CLASSES, resolution=(8, 8), mean=(0.4,), std=(0.2,))
-    (run / "settings.yaml").write_text("format: ddarts-run\nversion: 1\n")
+    (run / "settings.yaml").write_text("format: ddarts-run\nversion: 2\n")
     facts = {"data": "/home/me/toys", "test_top1": 0.875, "val_top1": 0.9, "train_images": 1234, "search_s": 1.0}
     (run / "summary.json").write_text(json.dumps(facts | {"versions": {"ddarts": "1.2.3"}}))
     (run / "test.json").write_text(json.dumps({"top1": 0.875, "count": 456}))

@@ -232,7 +232,7 @@ def test_numbers_at_the_top_are_not_repeated_below(whole_page: Page) -> None:
 def test_settings_that_differ_from_the_preset_are_shown_and_all_can_be_unfolded(tmp_path: Path) -> None:
     with RunFolder.create(tmp_path / "r") as run:
         run.write_settings("train", load_settings("train", preset="small", overrides={"epochs": 7}))
-    preset, (view,) = settings_of(read_run(run.path))
+    preset, (_, view) = settings_of(read_run(run.path))
     assert (preset, view.changed) == ("small", [("epochs", "7 (preset: 5)")])
     assert ("batch", "96") in view.rows
 

@@ -183,7 +183,8 @@ def test_what_holds_no_run_cannot_be_opened(tmp_path):
 
 
 def test_settings_of_several_stages_are_read_back_as_they_were(run):
-    search = SearchSettings(reductions=(1, 2), alpha_lr=1e-5, data="my: data #1", strict=True)
+    options = SearchOptions(reductions=(1, 2), alpha_lr=1e-5)
+    search = SearchSettings(search=options, data="my: data #1", strict=True)
     run.write_settings("search", search)
     run.write_settings("engine", EngineOptions(seed=2**62))
     again = RunFolder.open(run.path)
@@ -203,8 +204,8 @@ def test_a_stage_that_the_run_has_not_is_an_error_that_tells_which_it_has(run):
     [
         ("a: [", "line 1, column 5"),
         ("format: other\n", "not the settings of a ddarts run"),
-        ("format: ddarts-run\nversion: 9\n", "run version 9 cannot be read, this ddarts reads version 1"),
-        ("format: ddarts-run\nversion: 1\nsearch: 3\n", "section 'search' must hold keys and values"),
+        ("format: ddarts-run\nversion: 9\n", "run version 9 cannot be read, this ddarts reads version 2"),
+        ("format: ddarts-run\nversion: 2\nsearch: 3\n", "section 'search' must hold keys and values"),
         ("x: !!python/object/apply:os.system [echo]\n", "line 1: tag .* is not allowed"),
     ],
 )

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
+from ddarts.config.loading import load_settings
 from ddarts.config.schema import SearchSettings
-from ddarts.config.strategies import choose_strategy, strategy_fields
 from ddarts.data import ImageData, Images
 from ddarts.genotype.gates import Gates
 from ddarts.runs.folder import RunFolder
@@ -34,17 +34,14 @@ def settings(**changes: Any) -> SearchSettings:
         "checkpoint_steps": 4,
         "stop_on_collapse": False,
     }
-    given = {**base, **changes}
-    strategy = str(given.pop("strategy", "d-darts"))
-    own = {name: given.pop(name) for name in strategy_fields(strategy) if name in given}
-    return SearchSettings(**given, strategy=choose_strategy({"name": strategy, **own}))
+    return load_settings("search", base={**base, **changes})
 
 
 def search(path: Path, data: ImageData, **changes: Any) -> SearchOutcome:
     """Search in a new run, or go on in the one that is there."""
     wanted = settings(**changes)
     with RunFolder(path) if path.exists() else RunFolder.create(path) as run:
-        return search_architecture(wanted, data, run, start=StartingPoint.of(wanted), quiet=True)
+        return search_architecture(wanted, data, run, start=StartingPoint.of(wanted.search), quiet=True)
 
 
 def gates_of(path: Path) -> bytes:

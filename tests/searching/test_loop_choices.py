@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmarks.tables.spaces import MACRO
-from ddarts.config.schema import TrainSettings
+from ddarts.config.schema import TrainOptions, TrainSettings
 from ddarts.data import ImageData
 from ddarts.errors import Stopped
 from ddarts.genotype.choices import ChoiceGates, ChoiceGenotype, load_genotype, random_choices
@@ -85,9 +85,8 @@ def test_other_strategies_search_the_same_space(strategy: str, images: ImageData
 
 def test_a_trained_network_of_choices_survives_its_folder(images: ImageData, tmp_path: Path) -> None:
     genotype = random_choices(MACRO, seed=1)
-    settings = TrainSettings(
-        channels=2, epochs=1, batch=20, steps_per_epoch=2, threads=1, device="cpu", validation=0.1, drop_path=0.3
-    )
+    options = TrainOptions(channels=2, epochs=1, batch=20, steps_per_epoch=2, drop_path=0.3)
+    settings = TrainSettings(threads=1, device="cpu", validation=0.1, train=options)
     with RunFolder.create(tmp_path / "run") as run:
         network = train_network(genotype, settings, images, run, quiet=True).network
     saved = load_model(tmp_path / "run").network

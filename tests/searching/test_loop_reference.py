@@ -25,4 +25,4 @@ def test_a_search_ends_with_the_gates_of_the_reference(tmp_path: Path, changes: 
 
 def test_the_reference_saves_no_memory_and_says_so() -> None:
     with pytest.raises(SettingsError, match="backend reference computes nothing twice; leave out memory low"):
-        check_search_settings(settings(backend="reference", memory="low"), None, None)
+        check_search_settings(settings(backend="reference", memory="low"), None)

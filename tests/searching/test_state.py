@@ -8,7 +8,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from ddarts.config.schema import SearchSettings
+from ddarts.config.schema import SearchOptions, SearchSettings
 from ddarts.config.strategies import DDartsOptions
 from ddarts.errors import DDartsError, RunError
 from ddarts.runtime.engine import launch
@@ -19,7 +19,7 @@ from ddarts.space.cell_space import build_space
 from ddarts.supernet.supernet import Supernet
 from tests.searching.gradients import sigmoid_gates
 
-SETTINGS = SearchSettings(cells=2, nodes=1, channels=2, device="cpu", threads=1)
+SETTINGS = SearchSettings(device="cpu", threads=1, search=SearchOptions(cells=2, nodes=1, channels=2))
 ABOUT = {"images": 40, "steps_per_epoch": 5, "classes": 3}
 
 
@@ -31,7 +31,7 @@ def fabric() -> Fabric:
 def make(fabric: Fabric, seed: int = 0) -> SearchState:
     torch.manual_seed(seed)
     net = Supernet(build_space(cells=2, nodes=1, reductions=(1,)), channels=2, in_channels=1, classes=3)
-    return SearchState(net.to(memory_format=torch.channels_last), DDarts(DDartsOptions()), SETTINGS, fabric)
+    return SearchState(net.to(memory_format=torch.channels_last), DDarts(DDartsOptions()), SETTINGS.search, fabric)
 
 
 def move(state: SearchState) -> None:

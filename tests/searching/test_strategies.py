@@ -196,7 +196,7 @@ def test_a_setting_without_effect_is_an_error(given: dict[str, Any], message: st
 def test_what_a_preset_says_for_another_strategy_is_left_out() -> None:
     """The preset `paper` sets the zero-one loss and a rule with a threshold."""
     settings = load_settings("search", preset="paper", overrides={"strategy": "darts"})
-    assert (settings.strategy.name, settings.method) == ("darts", "darts")
+    assert (settings.search.strategy.name, settings.derive.method) == ("darts", "darts")
     nested = load_settings("run", preset="paper", overrides={"search": {"strategy": {"name": "random", "trials": 9}}})
     assert nested.search.strategy == RandomOptions(trials=9)
 

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ddarts.config.loading import load_settings
 from ddarts.config.schema import TrainSettings
 from ddarts.data import Batches, ImageData, Images, load_data
 from ddarts.errors import DataError, DivergedError, RunError, SettingsError, Stopped
@@ -46,7 +47,7 @@ def _settings(**changes: Any) -> TrainSettings:
         "device": "cpu",
         "checkpoint_steps": 4,
     }
-    return TrainSettings(**{**base, **changes})
+    return load_settings("train", base={**base, **changes})
 
 
 def _train(path: Path, data: ImageData, genotype: Genotype = _GENOTYPE, **changes: Any) -> TrainOutcome:

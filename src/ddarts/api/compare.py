@@ -116,7 +116,7 @@ def compare(
     check_engine_settings(wanted)
     images = load_images(wanted, quiet, given=opening.given)
     for genotype in named.values():
-        check_train_data(wanted, images, wanted.validation, wanted.seed, len(genotype.reductions))
+        check_train_data(wanted.train, wanted, images, len(genotype.reductions))
     part = "test" if images.test is not None else "validation"
     if part == "validation" and wanted.validation == 0:
         raise SettingsError(
@@ -194,8 +194,7 @@ def _train_and_test(
     """Train one architecture with one seed, or resume, and return the summary of the run; it may be there already."""
     from ddarts.runs.folder import RunFolder
 
-    fields = {name: getattr(settings, name) for name in TrainSettings.model_fields}
-    wanted = TrainSettings(**{**fields, "seed": seed})
+    wanted = TrainSettings(**settings.shared() | {"seed": seed}, train=settings.train)
     path = folder.path / "trainings" / f"{place}-seed{seed}"
     resumed = RunFolder.open(path) if (path / "settings.yaml").is_file() else None
     with Opening("train", wanted, path, resumed, overwrite=False).start(images) as run:

@@ -143,8 +143,7 @@ def _samples(saved: SavedModel, owner: RunFolder | None, paths: Sequence[Path]) 
         return named_images(paths, prepared)
     reason = "the model is in no run"
     if owner is not None:
-        stage = "train" if "train" in owner.stages else "run"
-        found = data_images(owner.read_settings(stage), prepared)
+        found = data_images(next(iter(owner.settings.values()), {}), prepared)
         if not isinstance(found, str):
             return found
         reason = found

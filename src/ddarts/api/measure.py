@@ -144,14 +144,14 @@ def measure_operations(
     wanted: MeasureSettings = opening.settings
     check_engine_settings(wanted)
     images = load_images(wanted, quiet, given=opening.given)
-    check_train_data(wanted, images, wanted.validation, wanted.seed, len(default_reductions(wanted.cells)))
+    check_train_data(wanted.measure, wanted, images, len(default_reductions(wanted.measure.cells)))
     from ddarts.training.operation_scores import check_validation, measure
 
     check_validation(wanted, images)
     with opening.start(images) as run:
         scores = measure(wanted, images, run, quiet=quiet)
-        places = wanted.cells * wanted.positions
-        source = f"measured by ddarts on {_one_line(wanted.data)}: {wanted.statistic}s over {places} positions"
+        places = wanted.measure.cells * wanted.measure.positions
+        source = f"measured by ddarts on {_one_line(wanted.data)}: {wanted.measure.statistic}s over {places} positions"
         try:
             weights = OperationWeights(scores.weights(), source)
         except GenotypeError as error:
@@ -164,7 +164,7 @@ def measure_operations(
             path=run.path,
             weights=weights,
             scores={name: scores.by_position(name) for name in OPERATIONS.names()},
-            statistic=wanted.statistic,
+            statistic=wanted.measure.statistic,
             elapsed_s=scores.elapsed_s,
         )
 

@@ -1,8 +1,8 @@
 """The public functions, one for each command: settings in, files in a folder and a small record out.
 
 Every function takes the settings of its stage as keyword arguments under the names in `ddarts.config.schema`, for
-example ``ddarts.search("digits", epochs=3)``; `run` takes shared settings by name and those of a stage in its
-group, ``ddarts.run("digits", search={"epochs": 3})``. All of them raise subclasses of `ddarts.errors.DDartsError`.
+example ``ddarts.search("digits", epochs=3)``. Where groups of a stage share a name, the group names it:
+``ddarts.run("digits", cells=5, search={"epochs": 3})``. All of them raise subclasses of `ddarts.errors.DDartsError`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ddarts.config.loading import load_settings
-from ddarts.config.schema import DataOptions, RunSettings, SearchSettings, TrainSettings
+from ddarts.config.schema import DataOptions, DeriveOptions, RunSettings, SearchSettings, TrainSettings
 from ddarts.errors import RunError, SettingsError, whole_number
 from ddarts.genotype.choices import AnyGenotype
 from ddarts.genotype.deepen import deepen
@@ -43,7 +43,7 @@ from ddarts.results import (
     TrainResult,
 )
 from ddarts.runs import paths as places
-from ddarts.runs.folder import PRODUCTS, RunFolder
+from ddarts.runs.folder import PRODUCTS, RunFolder, group_of
 from ddarts.runtime.atomic_files import write_text
 
 PathLike = str | os.PathLike[str]
@@ -87,22 +87,18 @@ def run(
     opening = Opening.of("run", out, preset, config, resume, overwrite, settings)
     wanted: RunSettings = opening.settings
     check_engine_settings(wanted, search=wanted.search.batch, train=wanted.train.batch)
-    check_baseline_options("run", wanted.search, settings)
+    check_baseline_options("run", wanted, settings)
     start = StartingPoint.of(wanted.search, opening.resumed)
-    space = check_search_settings(wanted.search, wanted.derive.layers, start and start.baseline)
+    space = check_search_settings(wanted, start and start.baseline)
     quiet = not join(wanted).leads or quiet
     images = load_images(wanted, quiet, given=opening.given)
     opening = opening.fitted(images)
     wanted = opening.settings
-    check_search_data(wanted.search, space, images, wanted.validation, wanted.seed)
-    check_train_data(wanted.train, images, wanted.validation, wanted.seed, len(space.reductions))
-    shared = {
-        name: getattr(wanted, name) for name in RunSettings.model_fields if name not in ("search", "derive", "train")
-    }
+    check_search_data(wanted, space, images)
+    check_train_data(wanted.train, wanted, images, len(space.reductions))
     with opening.begin(images) as folder, resumable_by("run"):
-        search_settings = SearchSettings(**shared, **dict(wanted.search), **dict(wanted.derive))
-        searched = search_stage(search_settings, images, folder, start, quiet)
-        trained = train_stage(searched.genotype, TrainSettings(**shared, **dict(wanted.train)), images, folder, quiet)
+        searched = search_stage(wanted, images, folder, start, quiet)
+        trained = train_stage(searched.genotype, wanted, images, folder, quiet)
         tested = None
         if folder.writes:
             tested = test_stage(folder, images, wanted)
@@ -155,15 +151,15 @@ def search(
     settings["data"] = data
     opening = Opening.of("search", out, preset, config, resume, overwrite, settings)
     wanted: SearchSettings = opening.settings
-    check_engine_settings(wanted, search=wanted.batch)
+    check_engine_settings(wanted, search=wanted.search.batch)
     check_baseline_options("search", wanted, settings)
-    start = StartingPoint.of(wanted, opening.resumed)
-    space = check_search_settings(wanted, wanted.layers, start and start.baseline)
+    start = StartingPoint.of(wanted.search, opening.resumed)
+    space = check_search_settings(wanted, start and start.baseline)
     quiet = not join(wanted).leads or quiet
     images = load_images(wanted, quiet, given=opening.given)
     opening = opening.fitted(images)
     wanted = opening.settings
-    check_search_data(wanted, space, images, wanted.validation, wanted.seed)
+    check_search_data(wanted, space, images)
     with opening.begin(images) as folder:
         return search_stage(wanted, images, folder, start, quiet)
 
@@ -190,10 +186,8 @@ def derive(
     folder: RunFolder | None = None
     if (source / "settings.yaml").is_file():
         folder = RunFolder.open(source)
-        if "search" in folder.stages:
-            stored = folder.read_settings("search")
-            base = {name: stored[name] for name in ("method", "threshold", "layers") if name in stored}
-    wanted = load_settings("derive", config=config, overrides=settings, base=base)
+        base = {"derive": group_of(folder.settings, "derive")}
+    wanted: DeriveOptions = load_settings("derive", config=config, overrides=settings, base=base).derive
     gates_file = source / "gates.json" if source.is_dir() else source
     gates = load_gates(gates_file)
     genotype = derive_genotype(gates, wanted.method, wanted.threshold, name=_name_of(source, wanted.method))
@@ -251,12 +245,12 @@ def train(
     if genotype is None:
         raise SettingsError("no genotype to train; name its file, or a run that has one, with --genotype")
     architecture = find_architecture(genotype)
-    check_engine_settings(wanted, train=wanted.batch)
+    check_engine_settings(wanted, train=wanted.train.batch)
     quiet = not join(wanted).leads or quiet
     images = load_images(wanted, quiet, given=opening.given)
     opening = opening.fitted(images)
     wanted = opening.settings
-    check_train_data(wanted, images, wanted.validation, wanted.seed, len(architecture.reductions))
+    check_train_data(wanted.train, wanted, images, len(architecture.reductions))
     with opening.begin(images) as folder:
         return train_stage(architecture, wanted, images, folder, quiet)
 
@@ -279,8 +273,8 @@ def test(
     folder, owner = places.model_of(model)
     base: dict[str, Any] = {}
     if owner is not None:
-        stage = "train" if "train" in owner.stages else "run"
-        base = {k: v for k, v in owner.read_settings(stage).items() if k in DataOptions.model_fields or k == "seed"}
+        stored = owner.settings.values()
+        base = {k: v for s in stored for k, v in s.items() if k in DataOptions.model_fields or k == "seed"}
     settings, given = read_given(settings)
     wanted = load_settings("test", config=config, overrides=settings, base=base)
     if owner is None and "data" not in wanted.model_fields_set:

@@ -142,7 +142,7 @@ class _Follower:
         closed = [self.watched.add(record) for record in records]
         with contextlib.suppress(OSError):
             self.news = self.tail.path.stat().st_mtime
-        self.settings = {stage: self.run.read_settings(stage) for stage in self.run.stages}
+        self.settings = self.run.settings
         self.summary = self.run.summary
         return any(closed)
 

@@ -13,7 +13,7 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ddarts.cli.table import COMMANDS, Command
 from ddarts.errors import DDartsError, RunError, SettingsError, Stopped, nearest, printable
@@ -21,6 +21,9 @@ from ddarts.runtime.allocator import keep_memory
 from ddarts.runtime.distributed import note_for_torchrun, says_it
 from ddarts.runtime.processes import find_place, speaks
 from ddarts.runtime.signals import end_with_a_word
+
+if TYPE_CHECKING:
+    from ddarts.cli.options import SettingDoc
 
 #: Commands that several processes can run together.
 _TOGETHER = ("run", "search", "train")
@@ -275,7 +278,7 @@ def _add_settings(
         everything: whether the help shows all settings, or only the common ones.
     """
     from ddarts.cli.options import documented_fields
-    from ddarts.config.layers import STAGES
+    from ddarts.config.layers import STAGES, groups_of
     from ddarts.config.loading import WITH_PRESET, default_preset, load_settings
     from ddarts.config.strategies import BUILT_IN
 
@@ -283,31 +286,25 @@ def _add_settings(
         _value_of(tokens if wants_help else (), f"--{name}") for name in ("preset", "config", "data")
     )
     overrides = {"data": data} if data else {}
-    strategy = "search.strategy" if stage == "run" else "strategy"
-    chosen = _value_of(tokens, f"--{strategy}") if stage in ("run", "search") else None
+    searches = "search" in groups_of(stage)
+    chosen = (_value_of(tokens, "--strategy") or _value_of(tokens, "--search.strategy")) if searches else None
     settings = load_settings(
-        stage, preset=preset, config=config, overrides=overrides | ({strategy: chosen} if chosen else {})
+        stage, preset=preset, config=config, overrides=overrides | ({"strategy": chosen} if chosen else {})
     )
     options = list(documented_fields(stage, settings))
     everything = everything or len(options) <= _FEW
-    if not wants_help and stage in ("run", "search"):  # what has no effect deserves a better error than "unknown"
+    if not wants_help and searches:  # what has no effect deserves a better error than "unknown"
         names = ({"strategy": name} for name in (*BUILT_IN, chosen or "d-darts"))
-        model = STAGES[stage].model
-        every = (documented_fields(stage, model(search=n) if stage == "run" else model(**n)) for n in names)
+        every = (documented_fields(stage, STAGES[stage].model_validate({"search": n})) for n in names)
         options = list({option.name: option for some in every for option in some}.values())
     groups: dict[str, Any] = {}
     for option in options:
         if option.group not in groups:
             groups[option.group] = parser.add_argument_group(option.group)
-        group, flag = groups[option.group], option.name.replace("_", "-")
-        text = option.help.replace("%", "%%") if everything or option.common else argparse.SUPPRESS
-        if option.is_switch:
-            head, dot, tail = flag.rpartition(".")
-            for name, value in ((flag, True), (f"{head}{dot}no-{tail}", False)):
-                help_text = text if value or text is argparse.SUPPRESS else f"the opposite of --{flag}"
-                group.add_argument(f"--{name}", dest=option.name, action="store_const", const=value, help=help_text)
-        else:
-            group.add_argument(f"--{flag}", dest=option.name, metavar=option.metavar, help=text)
+        for dest in filter(None, (option.name, option.other)):
+            shown = dest == option.name and (everything or option.common)
+            text = option.help.replace("%", "%%") if shown else argparse.SUPPRESS
+            _add_option(groups[option.group], dest, option, text)
     more = (
         "" if everything else f"--help-all shows the other {len(options) - sum(o.common for o in options)} settings. "
     )
@@ -318,6 +315,18 @@ def _add_settings(
         f"{more}Defaults are those of the preset {preset}; --preset NAME --help shows another's. A setting comes from "
         "the command line, else from --config, else from the preset."
     )
+
+
+def _add_option(group: Any, dest: str, option: SettingDoc, text: str) -> None:
+    """Add an option under one of its names; a switch gets its opposite too."""
+    flag = dest.replace("_", "-")
+    if not option.is_switch:
+        group.add_argument(f"--{flag}", dest=dest, metavar=option.metavar, help=text)
+        return
+    head, dot, tail = flag.rpartition(".")
+    opposite = text if text is argparse.SUPPRESS else f"the opposite of --{flag}"
+    group.add_argument(f"--{flag}", dest=dest, action="store_const", const=True, help=text)
+    group.add_argument(f"--{head}{dot}no-{tail}", dest=dest, action="store_const", const=False, help=opposite)
 
 
 def _value_of(tokens: Sequence[str], flag: str) -> str | None:

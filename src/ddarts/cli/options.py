@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from ddarts.config.layers import GROUPS, RUN_GROUPS, STAGES, group_fields
+from ddarts.config.layers import GROUPS, STAGES, groups_of, homes_of
 from ddarts.config.loading import get_setting
 from ddarts.config.schema import DataOptions, EngineOptions
 from ddarts.config.strategies import STRATEGIES, strategy_fields
@@ -22,7 +22,9 @@ class SettingDoc:
     """One setting as a command line shows it.
 
     Attributes:
-        name: dotted name, such as ``search.alpha_lr``.
+        name: as the help shows it: ``alpha_lr``, or in a run, where stages have settings of one name,
+            ``search.alpha_lr``.
+        other: another name that is accepted: the dotted one, or the bare one where it is unambiguous; None for none.
         group: heading of the help text.
         metavar: placeholder of the value.
         help: description, bounds and default; then a line for each value of an enumeration.
@@ -31,6 +33,7 @@ class SettingDoc:
     """
 
     name: str
+    other: str | None
     group: str
     metavar: str
     help: str
@@ -39,28 +42,27 @@ class SettingDoc:
 
 
 def documented_fields(stage: str, defaults: BaseModel | None = None) -> Iterator[SettingDoc]:
-    """Yield every setting of a stage, group by group; those of the groups of `run` have dotted names.
+    """Yield every setting of a stage, group by group.
 
     Args:
         stage: a key of `ddarts.config.layers.STAGES`.
         defaults: settings whose values are shown as defaults; those of the class if not given. Of the settings of a
             search, those that have an effect with their strategy are yielded.
     """
-    defaults = STAGES[stage].model() if defaults is None else defaults
+    defaults = STAGES[stage]() if defaults is None else defaults
     strategy = str(get_setting(defaults, ("search", "strategy")) or "d-darts")
-    fields = {name: field for name, field in STAGES[stage].model.model_fields.items() if name not in GROUPS}
-    for group in STAGES[stage].groups:
-        effective = _fields(group, strategy)
-        idle = GROUPS[group].model_fields.keys() - effective.keys()
-        fields = {name: field for name, field in fields.items() if name not in idle} | effective
-    order = ("data", "engine", stage, *STAGES[stage].groups)
-    for name, field in sorted(fields.items(), key=lambda item: order.index(_heading(stage, item[0], strategy))):
-        group = _heading(stage, name, strategy)
-        yield _doc(name, group, field, get_setting(defaults, (group, name)))
-    if stage == "run":
-        for group in RUN_GROUPS:
-            for name, field in _fields(group, strategy).items():
-                yield _doc(f"{group}.{name}", group, field, get_setting(defaults, (group, name)))
+    groups = groups_of(stage)
+    headings = dict.fromkeys(DataOptions.model_fields, "data") | dict.fromkeys(EngineOptions.model_fields, "engine")
+    on_top = ((headings.get(name, stage), name, field) for name, field in STAGES[stage].model_fields.items())
+    order = ("data", "engine", stage)
+    for heading, name, field in sorted(on_top, key=lambda item: order.index(item[0])):
+        if name not in GROUPS:
+            yield _doc((name, None), heading, field, get_setting(defaults, (name,)))
+    for group in groups:
+        for name, field in _fields(group, strategy).items():
+            dotted, bare = f"{group}.{name}", name if len(homes_of(name, groups, strategy)) == 1 else None
+            names = (dotted, bare) if bare is None or stage == "run" else (bare, dotted)
+            yield _doc(names, group, field, get_setting(defaults, (group, name)))
 
 
 def _fields(group: str, strategy: str) -> dict[str, FieldInfo]:
@@ -72,15 +74,7 @@ def _fields(group: str, strategy: str) -> dict[str, FieldInfo]:
     return {**fields, **strategy_fields(strategy)} if group == "search" else fields
 
 
-def _heading(stage: str, name: str, strategy: str) -> str:
-    if name in DataOptions.model_fields:
-        return "data"
-    if name in EngineOptions.model_fields:
-        return "engine"
-    return next((group for group in STAGES[stage].groups if name in group_fields(group, strategy)), stage)
-
-
-def _doc(name: str, group: str, field: FieldInfo, default: Any) -> SettingDoc:
+def _doc(names: tuple[str, str | None], group: str, field: FieldInfo, default: Any) -> SettingDoc:
     members = typing.get_args(field.annotation) if _is_union(field.annotation) else (field.annotation,)
     facts: Any = field.json_schema_extra or {}
     shown = _text(default)
@@ -88,7 +82,7 @@ def _doc(name: str, group: str, field: FieldInfo, default: Any) -> SettingDoc:
     text = f"{field.description} ({notes})" if notes else str(field.description)
     values = [f"  {value}: {meaning}" for value, meaning in facts.get("values", {}).items()]
     return SettingDoc(
-        name, group, _metavar(members), "\n".join([text, *values]), bool in members, facts.get("common", False)
+        *names, group, _metavar(members), "\n".join([text, *values]), bool in members, facts.get("common", False)
     )
 
 

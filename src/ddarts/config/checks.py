@@ -1,4 +1,4 @@
-"""From a flat layer of values to a checked settings object, and from pydantic's complaints to one line."""
+"""From a layer of values to a checked settings object, and from pydantic's errors to one line."""
 
 from __future__ import annotations
 
@@ -12,38 +12,32 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from ddarts.config.layers import GROUPS, STAGES, Given, Key
+from ddarts.config.layers import GROUPS, STAGES, Given, Key, groups_of
 from ddarts.config.strategies import STRATEGIES, DDartsOptions, StrategyOptions
 from ddarts.errors import SettingsError, nearest
 
 
 def build(stage: str, layer: dict[Key, Given]) -> Any:
-    """Return the settings object of a stage from a flat layer.
+    """Return the settings object of a stage from a layer; shared settings that the stage does not use are left out.
 
     Raises:
         SettingsError: a value is of the wrong type or out of range.
     """
-    nested = stage == "run"
     values: dict[str, Any] = {}
-    if "search" in STAGES[stage].groups or nested:
+    if "search" in groups_of(stage):
         layer = dict(layer)
         strategy = _take_strategy(layer)
-        (values.setdefault("search", {}) if nested else values)["strategy"] = strategy
+        values["search"] = {"strategy": strategy}
         if strategy.rule is not None and "method" not in strategy.ignores:
             layer["derive", "method"] = _only_rule(strategy, layer.get(("derive", "method")))
-    for key, given in layer.items():
-        field = _field(key, stage)
-        if field is None:
-            continue  # a shared setting that this stage has no use for
-        value = _prepare(given.value, field)
-        if nested and len(key) == 2:
-            values.setdefault(key[0], {})[key[1]] = value
-        else:
-            values[key[-1]] = value
+    for (*group, name), given in layer.items():
+        model, owner = (GROUPS[group[0]], values.setdefault(group[0], {})) if group else (STAGES[stage], values)
+        if name in model.model_fields:
+            owner[name] = _prepare(given.value, model.model_fields[name])
     try:
-        return STAGES[stage].model.model_validate(values)
+        return STAGES[stage].model_validate(values)
     except ValidationError as error:
-        raise SettingsError(one_line(error, {_loc(k, nested): g for k, g in layer.items()})) from None
+        raise SettingsError(one_line(error, layer)) from None
 
 
 def _take_strategy(layer: dict[Key, Given]) -> StrategyOptions:
@@ -83,16 +77,6 @@ def _only_rule(strategy: StrategyOptions, given: Given | None) -> Given:
     return Given(strategy.rule, "method", "", asked=False)
 
 
-def _loc(key: Key, nested: bool) -> Key:
-    return key if nested else key[-1:]
-
-
-def _field(key: Key, stage: str) -> FieldInfo | None:
-    if len(key) == 2:
-        return GROUPS[key[0]].model_fields[key[1]]
-    return STAGES[stage].model.model_fields.get(key[0])
-
-
 def _prepare(value: Any, field: FieldInfo) -> Any:
     if isinstance(value, os.PathLike):
         return os.fspath(value)
@@ -126,7 +110,7 @@ _REASONS = {
 
 
 def one_line(error: ValidationError, layer: Mapping[Key, Given]) -> str:
-    """Turn the first complaint of pydantic into one line: where, which setting, the value, the reason."""
+    """Turn the first error of pydantic into one line: where, which setting, the value, the reason."""
     first = error.errors(include_url=False)[0]
     loc = tuple(str(part) for part in first["loc"] if not isinstance(part, int))
     given = layer.get(loc)

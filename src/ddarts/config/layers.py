@@ -1,7 +1,7 @@
-"""Layers of settings: documents brought into one flat form, every name checked.
+"""Layers of settings: documents brought into one form, {place: value}, with every name checked.
 
-A document has shared keys on top and the groups ``search``, ``derive``, ``train`` and ``measure``; for a single stage
-the keys of its groups may stand on top as well.
+A document has shared keys on top and the groups ``search``, ``derive``, ``train`` and ``measure``. A key of a group may
+also stand on top, or have its dotted name there (``search.epochs``), if only one group of the stage has it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ from pydantic.fields import FieldInfo
 
 from ddarts.config.schema import (
     CompareSettings,
-    DataOptions,
     DeriveOptions,
-    EngineOptions,
+    DeriveSettings,
     EvaluateSettings,
     MeasureOptions,
     MeasureSettings,
@@ -28,6 +27,7 @@ from ddarts.config.schema import (
     RunSettings,
     SearchOptions,
     SearchSettings,
+    SharedSettings,
     TrainOptions,
     TrainSettings,
 )
@@ -44,29 +44,24 @@ GROUPS: dict[str, type[BaseModel]] = {
     "train": TrainOptions,
     "measure": MeasureOptions,
 }
-#: Groups that the settings of `run` have; the others belong to a stage of their own.
-RUN_GROUPS = tuple(group for group in GROUPS if group in RunSettings.model_fields)
-SHARED: dict[str, FieldInfo] = {**DataOptions.model_fields, **EngineOptions.model_fields}
+SHARED: dict[str, FieldInfo] = SharedSettings.model_fields
 
-
-@dataclass(frozen=True)
-class Stage:
-    """What a stage may be told: its class of settings, and the groups whose keys are its own."""
-
-    model: type[BaseModel]
-    groups: tuple[str, ...]
-
-
-STAGES = {
-    "run": Stage(RunSettings, ()),
-    "search": Stage(SearchSettings, ("search", "derive")),
-    "derive": Stage(DeriveOptions, ("derive",)),
-    "train": Stage(TrainSettings, ("train",)),
-    "compare": Stage(CompareSettings, ("train",)),
-    "measure-operations": Stage(MeasureSettings, ("measure",)),
-    "test": Stage(EvaluateSettings, ()),
-    "profile": Stage(ProfileSettings, ()),
+#: The class of settings of each stage.
+STAGES: dict[str, type[BaseModel]] = {
+    "run": RunSettings,
+    "search": SearchSettings,
+    "derive": DeriveSettings,
+    "train": TrainSettings,
+    "compare": CompareSettings,
+    "measure-operations": MeasureSettings,
+    "test": EvaluateSettings,
+    "profile": ProfileSettings,
 }
+
+
+def groups_of(stage: str) -> tuple[str, ...]:
+    """Return the groups that the settings of a stage have."""
+    return tuple(group for group in GROUPS if group in STAGES[stage].model_fields)
 
 
 @dataclass(frozen=True)
@@ -140,7 +135,7 @@ def flatten(
         SettingsError: a name is unknown, stands twice, or belongs to another place.
     """
     flat: dict[Key, Given] = {}
-    own = RUN_GROUPS if stage == "run" else STAGES[stage].groups
+    own = groups_of(stage)
 
     def put(key: Key, value: Any, path: Key) -> None:
         place = _at(where, lines, path)
@@ -172,28 +167,29 @@ def flatten(
                 _known(inner, group_fields(name, strategy), _at(where, lines, (name, inner)), f"{name}.")
                 put((name, inner), item, (name, inner))
         else:
-            put(_own_key(name, stage, _at(where, lines, (name,)), strategy), value, (name,))
+            put(_key_of(name, stage, _at(where, lines, (name,)), strategy), value, (name,))
     return flat
 
 
-def _own_key(name: str, stage: str, where: str, strategy: str) -> Key:
-    """Return the place of a name that stands on top: shared, or of one of the stage's own groups."""
-    model = STAGES[stage].model
-    for group in STAGES[stage].groups:
-        if name in group_fields(group, strategy):
-            return group, name
-    if name in model.model_fields or name in SHARED:
+def _key_of(name: str, stage: str, where: str, strategy: str) -> Key:
+    """Return the place of a name that stands on top: shared, or of the one group of the stage that has it."""
+    groups, fields = groups_of(stage), STAGES[stage].model_fields
+    homes = homes_of(name, groups, strategy)
+    if len(homes) == 1:
+        return homes[0], name
+    if name in fields or name in SHARED:
         return (name,)
-    grouped = [f"{group}.{name}" for group in RUN_GROUPS if name in group_fields(group, strategy)]
-    if grouped:
-        raise SettingsError(f"{where}setting {name!r} belongs to a group; write {' or '.join(grouped)}")
-    known = {
-        *GROUPS,
-        *SHARED,
-        *model.model_fields,
-        *(n for g in STAGES[stage].groups for n in group_fields(g, strategy)),
-    }
+    homes = homes or homes_of(name, groups_of("run"), strategy)
+    if homes:
+        written = " or ".join(f"{group}.{name}" for group in homes)
+        raise SettingsError(f"{where}setting {name!r} belongs to a group; write {written}")
+    known = {*GROUPS, *SHARED, *fields, *(inner for group in groups for inner in group_fields(group, strategy))}
     raise SettingsError(f"{where}unknown setting {name!r}{nearest(name, known)}")
+
+
+def homes_of(name: str, groups: Iterable[str], strategy: str = "d-darts") -> list[str]:
+    """Return those of the groups that have a setting of this name."""
+    return [group for group in groups if name in group_fields(group, strategy)]
 
 
 def _known(name: str, known: Iterable[str], where: str, prefix: str) -> None:

@@ -18,6 +18,8 @@ from ddarts.config.checks import build, one_line
 from ddarts.config.layers import STAGES, Given, Key, drop_none, flatten, place_of, preset_layer, read_config
 from ddarts.errors import SettingsError
 
+Config = str | os.PathLike[str] | Mapping[str, Any] | None
+
 #: Settings that may differ when a run is resumed: where it computes, and what changes no number. `threads` and
 #: `backend` change the order of sums, and so the results.
 FREE_ON_RESUME = frozenset({"device", "devices", "machines", "workers", "memory", "checkpoint_steps"})
@@ -35,40 +37,55 @@ def load_settings(
     stage: str,
     *,
     preset: str | None = None,
-    config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    config: Config = None,
     overrides: Mapping[str, Any] | None = None,
     base: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Return the settings of a stage, an object of the class ``STAGES[stage].model``.
+    """Return the settings of a stage, an object of the class ``STAGES[stage]``.
 
     Args:
-        stage: "run", "search", "derive", "train" or "test".
-        preset: name of a preset. Run, search and train have a default, see `default_preset`.
+        stage: a key of `STAGES`.
+        preset: name of a preset. The stages in `WITH_PRESET` have a default, see `default_preset`.
         config: a YAML file, or a mapping of the same form.
         overrides: values by name, by dotted name (``search.epochs``) or by group; text is converted. None counts as
             "not given".
-        base: values that take the place of the preset.
+        base: values that replace the preset, in groups.
 
     Raises:
         SettingsError: a key or a preset is unknown (with the nearest name), a value is out of range or of the wrong
             type, or the file is broken (with the line).
     """
-    document = read_config(config)
-    where = place_of(config)
-    values = dict(document.values)
+    given = read_layer(stage, preset=preset, config=config, overrides=overrides, base=base)
+    return build(stage, _base_layer(base or {}, stage) | given)
+
+
+def read_layer(
+    stage: str,
+    *,
+    preset: str | None,
+    config: Config,
+    overrides: Mapping[str, Any] | None,
+    base: Mapping[str, Any] | None = None,
+) -> dict[Key, Given]:
+    """Return what a preset, a file and overrides give, each over the one before, unchecked but for the names.
+
+    See `load_settings`; `base` only replaces the default preset and names the strategy here.
+    """
+    document, where = read_config(config), place_of(config)
+    values, top = dict(document.values), drop_none(overrides or {})
     named = values.pop("preset", None)
-    top_values = drop_none(overrides or {})
-    strategy = strategy_of(top_values, values, base or {})
-    file_layer = flatten(values, stage, where, document.lines, strategy)
-    top_layer = flatten(top_values, stage, "", {}, strategy)
-    if preset is None and named is not None:
-        preset = str(named)
-    layer: dict[Key, Given] = {}
-    if base is not None:
-        layer |= {k: replace(g, asked=False) for k, g in flatten(base, stage, "", {}, strategy).items()}
-    if preset is not None or (base is None and stage in WITH_PRESET):
-        layer |= preset_layer(preset or default_preset(_data_of(top_layer, file_layer)), stage)
-    return build(stage, layer | file_layer | top_layer)
+    strategy = strategy_of(top, values, base or {})
+    layer = flatten(values, stage, where, document.lines, strategy) | flatten(top, stage, "", {}, strategy)
+    preset = preset or (None if named is None else str(named))
+    if preset is None and base is None and stage in WITH_PRESET:
+        data = layer.get(("data",))
+        preset = default_preset("digits" if data is None else str(data.value))
+    return layer if preset is None else preset_layer(preset, stage) | layer
+
+
+def _base_layer(base: Mapping[str, Any], stage: str) -> dict[Key, Given]:
+    layer = flatten(base, stage, "", {}, strategy_of(base))
+    return {key: replace(given, asked=False) for key, given in layer.items()}
 
 
 def resume_settings(
@@ -77,10 +94,10 @@ def resume_settings(
     run: Path,
     *,
     preset: str | None = None,
-    config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    config: Config = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Return the settings with which a run goes on: those that it holds.
+    """Return the settings with which a run is resumed: those that it holds.
 
     What is given again must agree with them, except what is in `FREE_ON_RESUME`, which counts for this time only. The
     number of epochs must agree too: learning rates and the weight of the zero-one loss follow a schedule over all
@@ -90,60 +107,30 @@ def resume_settings(
         SettingsError: settings disagree; the message lists each with both values.
     """
     try:
-        settings = STAGES[stage].model.model_validate(dict(stored))
+        settings = STAGES[stage].model_validate(dict(stored))
     except ValidationError as error:
         raise SettingsError(
             f"{run}: settings.yaml does not fit this version of ddarts ({one_line(error, {})}); start a new run"
         ) from None
-    given = given_keys(stage, preset, config, overrides, strategy_of(stored))
+    given = read_layer(stage, preset=preset, config=config, overrides=overrides, base=stored)
     if not given:
         return settings
-    now = load_settings(stage, preset=preset, config=config, overrides=overrides, base=settings.model_dump())
-    disagreeing, allowed = [], {}
+    now = build(stage, _base_layer(settings.model_dump(), stage) | given)
+    disagreeing = []
     for key in sorted(given):
         before, after = get_setting(settings, key), get_setting(now, key)
         if before == after:
             continue
         if key[-1] in FREE_ON_RESUME:
-            allowed[key] = after
+            settings = _with(settings, key, after)
         else:
             disagreeing.append(f"{'.'.join(key)} (the run has {before}, given is {after})")
     if disagreeing:
         raise SettingsError(
-            f"{run} cannot go on with other settings: {', '.join(disagreeing)}; "
-            "leave them out to go on, or start a new run: results would differ"
+            f"{run} cannot be resumed with other settings: {', '.join(disagreeing)}; "
+            "leave them out to resume it, or start a new run: results would differ"
         )
-    for key, value in allowed.items():
-        settings = _with(settings, key, value)
     return settings
-
-
-def _data_of(*layers: dict[Key, Given]) -> str:
-    for layer in layers:
-        if ("data",) in layer:
-            return str(layer["data",].value)
-    return "digits"
-
-
-def given_keys(
-    stage: str,
-    preset: str | None,
-    config: Any,
-    overrides: Mapping[str, Any] | None,
-    strategy: str | None = None,
-    *,
-    presets: bool = True,
-) -> set[Key]:
-    """Return the places of all settings that a preset (unless `presets` is false), a file and overrides give."""
-    document = read_config(config)
-    values = dict(document.values)
-    preset = preset or values.pop("preset", None)
-    strategy = strategy or strategy_of(overrides or {}, values)
-    layers = flatten(values, stage, place_of(config), document.lines, strategy)
-    layers |= flatten(drop_none(overrides or {}), stage, "", {}, strategy)
-    if preset and presets:
-        layers |= preset_layer(preset, stage)
-    return set(layers)
 
 
 def strategy_of(*layers: Mapping[str, Any]) -> str:
@@ -159,10 +146,8 @@ def strategy_of(*layers: Mapping[str, Any]) -> str:
 
 
 def get_setting(settings: BaseModel, key: Key) -> Any:
-    """Return a value by its place; for a single stage the group's keys are the settings' own."""
-    owner: Any = settings
-    if len(key) == 2 and key[0] in type(settings).model_fields:
-        owner = getattr(settings, key[0])
+    """Return a value by its place; that of the strategy is its name, and its settings count as the search's."""
+    owner = settings if len(key) == 1 else getattr(settings, key[0], None)
     strategy = getattr(owner, "strategy", None)
     if key[-1] == "strategy" and strategy is not None:
         return strategy.name
@@ -170,7 +155,7 @@ def get_setting(settings: BaseModel, key: Key) -> Any:
 
 
 def _with(settings: BaseModel, key: Key, value: Any) -> BaseModel:
-    if len(key) == 2 and key[0] in type(settings).model_fields:
-        group = getattr(settings, key[0]).model_copy(update={key[1]: value})
-        return settings.model_copy(update={key[0]: group})
-    return settings.model_copy(update={key[-1]: value})
+    """Return settings with another value in a place."""
+    if len(key) > 1:
+        value = _with(getattr(settings, key[0]), key[1:], value)
+    return settings.model_copy(update={key[0]: value})

@@ -1,7 +1,8 @@
 """Settings of each stage, with units and bounds, checked when built.
 
 The classes here are the one place where a setting is defined: the command line's options, the keys of a YAML file and
-the keyword arguments of the public functions all come from them. Modules of the network take plain keywords instead.
+the keyword arguments of the public functions all come from them. A stage has the shared settings on top, and its own in
+groups: ``settings.seed``, ``settings.search.epochs``. Modules of the network take plain keywords instead.
 """
 
 from __future__ import annotations
@@ -302,12 +303,35 @@ class MeasureOptions(TrainOptions):
     policy: Policy = Field(default="none", description="augmentation policy", json_schema_extra=_POLICIES)
 
 
-class SearchSettings(DataOptions, EngineOptions, SearchOptions, DeriveOptions):
+class SharedSettings(DataOptions, EngineOptions):
+    """Settings that every stage has."""
+
+    def shared(self) -> dict[str, Any]:
+        """Return the shared settings by name, for another stage."""
+        return {name: getattr(self, name) for name in SharedSettings.model_fields}
+
+
+class SearchSettings(SharedSettings):
     """Settings of `ddarts.search`."""
 
+    search: SearchOptions = Field(default_factory=SearchOptions)
+    derive: DeriveOptions = Field(default_factory=DeriveOptions)
 
-class TrainSettings(DataOptions, EngineOptions, TrainOptions):
+
+class DeriveSettings(Options):
+    """Settings of `ddarts.derive`."""
+
+    derive: DeriveOptions = Field(default_factory=DeriveOptions)
+
+
+class TrainSettings(SharedSettings):
     """Settings of `ddarts.train` besides the genotype."""
+
+    train: TrainOptions = Field(default_factory=TrainOptions)
+
+
+class RunSettings(TrainSettings, SearchSettings):
+    """Settings of `ddarts.run`: those of its stages."""
 
 
 class CompareSettings(TrainSettings):
@@ -322,24 +346,17 @@ class CompareSettings(TrainSettings):
     )
 
 
-class MeasureSettings(DataOptions, EngineOptions, MeasureOptions):
+class MeasureSettings(SharedSettings):
     """Settings of `ddarts.measure_operations`."""
 
     validation: float = Field(default=0.3, ge=0, lt=1, description="share of the training images to measure on")
+    measure: MeasureOptions = Field(default_factory=MeasureOptions)
 
 
-class EvaluateSettings(DataOptions, EngineOptions):
+class EvaluateSettings(SharedSettings):
     """Settings of `ddarts.test` besides the model."""
 
     batch: int = Field(default=256, ge=1, description="images per batch")
-
-
-class RunSettings(DataOptions, EngineOptions):
-    """Settings of `ddarts.run`: shared settings, then one group for each stage."""
-
-    search: SearchOptions = Field(default_factory=SearchOptions)
-    derive: DeriveOptions = Field(default_factory=DeriveOptions)
-    train: TrainOptions = Field(default_factory=TrainOptions)
 
 
 class ProfileSettings(Options):

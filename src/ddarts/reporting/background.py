@@ -15,7 +15,7 @@ from ddarts.genotype.genotype import Genotype
 from ddarts.nn.resolution import STEM_HALVINGS
 from ddarts.reporting.chosen import CellEvidence, evidence
 from ddarts.reporting.network_drawing import NetworkNumbers
-from ddarts.runs.folder import RunFolder
+from ddarts.runs.folder import RunFolder, group_of
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def read_background(path: Path | None, genotype: Genotype) -> Background:
     if path is None or not (path / "settings.yaml").is_file():
         return Background([], NetworkNumbers())
     run = RunFolder.open(path)
-    settings = {stage: run.read_settings(stage) for stage in run.stages}
+    settings = run.settings
     proofs: list[CellEvidence] = []
     if (path / "gates.json").exists():
         try:
@@ -56,8 +56,7 @@ def read_numbers(path: Path, settings: Mapping[str, Any]) -> NetworkNumbers:
     except (OSError, ValueError, RecursionError):
         model = None
     if not isinstance(model, dict):
-        training = settings.get("train") or (settings.get("run") or {}).get("train") or {}
-        return NetworkNumbers(channels=_size(training.get("channels")) if isinstance(training, dict) else None)
+        return NetworkNumbers(channels=_size(group_of(settings, "train").get("channels")))
     sides, classes = model.get("resolution"), model.get("classes")
     height, width = (_size(side) for side in sides) if isinstance(sides, list) and len(sides) == 2 else (None, None)
     return NetworkNumbers(
@@ -75,9 +74,8 @@ def _size(value: Any) -> int | None:
 
 def rule_of(settings: Mapping[str, Any]) -> tuple[str, float]:
     """Return method and threshold that the settings of a run derive with, the defaults if they do not say."""
-    for section in (*settings.values(), *(s.get("derive") for s in settings.values() if isinstance(s, dict))):
-        if isinstance(section, dict) and section.get("method") in RULES:
-            threshold = section.get("threshold", 0.85)
-            if isinstance(threshold, int | float) and 0 <= threshold <= 1:
-                return section["method"], threshold
+    rule = group_of(settings, "derive")
+    threshold = rule.get("threshold", 0.85)
+    if rule.get("method") in RULES and isinstance(threshold, int | float) and 0 <= threshold <= 1:
+        return rule["method"], threshold
     return "threshold_sparse", 0.85

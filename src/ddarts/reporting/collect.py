@@ -110,7 +110,7 @@ def read_run(path: Path) -> RunContents:
     run = RunFolder.open(path)
     genotype, gates, baseline = (run.path / f"{name}.json" for name in ("genotype", "gates", "baseline"))
     weights = run.path / WEIGHTS_FILE
-    settings = {stage: run.read_settings(stage) for stage in run.stages}
+    settings = run.settings
     try:
         architecture = load_genotype(genotype) if genotype.exists() else None
         found = load_gates(gates) if gates.exists() else None

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ddarts.config.layers import SHARED
-from ddarts.config.schema import DeriveOptions
 from ddarts.genotype.distance import architecture_distance
 from ddarts.reporting.charts import overlaid_charts
 from ddarts.reporting.chosen import CellEvidence
@@ -183,15 +181,7 @@ def _distances(named: Sequence[tuple[str, RunContents]]) -> Distances | None:
 
 def _settings(run: RunContents) -> dict[str, str]:
     """Return all settings of a run under the names that `ddarts run` gives them, whichever command made it."""
-    whole = run.settings.get("run")
-    if isinstance(whole, dict):
-        return dict(flat(whole))
-    found = {}
-    for stage, section in run.settings.items():
-        for key, value in flat(section):
-            group = "derive" if stage == "search" and key in DeriveOptions.model_fields else stage
-            found[key if key in SHARED else f"{group}.{key}"] = value
-    return found
+    return {name: value for section in run.settings.values() for name, value in flat(section)}
 
 
 def _differences(settings: Sequence[Mapping[str, str]], *, all_rows: bool = False) -> list[tuple[str, list[Value]]]:

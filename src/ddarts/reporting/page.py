@@ -88,12 +88,8 @@ class SettingsView:
 
 
 def settings_of(run: RunContents) -> tuple[str, list[SettingsView]]:
-    """Return the preset with the fewest differences from the settings of a run, and the settings by group.
-
-    The stages of a whole run repeat its settings: they are left out.
-    """
-    stages = {"run": run.settings["run"]} if isinstance(run.settings.get("run"), dict) else run.settings
-    known = {stage: section for stage, section in stages.items() if stage in STAGES}
+    """Return the preset with the fewest differences from the settings of a run, and the settings by group."""
+    known = {stage: section for stage, section in run.settings.items() if stage in STAGES}
     found = {
         preset: {stage: dict(flat(load_settings(stage, preset=preset).model_dump())) for stage in known}
         for preset in presets()
@@ -104,7 +100,7 @@ def settings_of(run: RunContents) -> tuple[str, list[SettingsView]]:
 
     nearest = min(found, key=differences)
     views = []
-    for stage, section in stages.items():
+    for stage, section in run.settings.items():
         usual = found[nearest].get(stage, {})
         groups: dict[str, SettingsView] = {}
         for key, value in flat(section):

@@ -10,6 +10,7 @@ from typing import Any
 from ddarts.genotype.distance import architecture_distance, cell_distances, edit_distance
 from ddarts.reporting.collect import RunContents
 from ddarts.reporting.formatting import count_text, distance, milliseconds, percent
+from ddarts.runs.folder import group_of
 from ddarts.runtime.progress import format_seconds
 
 
@@ -155,9 +156,7 @@ def distances_to_baseline(run: RunContents) -> list[float]:
 
 def what_was_run(run: RunContents) -> str:
     """Return in a sentence what was run, as far as the settings say."""
-    whole = run.settings.get("run", {})
-    search = run.settings.get("search") or _section(whole, "search")
-    train = run.settings.get("train") or _section(whole, "train")
+    search, train = group_of(run.settings, "search"), group_of(run.settings, "train")
     parts = []
     if search:
         start = f" from {search['baseline']}" if search.get("baseline") else ""
@@ -168,14 +167,9 @@ def what_was_run(run: RunContents) -> str:
         parts.append(f"a search of {what}{start} for {_epochs(search, len(run.records('search')))}")
     if train:
         parts.append(f"a training for {_epochs(train, len(run.records('train')))} at C = {train.get('channels')}")
-    data = run.summary.get("data") or whole.get("data")
+    data = run.summary.get("data")
     text = " and ".join(parts)
     return f"{text[:1].upper()}{text[1:]}{f' on {data}' if data else ''}." if text else ""
-
-
-def _section(section: Any, name: str) -> dict[str, Any]:
-    inner = section.get(name) if isinstance(section, dict) else None
-    return inner if isinstance(inner, dict) else {}
 
 
 def _epochs(section: Mapping[str, Any], done: int) -> str:

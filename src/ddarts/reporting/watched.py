@@ -10,9 +10,10 @@ from typing import Any, TypeGuard
 
 from ddarts.config.schema import PRETRAIN_EPOCHS
 from ddarts.errors import RunError
+from ddarts.runs.folder import group_of
 from ddarts.runs.metrics import parse_records
 
-#: Stages in their order, with the section of the settings that tells their epochs.
+#: Stages in their order, with the group of settings that has their epochs.
 STAGES = {"pretrain": "search", "search": "search", "train": "train"}
 
 
@@ -81,7 +82,7 @@ class Watched:
 
     def epochs(self, settings: Mapping[str, Any]) -> int | None:
         """Return how many epochs the present stage has, None if the settings do not tell."""
-        section = _section(settings, STAGES.get(self.stage, ""))
+        section = group_of(settings, STAGES.get(self.stage, ""))
         if self.stage == "pretrain":
             count = section.get("pretrain_epochs")
             return count if isinstance(count, int) else PRETRAIN_EPOCHS
@@ -135,12 +136,6 @@ _NUMBERS = {
     "val_accuracy": "accuracy, validation",
     "distance": "distance to the baseline",
 }
-
-
-def _section(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    whole = settings.get("run")
-    section = settings.get(name) or (whole.get(name) if isinstance(whole, dict) else None)
-    return section if isinstance(section, dict) else {}
 
 
 def _is_number(value: Any) -> TypeGuard[float]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 _FORMAT = "ddarts-run"
-_VERSION = 1
+_VERSION = 2
 _LOCK = ".lock"
 #: Everything that a run may make, what a reader looks for first; `--overwrite` deletes these and nothing else.
 PRODUCTS = (
@@ -188,8 +188,13 @@ class RunFolder:
         """Stages whose settings the run holds, such as ("search", "train")."""
         return tuple(self._sections())
 
+    @property
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """Settings that the run holds, by stage."""
+        return self._sections()
+
     def write_settings(self, stage: str, settings: BaseModel) -> None:
-        """Write the settings of one stage into its section of settings.yaml."""
+        """Write the settings of one stage into its section of settings.yaml, with their groups."""
         self.claim()
         self._write_sections({**self._sections(), stage: settings.model_dump(mode="json")})
 
@@ -392,6 +397,12 @@ def _check_path(path: Path) -> None:
         ) from None
     if max(map(len, names)) > _LONGEST_NAME or sum(len(name) + 1 for name in names) > _LONGEST_PATH:
         raise RunError(f"{str(path)[:60]}...: the path is too long; choose a shorter one with --out")
+
+
+def group_of(settings: Mapping[str, Any], group: str) -> dict[str, Any]:
+    """Return a group such as "search" of the settings that a run holds, whichever stage has it; empty if none has."""
+    found = (section.get(group) for section in settings.values() if isinstance(section, dict))
+    return next((inner for inner in found if isinstance(inner, dict)), {})
 
 
 def _is_run(path: Path) -> bool:

@@ -21,10 +21,9 @@ from lightning_fabric import Fabric
 from ddarts.config.schema import SearchSettings
 from ddarts.config.strategies import TrialOptions
 from ddarts.data import Augment, Batches, ImageData, search_parts, split, with_classes, workers_each
-from ddarts.errors import RunError, SettingsError, Stopped
+from ddarts.errors import RunError, SettingsError
 from ddarts.genotype.genotype import printable_name
 from ddarts.kernels import library
-from ddarts.runs import checkpoints
 from ddarts.runs.folder import RunFolder
 from ddarts.runtime.distributed import current
 from ddarts.runtime.engine import launch
@@ -42,7 +41,7 @@ from ddarts.searching.strategy import Differentiable, SearchOutcome, implementat
 from ddarts.searching.trials import search_by_trials
 from ddarts.supernet.backends.inductor import compiler_errors_explained
 from ddarts.supernet.backends.selection import on_backend
-from ddarts.training.divergence import divergence
+from ddarts.training.resumable import ResumableLoop, reads_every
 from ddarts.training.schedule import cosine
 
 _STAGE = "search"
@@ -78,17 +77,19 @@ def search_architecture(
         Stopped: Ctrl-C or SIGTERM; a checkpoint is written first.
         RunError: the run cannot be written, its checkpoint is of another search, or another process has ended.
     """
-    if isinstance(settings.strategy, TrialOptions):
+    if isinstance(settings.search.strategy, TrialOptions):
         return search_by_trials(settings, images, run, quiet=quiet)
     fabric = launch(settings)
-    if getattr(settings.strategy, "shortlist", 0) and current().size > 1:
+    if getattr(settings.search.strategy, "shortlist", 0) and current().size > 1:
         raise SettingsError("a shortlist is trained in one process; leave out --shortlist, or --devices and --machines")
-    with current().watched(f"ddarts search --resume {run.path}"), library.allowed(settings.backend != "torch"):
+    with current().watched(f"ddarts search --resume {run.path}"), library.allowed(settings.search.backend != "torch"):
         return _Search(settings, images, run, fabric, start).run_to_the_end(quiet)
 
 
-class _Search:
+class _Search(ResumableLoop):
     """One search: what does not change while it runs, and its state."""
+
+    stage = _STAGE
 
     def __init__(
         self,
@@ -98,19 +99,21 @@ class _Search:
         fabric: Fabric,
         start: StartingPoint | None = None,
     ) -> None:
-        self.settings, self.run, self.fabric, self.ranks, self.images = settings, run, fabric, current(), images
-        if settings.search_classes is not None:
-            images = with_classes(images, settings.search_classes, seed=settings.seed)
-        self.strategy: Differentiable[Any] = implementation_of(settings.strategy)(settings.strategy)
+        options = settings.search
+        self.settings, self.options, self.run, self.images = settings, options, run, images
+        self.fabric, self.ranks = fabric, current()
+        if options.search_classes is not None:
+            images = with_classes(images, options.search_classes, seed=settings.seed)
+        self.strategy: Differentiable[Any] = implementation_of(options.strategy)(options.strategy)
         baseline = None if start is None else start.baseline
         net = build_supernet(settings, images, baseline, self.strategy.extra_logits)
-        self.pretraining = pretrain_epochs(settings)
-        self.last_epoch = self.pretraining + settings.epochs
-        self.watch = None if start is None else DistanceWatch.of(settings, start, settings.threshold)
+        self.pretraining = pretrain_epochs(options)
+        self.last_epoch = self.pretraining + options.epochs
+        self.watch = None if start is None else DistanceWatch.of(options, start, settings.derive.threshold)
 
         train = split(images, validation=settings.validation, seed=settings.seed).train
         weight_half, alpha_half = search_parts(
-            train, seed=settings.seed, weights=settings.weights_share, alphas=settings.alphas_share
+            train, seed=settings.seed, weights=options.weights_share, alphas=options.alphas_share
         )
         shared: dict[str, Any] = {
             "seed": settings.seed,
@@ -123,17 +126,17 @@ class _Search:
                 images.height, images.width, shift=min(images.height, images.width) // 8, flip=images.flip
             ),
         }
-        steps = settings.steps_per_epoch
-        self.weight_batches = Batches(weight_half, settings.batch, label="search weights", steps=steps, **shared)
-        self.alpha_batches = Batches(alpha_half, settings.batch, label="search alphas", **shared)
-        self.steps = min(self.weight_batches.per_epoch, settings.steps_per_epoch or self.weight_batches.per_epoch)
+        steps = options.steps_per_epoch
+        self.weight_batches = Batches(weight_half, options.batch, label="search weights", steps=steps, **shared)
+        self.alpha_batches = Batches(alpha_half, options.batch, label="search alphas", **shared)
+        self.steps = min(self.weight_batches.per_epoch, options.steps_per_epoch or self.weight_batches.per_epoch)
         self.about = {"images": len(train), "steps_per_epoch": self.steps, "classes": len(images.classes)}
 
         net.to(fabric.device).to(memory_format=torch.channels_last)
         synchronised = settings.sync_batch_norm and self.ranks.size > 1
-        net = on_backend(net, settings.backend, fabric.device, synchronised=synchronised)
-        net.recompute = settings.memory == "low"
-        self.state = SearchState(net, self.strategy, settings, fabric)
+        net = on_backend(net, options.backend, fabric.device, synchronised=synchronised)
+        net.recompute = options.memory == "low"
+        self.state = SearchState(net, self.strategy, options, fabric)
         # DistributedDataParallel takes charge of the parameters that want gradients now: all but the alphas, which no
         # weight step reaches, so that it need not look for unused parameters
         net.alphas.requires_grad_(False)
@@ -144,17 +147,12 @@ class _Search:
 
     def run_to_the_end(self, quiet: bool) -> SearchOutcome:
         """Search from where the state is to the last epoch or an early stop, and derive."""
-        checkpoint = checkpoints.shared(self.run.load_checkpoint(_STAGE), self.ranks)
-        if checkpoint is not None:
-            self.state.load_state_dict(checkpoint, str(self.run.path), **self.about)
-            self.check_position()
+        if self.restore():
             self.run.rewind(_PRETRAINING, self.steps_done, self.state.epoch)
             self.run.rewind(_STAGE, self.steps_done, self.state.epoch - self.pretraining)
-        state, settings = self.state, self.settings
-        self.started = time.perf_counter() - state.elapsed_s
-        patience_s = 5.0 if self.ranks.size > 1 else 0.0
-        with StopRequest(patience_s) as stop, Progress(_STAGE, self.last_epoch * self.steps, quiet=quiet) as progress:
-            if settings.backend == "inductor":
+        state, rule = self.state, self.settings.derive
+        with self.stop_request() as stop, Progress(_STAGE, self.last_epoch * self.steps, quiet=quiet) as progress:
+            if self.options.backend == "inductor":
                 progress.note("the first steps take minutes: PyTorch's compiler makes their kernels")
             while state.epoch <= self.last_epoch and state.stopped is None:
                 with compiler_errors_explained():
@@ -166,10 +164,10 @@ class _Search:
             best_epoch, gates = self.search_epoch_number - 1, state.gates()
         if self.run.writes:
             gates.save(self.run.path / "gates.json")
-        name = printable_name(f"{self.run.path.name}-{settings.method}")
-        genotype = self.strategy.derive(gates, settings.method, settings.threshold, name)
+        name = printable_name(f"{self.run.path.name}-{rule.method}")
+        genotype = self.strategy.derive(gates, rule.method, rule.threshold, name)
         genotype, seconds = verified(
-            settings, self.images, self.run, state.net, gates, genotype, self.alpha_batches, quiet=quiet
+            self.settings, self.images, self.run, state.net, gates, genotype, self.alpha_batches, quiet=quiet
         )
         if self.run.writes:
             genotype.save(self.run.path / "genotype.json")
@@ -180,9 +178,9 @@ class _Search:
 
         In an epoch of pre-training the alphas stay where they are.
         """
-        state, settings = self.state, self.settings
+        state = self.state
         searching = state.epoch > self.pretraining
-        read_every = _reads_every(self.fabric.device)
+        read_every = reads_every(self.fabric.device, _LOG_STEPS)
         self.module.train()
         while state.step < self.steps:
             terms = self.alpha_step() if searching else None
@@ -195,26 +193,18 @@ class _Search:
                 self.show(progress)
             if terms is not None and done % _LOG_STEPS == 0:
                 self.log_step(terms)
-            # several processes must agree, which takes a message: only when they look up anyway
-            if stop.requested if self.ranks.size == 1 else looks and self.ranks.any(stop.requested):
-                self.save_checkpoint()
-                self.ranks.wait()  # until it is written: a process that ends may have the others ended, too
-                raise Stopped(
-                    f"stopped at epoch {state.epoch}, step {done}; go on with: ddarts search --resume {self.run.path}"
-                )
-            if done % settings.checkpoint_steps == 0:
-                self.save_checkpoint()
+            self.after_step(stop, looks)
 
     # -- one step --------------------------------------------------------------------------------------------------
 
     def alpha_step(self) -> dict[str, Any]:
         """Move the alphas on a batch of the alpha half; return the loss's terms, unread."""
-        state, settings = self.state, self.settings
+        state, options, seed = self.state, self.options, self.settings.seed
         step = self.search_step
         x, y = self.alpha_batches.batch(*divmod(step, self.alpha_batches.per_epoch))
-        plan = self.strategy.plan(state.contributions, state.net, settings.seed, step)
+        plan = self.strategy.plan(state.contributions, state.net, seed, step)
         logits, progress = state.net.architecture_parameters(), self.progress
-        gates = self.strategy.relax(logits, progress, generator(settings.seed, "search", "alpha gates", step))
+        gates = self.strategy.relax(logits, progress, generator(seed, "search", "alpha gates", step))
 
         scaler = getattr(self.fabric.strategy.precision, "scaler", None)
         outcome = alpha_gradients(
@@ -228,7 +218,7 @@ class _Search:
             loss_scale=1.0 if scaler is None else scaler.get_scale(),
             ranks=self.ranks,
         )
-        self.set_rate(state.alpha_optimizer, settings.alpha_lr, settings.alpha_lr_min)
+        self.set_rate(state.alpha_optimizer, options.alpha_lr, options.alpha_lr_min)
         for alpha, gradient in zip(state.net.architecture_parameters(), outcome.gradients, strict=True):
             alpha.grad = gradient
         # fp16 gradients overflow now and then, until the weight step has lowered the scale: such a step is left out
@@ -246,25 +236,25 @@ class _Search:
 
     def weight_step(self) -> None:
         """Move the weights on a batch of the weight half, the gates held fixed."""
-        state, settings = self.state, self.settings
+        state, options = self.state, self.options
         x, y = self.weight_batches.batch(state.epoch, state.step)
-        self.set_rate(self.weight_optimizer, settings.lr, settings.lr_min)
+        self.set_rate(self.weight_optimizer, options.lr, options.lr_min)
         alphas = [alpha.detach() for alpha in state.net.alphas]
-        draw = generator(settings.seed, "search", "weight gates", self.steps_done)
+        draw = generator(self.settings.seed, "search", "weight gates", self.steps_done)
         gates = self.strategy.relax(alphas, self.progress, draw)
         logits = self.module(x, lambda: gates)
         loss = cross_entropy(logits, y)
         self.weight_optimizer.zero_grad()
         self.fabric.backward(loss)
         # a gradient that is not finite shows in the next loss; under fp16 it is common, and the step is left out
-        self.fabric.clip_gradients(self.module, self.weight_optimizer, max_norm=settings.clip, error_if_nonfinite=False)
+        self.fabric.clip_gradients(self.module, self.weight_optimizer, max_norm=options.clip, error_if_nonfinite=False)
         self.weight_optimizer.step()
         state.on_weights.add(loss, (logits.detach().argmax(1) == y).sum(), len(y))
 
     def set_rate(self, optimizer: Any, start: float, end: float) -> None:
         """Set the learning rate of this step; pre-training keeps the first."""
         for group in optimizer.param_groups:
-            group["lr"] = cosine(start, end, max(self.search_step, 0), self.settings.epochs * self.steps)
+            group["lr"] = cosine(start, end, max(self.search_step, 0), self.options.epochs * self.steps)
 
     # -- between steps ---------------------------------------------------------------------------------------------
 
@@ -295,10 +285,10 @@ class _Search:
 
         A search stops early only if it has gates to fall back on: of an epoch from which a genotype can be derived.
         """
-        state, settings = self.state, self.settings
+        state, options, rule = self.state, self.options, self.settings.derive
         finished = self.search_epoch_number
         gates = state.gates()
-        health = check_health(gates, settings.method, settings.threshold, last=finished == settings.epochs)
+        health = check_health(gates, rule.method, rule.threshold, last=finished == options.epochs)
         accuracy = state.on_alphas.accuracy
         if self.watch is not None:
             state.distances.append(self.watch.measure(gates))
@@ -323,19 +313,19 @@ class _Search:
             good = health.complete and max(health.parameter_free) < 1
             if good and (state.best is None or accuracy >= state.best[1]):
                 state.best = (finished, accuracy, gates)
-        elif settings.stop_on_collapse and state.best is not None:
+        elif options.stop_on_collapse and state.best is not None:
             cells = ", ".join(str(c) for c in health.collapsed)
             state.stopped = (
                 f"epoch {finished}: cell {cells} would be made of pools and identities only; "
                 f"the gates of epoch {state.best[0]} are kept (stop_on_collapse)"
             )
             progress.note(state.stopped)
-        watch = self.watch if settings.stop_on_distance and finished < settings.epochs else None
+        watch = self.watch if options.stop_on_distance and finished < options.epochs else None
         if watch is not None and state.stopped is None and health.complete and watch.steady(state.distances):
             state.best = (finished, accuracy, gates)
             state.stopped = (
                 f"epoch {finished}: the distance to the baseline, {state.distances[-1]:.4f}, has changed by at most "
-                f"{settings.distance_tolerance:g} over {settings.distance_epochs} epochs in a row (stop_on_distance)"
+                f"{options.distance_tolerance:g} over {options.distance_epochs} epochs in a row (stop_on_distance)"
             )
             progress.note(state.stopped)
 
@@ -343,7 +333,7 @@ class _Search:
         """Show where the search is."""
         state = self.state
         if state.epoch > self.pretraining:
-            where = f"{self.search_epoch_number}/{self.settings.epochs}"
+            where = f"{self.search_epoch_number}/{self.options.epochs}"
             more = {"alpha_loss": state.on_alphas.loss, "accuracy": state.on_alphas.accuracy}
         else:
             where = f"weights alone {state.epoch}/{self.pretraining}"
@@ -351,14 +341,9 @@ class _Search:
         progress.update(self.steps_done, epoch=where, loss=state.on_weights.loss, **more)
 
     @property
-    def steps_done(self) -> int:
-        """Steps done since the start, those of the pre-training included."""
-        return (self.state.epoch - 1) * self.steps + self.state.step
-
-    @property
     def progress(self) -> float:
         """Position in the search proper, from 0 to 1; 0 during the pre-training."""
-        return max(self.search_step, 0) / (self.settings.epochs * self.steps)
+        return max(self.search_step, 0) / (self.options.epochs * self.steps)
 
     @property
     def search_step(self) -> int:
@@ -369,15 +354,6 @@ class _Search:
     def search_epoch_number(self) -> int:
         """The epoch of the search proper that is under way, from 1."""
         return self.state.epoch - self.pretraining
-
-    def check_position(self) -> None:
-        """Raise `RunError` unless the state lies within the search."""
-        epoch, step, epochs = self.state.epoch, self.state.step, self.last_epoch
-        if not (1 <= epoch <= epochs + 1 and 0 <= step <= self.steps):
-            raise RunError(
-                f"{self.run.path}: the checkpoint is at epoch {epoch}, step {step}, which {epochs} epochs "
-                f"of {self.steps} steps do not have; start a new run"
-            )
 
     def log_step(self, terms: dict[str, Any]) -> None:
         """Write a line of losses."""
@@ -401,12 +377,6 @@ class _Search:
             if ago is not None:
                 self.diverged(f"the loss on the {half} half is {meter.last_loss}", self.steps_done - ago)
 
-    def check_finite(self) -> None:
-        """Raise `DivergedError` if an alpha, weight or buffer is not finite."""
-        broken = self.state.first_not_finite()
-        if broken is not None:
-            self.diverged(f"{broken} is not finite", self.steps_done)
-
     def check_alike(self) -> None:
         """Raise `RunError` unless all processes hold the same alphas, to the bit."""
         if not self.ranks.same(self.state.net.architecture_parameters()):
@@ -415,21 +385,3 @@ class _Search:
                 "the devices of different kinds?); use fewer processes, or devices of one kind: "
                 f"ddarts search --resume {self.run.path}"
             )
-
-    def save_checkpoint(self) -> None:
-        """Write a checkpoint, if there is something worth keeping: one that is not finite never replaces a good one."""
-        self.read_losses()
-        self.check_finite()
-        self.state.elapsed_s = time.perf_counter() - self.started
-        if not self.run.writes:
-            return
-        self.run.save_checkpoint(_STAGE, self.state.state_dict(**self.about))
-
-    def diverged(self, what: str, step: int) -> None:
-        """Raise `DivergedError` for `step` (from 1, since the start)."""
-        raise divergence(what, step, self.steps, stage=_STAGE, settings=self.settings, run=self.run)
-
-
-def _reads_every(device: torch.device) -> int:
-    """Return how many steps lie between two looks at the losses; each look makes a GPU wait."""
-    return 1 if device.type == "cpu" else _LOG_STEPS

@@ -71,7 +71,7 @@ def verified(
     Raises:
         DivergedError, Stopped, RunError: see `ddarts.searching.trials.search_by_trials`.
     """
-    options = settings.strategy
+    options = settings.search.strategy
     if not isinstance(options, ShortlistOptions) or not options.shortlist:
         return derived, 0.0
     budget = RandomOptions(

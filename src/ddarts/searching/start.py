@@ -102,15 +102,16 @@ def build_supernet(
     Raises:
         SettingsError: the images are too small for its reductions.
     """
-    space = space_of(settings, baseline)
+    options = settings.search
+    space = space_of(options, baseline)
     stem = choose_stem("auto", images.height, images.width)
     check_resolution(images.height, images.width, len(space.reductions), stem)
     seed_everything(settings.seed, "search", "weights")
-    sizes: dict[str, Any] = {"channels": settings.channels, "in_channels": images.channels, "stem": stem}
+    sizes: dict[str, Any] = {"channels": options.channels, "in_channels": images.channels, "stem": stem}
     sizes["classes"] = len(images.classes)
     net = ChoiceSupernet(space, **sizes) if isinstance(space, ChoiceSpace) else Supernet(space, **sizes)
     if extra_logits:
         net.add_alphas([(edges, operations + extra_logits) for edges, operations in (a.shape for a in net.alphas)])
     if baseline is not None and isinstance(space, SearchSpace):
-        net.set_alphas(starting_alphas(space, baseline, used=settings.baseline_alpha, unused=settings.unused_alpha))
+        net.set_alphas(starting_alphas(space, baseline, used=options.baseline_alpha, unused=options.unused_alpha))
     return net

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ddarts.config.schema import SearchSettings
+from ddarts.config.schema import SearchOptions
 from ddarts.errors import RunError
 from ddarts.genotype.gates import AnyGates, gates_from_dict, gates_of
 from ddarts.searching.contributions import Contributions
@@ -42,18 +42,16 @@ class SearchState:
         elapsed_s: seconds spent until the last checkpoint.
     """
 
-    def __init__(
-        self, net: Searchable, strategy: Differentiable[Any], settings: SearchSettings, fabric: Fabric
-    ) -> None:
+    def __init__(self, net: Searchable, strategy: Differentiable[Any], options: SearchOptions, fabric: Fabric) -> None:
         self.net, self.strategy = net, strategy
         self.alpha_optimizer = torch.optim.Adam(
-            net.architecture_parameters(), lr=settings.alpha_lr, weight_decay=settings.alpha_weight_decay
+            net.architecture_parameters(), lr=options.alpha_lr, weight_decay=options.alpha_weight_decay
         )
         self.weight_optimizer = torch.optim.SGD(
             net.weight_parameters(),
-            lr=settings.lr,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
+            lr=options.lr,
+            momentum=options.momentum,
+            weight_decay=options.weight_decay,
             # one call for hundreds of tensors; fp16's clipping forbids it on a GPU, and weights of candidates that were
             # not sampled yet have no momentum, which it does not take
             fused=fabric.device.type == "cpu" and isinstance(net.space, SearchSpace),

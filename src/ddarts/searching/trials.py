@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from ddarts.config.schema import SearchSettings, TrainSettings
+from ddarts.config.schema import SearchSettings, TrainOptions, TrainSettings
 from ddarts.data import Batches, ImageData, search_parts, split, with_classes
 from ddarts.errors import DDartsError, DivergedError, RunError, SettingsError, Stopped
 from ddarts.genotype.choices import AnyGenotype, genotype_from_json
@@ -53,13 +53,14 @@ def search_by_trials(
     """
     if current().size > 1:
         raise SettingsError(
-            f"strategy {settings.strategy.name} runs in one process; leave out --devices and --machines"
+            f"strategy {settings.search.strategy.name} runs in one process; leave out --devices and --machines"
         )
-    space = space_of(settings, None)
-    strategy = implementation_of(settings.strategy)(settings.strategy, space, settings.seed)
+    options = settings.search.strategy
+    space = space_of(settings.search, None)
+    strategy = implementation_of(options)(options, space, settings.seed)
     trials = Trials(settings, strategy, images, run)
     best = trials.run_to_the_end(quiet)
-    genotype = replace(best.genotype, name=printable_name(f"{run.path.name}-{settings.strategy.name}"))
+    genotype = replace(best.genotype, name=printable_name(f"{run.path.name}-{options.name}"))
     gates = discrete_gates(space, genotype)
     steps, seconds = trials.cost()
     run.update_summary(search_steps=sum(steps.values()), trials=len(steps), search_accuracy=best.score)
@@ -87,13 +88,14 @@ class Trials:
         run: RunFolder,
         stage: str = "search",
     ) -> None:
+        search = settings.search
         self.settings, self.strategy, self.options, self.run = settings, strategy, strategy.options, run
         self.stage = stage
-        if settings.search_classes is not None:
-            images = with_classes(images, settings.search_classes, seed=settings.seed)
+        if search.search_classes is not None:
+            images = with_classes(images, search.search_classes, seed=settings.seed)
         train = split(images, validation=settings.validation, seed=settings.seed).train
         weight_half, alpha_half = search_parts(
-            train, seed=settings.seed, weights=settings.weights_share, alphas=settings.alphas_share
+            train, seed=settings.seed, weights=search.weights_share, alphas=search.alphas_share
         )
         chosen = torch.arange(min(self.options.trial_images, len(alpha_half)))
         self.images = replace(images, train=weight_half, validation=alpha_half.select(chosen), test=None)
@@ -172,18 +174,16 @@ class Trials:
     def _score(self, trial: Trial, steps: int) -> float:
         """Return the accuracy on the alpha half after a training of so many steps, of which some may be done."""
         settings, images = self.settings, self.images
-        per_epoch = min(self.options.trial_steps, len(images.train) // settings.batch)
-        shared = {name: getattr(settings, name) for name in TrainSettings.model_fields if hasattr(settings, name)}
-        wanted = TrainSettings(
-            **shared
-            | {
-                "seed": derive_seed(settings.seed, "search", "trial", trial.number),
-                "epochs": max(round(steps / per_epoch), 1),
-                "steps_per_epoch": per_epoch,
-                **{"drop_path": 0.0, "auxiliary_weight": 0.0, "cutout": 0, "policy": "none", "evaluations": 1},
-                "crop": min(images.height, images.width) // 8,
-            }
-        )
+        per_epoch = min(self.options.trial_steps, len(images.train) // settings.search.batch)
+        search = settings.search
+        options = {name: getattr(search, name) for name in TrainOptions.model_fields if hasattr(search, name)} | {
+            "epochs": max(round(steps / per_epoch), 1),
+            "steps_per_epoch": per_epoch,
+            **{"drop_path": 0.0, "auxiliary_weight": 0.0, "cutout": 0, "policy": "none", "evaluations": 1},
+            "crop": min(images.height, images.width) // 8,
+        }
+        seed = derive_seed(settings.seed, "search", "trial", trial.number)
+        wanted = TrainSettings(**settings.shared() | {"seed": seed}, train=TrainOptions(**options))
         path = self.folder / str(trial.number)
         exists = (path / "settings.yaml").is_file()
         if not exists:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from ddarts.config.schema import SearchSettings, TrainSettings
+from ddarts.config.schema import SearchOptions, TrainOptions
 from ddarts.errors import DivergedError, RunError
 from ddarts.runs.folder import RunFolder
 
 
 def divergence(
-    what: str, step: int, steps_per_epoch: int, *, stage: str, settings: SearchSettings | TrainSettings, run: RunFolder
+    what: str,
+    step: int,
+    steps_per_epoch: int,
+    *,
+    stage: str,
+    options: SearchOptions | TrainOptions,
+    precision: str,
+    run: RunFolder,
 ) -> DivergedError:
     """Return the error to raise.
 
@@ -17,7 +24,8 @@ def divergence(
         step: the step at which it came, from 1, counted since the start.
         steps_per_epoch: steps of an epoch.
         stage: "search" or "train".
-        settings: of the stage.
+        options: settings of the stage.
+        precision: arithmetic of the network.
         run: the run, whose last good checkpoint is named.
     """
     good = "no checkpoint was written before"
@@ -29,12 +37,12 @@ def divergence(
         at = (checkpoint["epoch"] - 1) * steps_per_epoch + checkpoint["step"]
         good = f"the checkpoint after step {at} (epoch {max(at - 1, 0) // steps_per_epoch + 1}) is kept in {run.path}"
     # far from any useful rate, a fourth of it is as useless
-    better = settings.lr / 4 if settings.lr <= 1 else type(settings).model_fields["lr"].default
-    causes = [f"a learning rate that is too high (lr = {settings.lr:g}, try {better:.2g})"]
-    if settings.precision != "float32":
-        causes.append(f"too little range or precision ({settings.precision}, try float32)")
-    if settings.clip > 5:
-        causes.append(f"gradients hardly clipped (clip = {settings.clip:g}, try 5)")
+    better = options.lr / 4 if options.lr <= 1 else type(options).model_fields["lr"].default
+    causes = [f"a learning rate that is too high (lr = {options.lr:g}, try {better:.2g})"]
+    if precision != "float32":
+        causes.append(f"too little range or precision ({precision}, try float32)")
+    if options.clip > 5:
+        causes.append(f"gradients hardly clipped (clip = {options.clip:g}, try 5)")
     epoch = (step - 1) // steps_per_epoch + 1
     return DivergedError(
         f"{what} at epoch {epoch}, step {step}; likely causes: {'; '.join(causes)}; {good}; "

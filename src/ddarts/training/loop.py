@@ -89,7 +89,8 @@ class _Training(ResumableLoop):
     def __init__(
         self, genotype: AnyGenotype, settings: TrainSettings, images: ImageData, run: RunFolder, fabric: Fabric
     ) -> None:
-        stem = choose_stem(settings.stem, images.height, images.width)
+        options = settings.train
+        stem = choose_stem(options.stem, images.height, images.width)
         check_resolution(images.height, images.width, len(genotype.reductions), stem)
         parts = split(images, validation=settings.validation, seed=settings.seed)
         shared: dict[str, Any] = {
@@ -101,19 +102,19 @@ class _Training(ResumableLoop):
         augment = Augment.at(
             images.height,
             images.width,
-            crop=settings.crop,
+            crop=options.crop,
             flip=images.flip,
-            cutout=settings.cutout,
-            policy=settings.policy,
+            cutout=options.cutout,
+            policy=options.policy,
         )
         ranks = current()
         self.batches = Batches(
             parts.train,
-            settings.batch,
+            options.batch,
             label=_STAGE,
             augment=augment,
             workers=settings.workers,
-            steps=settings.steps_per_epoch,
+            steps=options.steps_per_epoch,
             ranks=ranks,
             **shared,
         )
@@ -121,19 +122,20 @@ class _Training(ResumableLoop):
         if parts.validation is not None and len(parts.validation) > 0:
             batch = min(256, len(parts.validation))
             self.validation = Batches(parts.validation, batch, label="validation", **shared)
-        self.settings, self.images, self.run, self.fabric, self.ranks = settings, images, run, fabric, ranks
-        self.last_epoch = settings.epochs
-        self.steps = min(self.batches.per_epoch, settings.steps_per_epoch or self.batches.per_epoch)
+        self.settings, self.options, self.images, self.run = settings, options, images, run
+        self.fabric, self.ranks = fabric, ranks
+        self.last_epoch = options.epochs
+        self.steps = min(self.batches.per_epoch, options.steps_per_epoch or self.batches.per_epoch)
         self.about = {"genotype": genotype.to_json(), "steps_per_epoch": self.steps, "images": len(parts.train)}
 
         seed_everything(settings.seed, _STAGE, "weights")
         network = build_network(
             genotype,
-            channels=settings.channels,
+            channels=options.channels,
             in_channels=images.channels,
             classes=len(images.classes),
             stem=stem,
-            auxiliary=settings.auxiliary_weight > 0,
+            auxiliary=options.auxiliary_weight > 0,
         )
         self.parameters = count_parameters(network)
         self.macs = count_macs(network, (images.channels, images.height, images.width))
@@ -143,12 +145,12 @@ class _Training(ResumableLoop):
             synchronise(network)
         optimizer = torch.optim.SGD(
             network.parameters(),
-            lr=settings.lr,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
+            lr=options.lr,
+            momentum=options.momentum,
+            weight_decay=options.weight_decay,
             fused=fabric.device.type == "cpu",  # there it saves much time; on a GPU it would forbid clipping with fp16
         )
-        average = WeightAverage(network, settings.ema) if settings.ema > 0 else None
+        average = WeightAverage(network, options.ema) if options.ema > 0 else None
         self.state = TrainingState(network, optimizer, average, fabric)
         self.module, self.optimizer = fabric.setup(network, optimizer)
 
@@ -156,7 +158,7 @@ class _Training(ResumableLoop):
         """Train from where the state is to the last epoch, and save the model."""
         if self.restore():
             self.run.rewind(_STAGE, self.steps_done, self.state.epoch)
-        state, epochs = self.state, self.settings.epochs
+        state, epochs = self.state, self.options.epochs
         with self.stop_request() as stop, Progress(_STAGE, epochs * self.steps, quiet=quiet) as progress:
             while state.epoch <= epochs:
                 self.train_epoch(stop, progress)
@@ -175,10 +177,10 @@ class _Training(ResumableLoop):
 
     def train_epoch(self, stop: StopRequest, progress: Progress) -> None:
         """Do the steps of the epoch that are left, with a checkpoint now and then."""
-        state, settings = self.state, self.settings
+        state, options = self.state, self.options
         read_every = reads_every(self.fabric.device)
         self.module.train()
-        state.network.drop_path = drop_path_at(settings.drop_path, state.epoch, settings.epochs)
+        state.network.drop_path = drop_path_at(options.drop_path, state.epoch, options.epochs)
         while state.step < self.steps:
             self.train_step()
             state.step += 1
@@ -188,7 +190,7 @@ class _Training(ResumableLoop):
                 self.read_losses()
                 progress.update(
                     done,
-                    epoch=f"{state.epoch}/{settings.epochs}",
+                    epoch=f"{state.epoch}/{options.epochs}",
                     loss=state.meter.loss,
                     accuracy=state.meter.accuracy,
                     **({} if state.val_top1 is None else {"validation": state.val_top1}),
@@ -197,24 +199,24 @@ class _Training(ResumableLoop):
 
     def train_step(self) -> None:
         """One step: forward, loss, backward, clipping, SGD."""
-        state, settings = self.state, self.settings
+        state, options = self.state, self.options
         done = self.steps_done
-        rate = cosine(settings.lr, settings.lr_min, done, settings.epochs * self.steps)
+        rate = cosine(options.lr, options.lr_min, done, options.epochs * self.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         x, labels = self.batches.batch(state.epoch, state.step)
-        seed_everything(settings.seed, _STAGE, state.epoch, state.step)  # for drop-path
+        seed_everything(self.settings.seed, _STAGE, state.epoch, state.step)  # for drop-path
         output = self.module(x)
         logits: Tensor = output[0] if isinstance(output, tuple) else output
-        loss = F.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
+        loss = F.cross_entropy(logits, labels, label_smoothing=options.label_smoothing)
         total = loss
         if isinstance(output, tuple):
-            auxiliary = F.cross_entropy(output[1], labels, label_smoothing=settings.label_smoothing)
-            total = loss + settings.auxiliary_weight * auxiliary
+            auxiliary = F.cross_entropy(output[1], labels, label_smoothing=options.label_smoothing)
+            total = loss + options.auxiliary_weight * auxiliary
         self.optimizer.zero_grad()
         self.fabric.backward(total)
         # a gradient that is not finite shows in the next loss; under fp16 it is common, and the step is left out
-        self.fabric.clip_gradients(self.module, self.optimizer, max_norm=settings.clip, error_if_nonfinite=False)
+        self.fabric.clip_gradients(self.module, self.optimizer, max_norm=options.clip, error_if_nonfinite=False)
         self.optimizer.step()
         if state.average is not None:
             state.average.update(state.network, done)
@@ -225,8 +227,8 @@ class _Training(ResumableLoop):
         """Evaluate, log, and checkpoint the start of the next epoch."""
         state = self.state
         values: dict[str, Any] = {"train_loss": state.meter.loss, "train_accuracy": state.meter.accuracy}
-        settings = self.settings
-        if self.validation is not None and is_evaluated(state.epoch, settings.epochs, settings.evaluations):
+        options = self.options
+        if self.validation is not None and is_evaluated(state.epoch, options.epochs, options.evaluations):
             self.ranks.copy_first(state.best.buffers())  # running statistics: those of the model that will be kept
             batches = self.validation.in_order(ranks=self.ranks)
             found = evaluate(state.best, batches, classes=len(self.images.classes), ranks=self.ranks)

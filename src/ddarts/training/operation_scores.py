@@ -72,11 +72,12 @@ class OperationScores:
 
 def placements(settings: MeasureSettings) -> tuple[Placement, ...]:
     """Return all placements in the order in which they are measured: whole repeats one after the other."""
+    options = settings.measure
     return tuple(
         Placement(cell, position, operation, repeat)
-        for repeat in range(settings.repeats)
-        for cell in range(settings.cells)
-        for position in range(settings.positions)
+        for repeat in range(options.repeats)
+        for cell in range(options.cells)
+        for position in range(options.positions)
         for operation in OPERATIONS.names()
     )
 
@@ -99,7 +100,7 @@ def measure(settings: MeasureSettings, images: ImageData, run: RunFolder, *, qui
     check_validation(settings, images)
     parts = split(images, validation=settings.validation, seed=settings.seed)
     images = replace(images, train=parts.train, validation=parts.validation, test=None)
-    network = reference_network(settings.cells, settings.positions)
+    network = reference_network(settings.measure.cells, settings.measure.positions)
     known = {place: value for place, (value, _) in _measured(run)}
     plan = placements(settings)
     with StopRequest() as stop, Progress(STAGE, len(plan), quiet=quiet) as progress:
@@ -116,7 +117,7 @@ def measure(settings: MeasureSettings, images: ImageData, run: RunFolder, *, qui
             if stop.requested and number < len(plan):
                 raise Stopped(f"stopped after {number} of {len(plan)} trainings; {_go_on(run)}")
     elapsed = sum(seconds for _, (_, seconds) in _measured(run))
-    return OperationScores({place: known[place] for place in plan}, settings.statistic, elapsed)
+    return OperationScores({place: known[place] for place in plan}, settings.measure.statistic, elapsed)
 
 
 def check_validation(settings: MeasureSettings, images: ImageData) -> None:
@@ -132,14 +133,14 @@ def _train(
 ) -> float:
     """Return the validation accuracy of one training, 0 to 1, resuming from its checkpoint if it was interrupted."""
     genotype = with_operation(network, place.cell, place.position, place.operation)
-    wanted = {name: getattr(settings, name) for name in TrainSettings.model_fields}
-    wanted["seed"] = derive_seed(settings.seed, STAGE, *place)
+    seed = derive_seed(settings.seed, STAGE, *place)
+    wanted = TrainSettings(**settings.shared() | {"seed": seed}, train=settings.measure)
     path = _trainings(run) / f"{number}"
     begun = (path / "settings.yaml").is_file()
     if not begun:
         _remove_trainings(run)
     with RunFolder.open(path) if begun else RunFolder.create(path) as training:
-        outcome = train_network(genotype, TrainSettings(**wanted), images, training, quiet=True)
+        outcome = train_network(genotype, wanted, images, training, quiet=True)
     if outcome.val_top1 is None:
         raise RunError(f"{path}: the training ended without a validation accuracy; delete the folder and resume")
     return outcome.val_top1

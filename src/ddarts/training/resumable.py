@@ -22,6 +22,8 @@ class ResumableLoop:
         stage: name of the stage, and of its checkpoints.
         state: what is saved; has `epoch` (from 1), `step` (of the epoch, done), `elapsed_s`, `state_dict`,
             `load_state_dict` and `first_not_finite`.
+        settings: of the stage.
+        options: the group of them for the loop, `SearchOptions` or `TrainOptions`.
         about: what the loop is of; a checkpoint of another one is refused.
         steps: steps of an epoch.
         last_epoch: number of the last epoch.
@@ -31,6 +33,7 @@ class ResumableLoop:
     stage: str
     state: Any
     settings: Any
+    options: Any
     run: RunFolder
     ranks: Ranks
     about: dict[str, Any]
@@ -84,18 +87,22 @@ class ResumableLoop:
                 f"stopped at epoch {self.state.epoch}, step {done}; "
                 f"go on with: ddarts {self.stage} --resume {self.run.path}"
             )
-        if done % self.settings.checkpoint_steps == 0:
+        if done % self.options.checkpoint_steps == 0:
             self.save_checkpoint()
 
     def save_checkpoint(self) -> None:
         """Write a checkpoint, if there is something worth keeping: one that is not finite never replaces a good one."""
         self.read_losses()
-        broken = self.state.first_not_finite()
-        if broken is not None:
-            self.diverged(f"{broken} is not finite", self.steps_done)
+        self.check_finite()
         self.state.elapsed_s = time.perf_counter() - self.started
         if self.run.writes:
             self.run.save_checkpoint(self.stage, self.state.state_dict(**self.about))
+
+    def check_finite(self) -> None:
+        """Raise `DivergedError` if a tensor of the state is not finite."""
+        broken = self.state.first_not_finite()
+        if broken is not None:
+            self.diverged(f"{broken} is not finite", self.steps_done)
 
     def read_losses(self) -> None:
         """Read the losses since the last time; raise `DivergedError` if one is not finite."""
@@ -103,7 +110,15 @@ class ResumableLoop:
 
     def diverged(self, what: str, step: int) -> None:
         """Raise `DivergedError` for `step` (from 1, since the start)."""
-        raise divergence(what, step, self.steps, stage=self.stage, settings=self.settings, run=self.run)
+        raise divergence(
+            what,
+            step,
+            self.steps,
+            stage=self.stage,
+            options=self.options,
+            precision=self.settings.precision,
+            run=self.run,
+        )
 
 
 def reads_every(device: torch.device, gpu_steps: int = 20) -> int:
