@@ -1,6 +1,6 @@
 """The exceptions that ddarts raises on purpose.
 
-Every message is one line that tells the offending value, the reason, and the way out.
+Every message is one line with the offending value, the reason, and the way out.
 The command line prints it and exits with status 2; a Python caller can catch `DDartsError`.
 """
 
@@ -47,7 +47,7 @@ class DivergedError(DDartsError):
 
 
 class Stopped(DDartsError):  # noqa: N818 (nothing went wrong)
-    """A run was asked to stop (Ctrl-C, SIGTERM) and did so after a checkpoint; the message tells how to go on."""
+    """A run was asked to stop (Ctrl-C, SIGTERM) and stopped after a checkpoint; the message says how to resume."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

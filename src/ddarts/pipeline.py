@@ -43,7 +43,7 @@ _WORST = 24
 
 @dataclass(frozen=True)
 class Opening:
-    """A run that is about to start or to go on: settings are checked, nothing is written yet."""
+    """A run that is about to start or to be resumed: settings are checked, nothing is written yet."""
 
     stage: str
     settings: Any
@@ -67,14 +67,16 @@ class Opening:
         """Load the settings, and check that the folder can be used; data from Python are read here.
 
         Raises:
-            SettingsError: a setting is wrong, or disagrees with the run that is to go on.
+            SettingsError: a setting is wrong, or disagrees with the run to resume.
             RunError: `resume` holds no run or none of this stage, or `out` cannot be used.
         """
         overrides, given = read_given(overrides)
         if resume is not None:
             resume = os.path.expanduser(resume)
             if out is not None or overwrite:
-                raise SettingsError(f"--resume {resume} goes on in its own folder; leave out --out and --overwrite")
+                raise SettingsError(
+                    f"--resume {resume} continues in the folder of the run; leave out --out and --overwrite"
+                )
             run = RunFolder.open(resume)
             held = "run" if "run" in run.stages and stage in ("search", "train") else stage
             if held not in run.stages:
@@ -157,7 +159,7 @@ def versions() -> dict[str, str]:
 
 @contextlib.contextmanager
 def resumable_by(command: str) -> Iterator[None]:
-    """Let messages of single stages ("go on with: ddarts search --resume") name the command that was really given."""
+    """Let messages of single stages ("resume with: ddarts search --resume") name the command that was given."""
     try:
         yield
     except DDartsError as error:
@@ -212,7 +214,7 @@ def load_images(
 def search_stage(
     settings: SearchSettings, images: ImageData, run: RunFolder, start: StartingPoint | None, quiet: bool
 ) -> SearchResult:
-    """Search in `run`, or go on, or return what is there if the search is over. Test images are kept from it."""
+    """Search in `run`, or resume, or return the result if the search is over. Test images are not used."""
     genotype_file = run.path / "genotype.json"
     over = current().share(_searched_before(run))
     if over is not None:
@@ -242,7 +244,7 @@ def search_stage(
         run.update_summary(search_s=epochs[-1].get("elapsed_s") if epochs else None)
         raise GenotypeError(
             f"{error} (the gates are kept: ddarts derive {run.path} --threshold ... makes a genotype of them, "
-            f"then --resume {run.path} goes on)"
+            f"then --resume {run.path} continues)"
         ) from None
     genotype = outcome.genotype
     if settings.derive.layers is not None and isinstance(genotype, Genotype):
@@ -300,7 +302,7 @@ def _searched_before(run: RunFolder) -> dict[str, Any] | None:
 def train_stage(
     genotype: AnyGenotype, settings: TrainSettings, images: ImageData, run: RunFolder, quiet: bool
 ) -> TrainResult:
-    """Train in `run`, or go on, or return what is there if the training is over. Test images are kept from it."""
+    """Train in `run`, or resume, or return the result if the training is over. Test images are not used."""
     summary = run.summary
     over = "train_s" in summary and (run.path / "model" / "config.json").is_file()
     summary = current().share(summary if over else None)
@@ -440,7 +442,7 @@ def write_report_of(run: RunFolder) -> None:
 
 
 def say(text: str) -> None:
-    """Print a line to stderr, where it is in nobody's way; of several processes, one does."""
+    """Print a line to stderr; of several processes, one does."""
     if speaks():
         with contextlib.suppress(OSError):  # a full disk or a closed terminal does not end the work
             print(printable(text), file=sys.stderr, flush=True)

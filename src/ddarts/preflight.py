@@ -1,4 +1,4 @@
-"""Checks before long work starts: what cannot end well should not begin."""
+"""Fail-fast checks before long work."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ def check_baseline_options(stage: str, settings: SearchSettings, given: Mapping[
 
 
 def check_engine_settings(options: EngineOptions, **batches: int) -> None:
-    """Raise SettingsError if the device is not there or cannot compute in this precision, or there are too few.
+    """Raise SettingsError if the device is not available or cannot compute in this precision, or there are too few.
 
     Args:
         options: the settings.
-        batches: images a batch, of each stage that several processes may do together; they must share it evenly.
+        batches: images per batch, of each stage that several processes can do together; they must share it evenly.
     """
     check_engine(options)
     processes = find_place(options.devices, options.machines).size

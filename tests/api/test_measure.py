@@ -137,7 +137,7 @@ def test_a_run_stopped_killed_and_torn_ends_with_the_result_of_an_uninterrupted_
     with monkeypatch.context() as patch:
         patch.setattr(Batches, "batch", batch)
         with pytest.raises(
-            Stopped, match=r"stopped while training max_pool.* go on with: ddarts measure-operations --resume parts"
+            Stopped, match=r"stopped while training max_pool.* resume with: ddarts measure-operations --resume parts"
         ):
             ddarts.measure_operations(out="parts", quiet=True, **TINY)
         run = RunFolder.open("parts")
@@ -167,7 +167,7 @@ def test_a_finished_run_is_returned_as_it_is(measured, monkeypatch):
 
 
 def test_other_settings_cannot_go_on(measured):
-    with pytest.raises(SettingsError, match=r"cannot go on with other settings: .*epochs"):
+    with pytest.raises(SettingsError, match=r"cannot be resumed with other settings: .*epochs"):
         ddarts.measure_operations(resume=measured.path, epochs=7, quiet=True)
 
 
@@ -280,5 +280,7 @@ def test_an_operation_without_any_accuracy_is_told(monkeypatch):
 def test_a_run_of_another_command_cannot_go_on(tmp_path):
     with RunFolder.create(tmp_path / "run") as run:
         run.write_settings("train", TrainSettings())
-    with pytest.raises(RunError, match="was not made by `ddarts measure-operations`; resume it with ddarts train --resume"):
+    with pytest.raises(
+        RunError, match="was not made by `ddarts measure-operations`; resume it with ddarts train --resume"
+    ):
         ddarts.measure_operations(resume=tmp_path / "run")

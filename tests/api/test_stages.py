@@ -145,11 +145,11 @@ def test_a_run_stopped_in_the_middle_goes_on_and_ends_the_same(whole, tmp_path, 
     import ddarts.training.loop as loop
 
     def stop(genotype, settings, images, run, *, quiet):
-        raise Stopped(f"stopped at epoch 1, step 1; go on with: ddarts train --resume {run.path}")
+        raise Stopped(f"stopped at epoch 1, step 1; resume with: ddarts train --resume {run.path}")
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "train_network", stop)
-        with pytest.raises(Stopped, match=r"go on with: ddarts run --resume .*again"):
+        with pytest.raises(Stopped, match=r"resume with: ddarts run --resume .*again"):
             ddarts.run(out=tmp_path / "again", quiet=True, **WHOLE)
     result = ddarts.run(resume=tmp_path / "again", quiet=True)
     assert (result.test_top1, result.val_top1) == (whole.test_top1, whole.val_top1)

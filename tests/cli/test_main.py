@@ -80,7 +80,7 @@ def complaint(capsys, *arguments, status=2):
         ("search --reductions 0,1,2,3", "images of 8x8 pixels are too small for 4 reductions after the cifar stem: 3"),
         ("search --config nowhere.yaml", "nowhere.yaml: no such file; check the path"),
         ("search --resume nowhere", "nowhere: there is no such run"),
-        ("run --resume nowhere --out x", "--resume nowhere goes on in its own folder; leave out --out and --overwrite"),
+        ("run --resume nowhere --out x", "continues in the folder of the run; leave out --out and --overwrite"),
         ("derive nowhere", "nowhere: no such gates file"),
         ("train", "no genotype to train; name its file, or a run that has one, with --genotype"),
         ("train --genotype nowhere", "nowhere: no such genotype file"),

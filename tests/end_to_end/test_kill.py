@@ -98,7 +98,7 @@ def test_an_interrupted_search_says_how_to_go_on(tmp_path: Path, whole: tuple[by
     assert process.returncode == 130, said
     assert len(said.splitlines()) == 1
     assert said.startswith("ddarts: stopped at epoch ")
-    assert said.endswith(f"go on with: ddarts search --resume {run}\n")
+    assert said.endswith(f"resume with: ddarts search --resume {run}\n")
     assert main(["search", "--resume", str(run), "--quiet"]) == 0
     assert products(run) == whole
 

@@ -70,7 +70,7 @@ def test_ctrl_c_at_one_process_stops_both_after_a_checkpoint_and_one_goes_on(one
     assert checkpoint is not None
     assert (checkpoint["epoch"], checkpoint["step"]) == (2, 1)
     assert (
-        f"ddarts: stopped at epoch 2, step 3; go on with: ddarts run --resume {run}"
+        f"ddarts: stopped at epoch 2, step 3; resume with: ddarts run --resume {run}"
         in (folder / "stderr.txt").read_text()
     )
     assert main(["run", "--resume", str(run), "--quiet"]) == 0

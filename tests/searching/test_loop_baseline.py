@@ -158,13 +158,13 @@ def test_a_run_keeps_its_starting_point_whatever_becomes_of_the_files(tmp_path: 
     weights = OperationWeights({**OperationWeights.published().weights, "sep_conv_3x3": 1.0}, "mine")
     weights.save(tmp_path / "weights.json")
     options = settings(**wanted, operation_weights=str(tmp_path / "weights.json"))
-    start = StartingPoint.of(options)
+    start = StartingPoint.of(options.search)
     assert start is not None
     assert start.weights == weights
     with RunFolder.create(tmp_path / "run") as run:
         start.save(run.path)
         (tmp_path / "small.json").unlink()
         (tmp_path / "weights.json").unlink()
-        assert StartingPoint.of(options, run) == start
+        assert StartingPoint.of(options.search, run) == start
     with pytest.raises(GenotypeError, match=r"small\.json: no such genotype file"):
-        StartingPoint.of(options)
+        StartingPoint.of(options.search)

@@ -129,7 +129,7 @@ def test_a_stopped_training_ends_with_the_bits_of_an_uninterrupted_one(
                 _train(tmp_path / "parts", digits, ema=ema)
             stops.append(str(caught.value))
     assert stops == [
-        f"stopped at epoch {epoch}, step {step}; go on with: ddarts train --resume {tmp_path / 'parts'}"
+        f"stopped at epoch {epoch}, step {step}; resume with: ddarts train --resume {tmp_path / 'parts'}"
         for epoch, step in ((1, 2), (1, 5), (2, 9))
     ]
     outcome = _train(tmp_path / "parts", digits, ema=ema)

@@ -60,7 +60,7 @@ class AlphaOutcome:
         gradients: for each searched cell, [edges, operations].
         cross_entropy: CE(S), a scalar tensor.
         terms: what was added to it, without a graph.
-        correct: number of images that S classifies rightly, a scalar tensor.
+        correct: number of images that S classifies correctly, a scalar tensor.
         marginal: M of each ablated cell, in the order of the plan's `cells`; a tensor [len(cells)].
     """
 

@@ -78,7 +78,7 @@ class Contributions:
         return [None if m is None else next(losses) for m in means]
 
     def new_epoch(self) -> None:
-        """Forget the epoch's sums; the running means go on."""
+        """Reset the epoch's sums; the running means stay."""
         self.sums.zero_()
         self.counts = [0] * self.cells
 
@@ -87,7 +87,7 @@ class Contributions:
         return {"running": self.running, "sums": self.sums, "seen": self.seen, "counts": self.counts}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned.
+        """Load what `state_dict` returned.
 
         Raises:
             KeyError, TypeError, ValueError, RuntimeError: it is of other cells, or broken.

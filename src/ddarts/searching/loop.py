@@ -60,7 +60,7 @@ def search_architecture(
     start: StartingPoint | None = None,
     quiet: bool = False,
 ) -> SearchOutcome:
-    """Search an architecture for the images, or go on from the run's checkpoint if it has one.
+    """Search an architecture for the images, or resume from the run's checkpoint if it has one.
 
     From a starting point the alphas start at its baseline, the weights are trained alone first, and the distance to the
     baseline is watched; the search itself is the same (DARTOpti; paper, section 5).

@@ -31,7 +31,7 @@ _BASELINE_FILE = "baseline.json"
 class StartingPoint:
     """A hand-made network from which a search starts, and what its operations count for in the distance to it.
 
-    A run keeps a copy of both and goes on from it, even if the user's files have changed or gone.
+    A run keeps a copy of both and resumes with it, even if the user's files have changed or gone.
     """
 
     baseline: Genotype
@@ -39,7 +39,7 @@ class StartingPoint:
 
     @classmethod
     def of(cls, options: SearchOptions, run: RunFolder | None = None) -> StartingPoint | None:
-        """Return where a search starts: the copy in the run that goes on, else what the settings name, if anything.
+        """Return where a search starts: the copy in the run that is resumed, else what the settings name, if anything.
 
         Raises:
             GenotypeError: there is no such baseline, or its file or that of the operation weights is broken.

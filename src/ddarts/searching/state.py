@@ -1,4 +1,4 @@
-"""All that a search has to remember, in one object that is saved and restored."""
+"""The state of a search, in one object that is saved and restored."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ddarts.searching.strategy import Differentiable
 from ddarts.space.cell_space import SearchSpace
 from ddarts.supernet.interface import Searchable
 from ddarts.training.meter import Meter
-from ddarts.training.restore import load_optimizer
+from ddarts.training.restore import checked_checkpoint, first_not_finite, load_optimizer
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -93,7 +93,7 @@ class SearchState:
         }
 
     def load_state_dict(self, state: dict[str, Any], where: str, **about: Any) -> None:
-        """Go on from a checkpoint. Parameters keep their identity, so the optimisers go on with the very alphas.
+        """Load a checkpoint. Parameters keep their identity, so the optimisers move the same tensors.
 
         Args:
             state: what `state_dict` returned.
@@ -103,7 +103,7 @@ class SearchState:
         Raises:
             RunError: the checkpoint is of another search, or broken.
         """
-        try:
+        with checked_checkpoint(where, "search"):
             for name, value in about.items():
                 if state["about"][name] != value:
                     raise RunError(
@@ -125,15 +125,7 @@ class SearchState:
             self.best = None if best is None else (int(best[0]), float(best[1]), gates_from_dict(best[2], where))
             self.stopped = None if state["stopped"] is None else str(state["stopped"])
             self.elapsed_s = float(state["elapsed_s"])
-        except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError, AttributeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise RunError(
-                f"{where}: the checkpoint of the search does not fit ({type(error).__name__}: {reason}); "
-                "delete the folder checkpoints to search anew"
-            ) from None
 
     def first_not_finite(self) -> str | None:
         """Return the name of an alpha, weight or buffer that is not finite, or None."""
-        named = [(n, t) for n, t in self.net.state_dict().items() if t.is_floating_point()]
-        finite = torch.stack([t.isfinite().all() for _, t in named]).tolist()
-        return next((name for (name, _), ok in zip(named, finite, strict=True) if not ok), None)
+        return first_not_finite(self.net.state_dict())

@@ -122,7 +122,7 @@ class Trial:
 
 
 class BlackBox(ABC, Generic[T]):
-    """A strategy that proposes genotypes and is told how well they do.
+    """A strategy that proposes genotypes and receives their scores.
 
     Its state follows from the history of trials alone (`recover`), which the run records.
 

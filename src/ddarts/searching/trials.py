@@ -143,7 +143,7 @@ class Trials:
     def _rank(self, genotypes: list[AnyGenotype]) -> list[AnyGenotype]:
         """Order genotypes by the prior's scores of their untrained networks, which all start from the same seed."""
         settings, images = self.settings, self.images
-        sizes: dict[str, Any] = {"channels": settings.channels, "in_channels": images.channels}
+        sizes: dict[str, Any] = {"channels": settings.search.channels, "in_channels": images.channels}
         sizes |= {"classes": len(images.classes), "stem": choose_stem("auto", images.height, images.width)}
         count = min(_PRIOR_BATCH, len(images.train))
         normalised: dict[str, Any] = {"seed": settings.seed, "mean": images.mean, "std": images.std}

@@ -63,7 +63,7 @@ class TrainOutcome:
 def train_network(
     genotype: AnyGenotype, settings: TrainSettings, images: ImageData, run: RunFolder, *, quiet: bool = False
 ) -> TrainOutcome:
-    """Train the network of a genotype from new weights, or go on from the run's checkpoint if it has one.
+    """Train the network of a genotype from new weights, or resume from the run's checkpoint if it has one.
 
     Of several processes that train together (`ddarts.runtime.engine.join`) one writes; all get the same outcome.
 

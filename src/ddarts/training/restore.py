@@ -2,10 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from ddarts.errors import RunError
+
+
+@contextmanager
+def checked_checkpoint(where: str, stage: str) -> Iterator[None]:
+    """Turn what loading a damaged checkpoint raises into a `RunError`.
+
+    Args:
+        where: the run, for the message.
+        stage: what the checkpoint is of, "search" or "training".
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise RunError(
+            f"{where}: the checkpoint of the {stage} does not fit ({type(error).__name__}: {reason}); "
+            "delete the folder checkpoints to start it anew"
+        ) from None
+
+
+def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """Return the name of the first floating-point tensor with a value that is not finite, or None."""
+    named = [(name, tensor) for name, tensor in tensors.items() if tensor.is_floating_point()]
+    finite = torch.stack([tensor.isfinite().all() for _, tensor in named]).tolist()
+    return next((name for (name, _), ok in zip(named, finite, strict=True) if not ok), None)
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:

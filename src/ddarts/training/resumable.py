@@ -85,7 +85,7 @@ class ResumableLoop:
             self.ranks.wait()  # until it is written: a process that ends may have the others ended, too
             raise Stopped(
                 f"stopped at epoch {self.state.epoch}, step {done}; "
-                f"go on with: ddarts {self.stage} --resume {self.run.path}"
+                f"resume with: ddarts {self.stage} --resume {self.run.path}"
             )
         if done % self.options.checkpoint_steps == 0:
             self.save_checkpoint()

@@ -1,17 +1,16 @@
-"""All that a training has to remember, in one object that is saved and restored."""
+"""The state of a training, in one object that is saved and restored."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from ddarts.errors import RunError
 from ddarts.nn.choice_network import AnyNetwork
 from ddarts.training.ema import WeightAverage
 from ddarts.training.meter import Meter
-from ddarts.training.restore import load_optimizer
+from ddarts.training.restore import checked_checkpoint, first_not_finite, load_optimizer
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -77,7 +76,7 @@ class TrainingState:
         Raises:
             RunError: the checkpoint is of another training, or broken.
         """
-        try:
+        with checked_checkpoint(where, "training"):
             for name, value in about.items():
                 if state["about"][name] != value:
                     raise RunError(
@@ -94,19 +93,7 @@ class TrainingState:
             self.meter.load_state_dict(state["meter"])
             self.elapsed_s = float(state["elapsed_s"])
             self.val_top1 = None if state["val_top1"] is None else float(state["val_top1"])
-        except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError, AttributeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise RunError(
-                f"{where}: the checkpoint of the training does not fit ({type(error).__name__}: {reason}); "
-                "delete the folder checkpoints to train anew"
-            ) from None
 
     def first_not_finite(self) -> str | None:
         """Return the name of a weight or buffer that is not finite, or None."""
-        named = [(n, t) for n, t in self.network.state_dict().items() if t.is_floating_point()]
-        finite = torch.stack([_is_finite(tensor) for _, tensor in named]).tolist()
-        return next((name for (name, _), ok in zip(named, finite, strict=True) if not ok), None)
-
-
-def _is_finite(tensor: Tensor) -> Tensor:
-    return tensor.isfinite().all()
+        return first_not_finite(self.network.state_dict())
