@@ -194,7 +194,7 @@ def _train_and_test(
     """Train one architecture with one seed, or resume, and return the summary of the run; it may be there already."""
     from ddarts.runs.folder import RunFolder
 
-    wanted = TrainSettings(**settings.shared() | {"seed": seed}, train=settings.train)
+    wanted = TrainSettings(**settings.shared(seed=seed), train=settings.train)
     path = folder.path / "trainings" / f"{place}-seed{seed}"
     resumed = RunFolder.open(path) if (path / "settings.yaml").is_file() else None
     with Opening("train", wanted, path, resumed, overwrite=False).start(images) as run:

@@ -275,8 +275,8 @@ def test(
     if owner is not None:
         stored = owner.settings.values()
         base = {k: v for s in stored for k, v in s.items() if k in DataOptions.model_fields or k == "seed"}
-    settings, given = read_given(settings)
-    wanted = load_settings("test", config=config, overrides=settings, base=base)
+    overrides, given = read_given(settings)
+    wanted = load_settings("test", config=config, overrides=overrides, base=base)
     if owner is None and "data" not in wanted.model_fields_set:
         raise SettingsError(f"{model} does not say what data it is for; name them with --data")
     result = evaluate_model(folder, wanted, quiet, given)

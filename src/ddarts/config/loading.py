@@ -156,6 +156,7 @@ def get_setting(settings: BaseModel, key: Key) -> Any:
 
 def _with(settings: BaseModel, key: Key, value: Any) -> BaseModel:
     """Return settings with another value in a place."""
-    if len(key) > 1:
-        value = _with(getattr(settings, key[0]), key[1:], value)
-    return settings.model_copy(update={key[0]: value})
+    name, *rest = key
+    if rest:
+        value = _with(getattr(settings, name), tuple(rest), value)
+    return settings.model_copy(update={name: value})

@@ -306,9 +306,9 @@ class MeasureOptions(TrainOptions):
 class SharedSettings(DataOptions, EngineOptions):
     """Settings that every stage has."""
 
-    def shared(self) -> dict[str, Any]:
-        """Return the shared settings by name, for another stage."""
-        return {name: getattr(self, name) for name in SharedSettings.model_fields}
+    def shared(self, **changes: Any) -> dict[str, Any]:
+        """Return the shared settings by name, some of them changed, for another stage."""
+        return {name: getattr(self, name) for name in SharedSettings.model_fields} | changes
 
 
 class SearchSettings(SharedSettings):

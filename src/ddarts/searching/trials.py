@@ -183,7 +183,7 @@ class Trials:
             "crop": min(images.height, images.width) // 8,
         }
         seed = derive_seed(settings.seed, "search", "trial", trial.number)
-        wanted = TrainSettings(**settings.shared() | {"seed": seed}, train=TrainOptions(**options))
+        wanted = TrainSettings(**settings.shared(seed=seed), train=TrainOptions(**options))
         path = self.folder / str(trial.number)
         exists = (path / "settings.yaml").is_file()
         if not exists:

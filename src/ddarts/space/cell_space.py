@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from ddarts.errors import SettingsError
 from ddarts.runtime.json_input import shown
@@ -152,7 +153,7 @@ def build_space(
     Raises:
         SettingsError: unknown name, a space that does not consist of cells, or sizes out of range.
     """
-    build = SPACES.get(name)
+    build: Any = SPACES.get(name)
     if not callable(build):
         raise SettingsError(f"search space {name!r} does not consist of cells, which this search needs; choose darts")
     return build(cells=cells, nodes=nodes, reductions=reductions)

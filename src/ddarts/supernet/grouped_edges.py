@@ -102,7 +102,7 @@ class GroupedSeparableConv(GroupedOperation):
         self.norm1 = BatchStatistics(wide)
         self.depthwise2 = DepthwiseConv(wide, kernel)
         self.pointwise2 = nn.Conv2d(wide, wide, 1, groups=edges, bias=False)
-        self.operation = DepthwiseSeparable(Layer(self.norm1, stride), Layer(*self.operation.norms))
+        self.operation = DepthwiseSeparable(Layer(self.norm1, stride), Layer(self.operation.norms[0]))
 
     def forward(self, state: State) -> tuple[Tensor, ...]:
         """Return the weights."""
@@ -117,7 +117,7 @@ class GroupedDilatedConv(GroupedOperation):
         wide = edges * channels
         self.depthwise = DepthwiseConv(wide, kernel, stride=stride, dilation=2)
         self.pointwise = nn.Conv2d(wide, wide, 1, groups=edges, bias=False)
-        self.operation = DepthwiseSeparable(Layer(*self.operation.norms, stride, 2))
+        self.operation = DepthwiseSeparable(Layer(self.operation.norms[0], stride, 2))
 
     def forward(self, state: State) -> tuple[Tensor, ...]:
         """Return the weights."""

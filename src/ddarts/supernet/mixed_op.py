@@ -250,10 +250,10 @@ class _Call:
 
     def __init__(self, grouped: Sequence[Grouped], shared: Sequence[Shared], keep: bool) -> None:
         self.operations = [g.operation for g in grouped]
-        self.modes = [tuple(norm.mode for norm in o.norms) for o in self.operations]
+        self.modes: list[tuple[Mode, ...]] = [tuple(norm.mode for norm in o.norms) for o in self.operations]
         self.counts = [len(g.inputs) for g in grouped]
         self.norms = [s.norm for s in shared]
-        self.norm_modes = [None if norm is None else norm.mode for norm in self.norms]
+        self.norm_modes: list[Mode | None] = [None if norm is None else norm.mode for norm in self.norms]
         self.columns = (*(g.column for g in grouped), *(s.column for s in shared))
         self.keep = keep
         self.results: list[MixedResults] = []

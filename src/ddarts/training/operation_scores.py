@@ -134,7 +134,7 @@ def _train(
     """Return the validation accuracy of one training, 0 to 1, resuming from its checkpoint if it was interrupted."""
     genotype = with_operation(network, place.cell, place.position, place.operation)
     seed = derive_seed(settings.seed, STAGE, *place)
-    wanted = TrainSettings(**settings.shared() | {"seed": seed}, train=settings.measure)
+    wanted = TrainSettings(**settings.shared(seed=seed), train=settings.measure)
     path = _trainings(run) / f"{number}"
     begun = (path / "settings.yaml").is_file()
     if not begun:

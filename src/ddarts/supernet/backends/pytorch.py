@@ -129,8 +129,8 @@ def forward_pointwise(norm: BatchStatistics, state: State, z: Tensor, weight: Te
 
 def restored(saved: Saved, weight: Tensor | None, state: State) -> Result:
     """Return the result of a layer from what it has saved."""
-    has_z = state.trained and weight is not None
-    return Result(pointwise(saved.z, weight, state.edges) if has_z else saved.z, saved.mean, saved.var)
+    u = pointwise(saved.z, weight, state.edges) if state.trained and weight is not None else saved.z
+    return Result(u, saved.mean, saved.var)
 
 
 def backward(
