@@ -370,10 +370,10 @@ def check_strategy(name: str, **options: Any) -> None:
     """
     with _seeded():
         settings = _search_settings(name, options)
-        if isinstance(settings.strategy, TrialOptions):
-            _check_black_box(settings.strategy)
+        if isinstance(settings.search.strategy, TrialOptions):
+            _check_black_box(settings.search.strategy)
         else:
-            _check_differentiable(settings.strategy)
+            _check_differentiable(settings.search.strategy)
         _check_resumption(name, options)
 
 
@@ -512,7 +512,7 @@ def _check_resumption(name: str, options: dict[str, Any]) -> None:
         counted = _CountedPixels(pixels, torch.arange(len(pixels)), reads, fatal)
         images = replace(data, train=Images(counted, data.train.labels))
         with RunFolder(path) if path.exists() else RunFolder.create(path) as run:
-            found = search_architecture(settings, images, run, start=StartingPoint.of(settings), quiet=True)
+            found = search_architecture(settings, images, run, start=StartingPoint.of(settings.search), quiet=True)
         return found, reads[0]
 
     with tempfile.TemporaryDirectory(prefix="ddarts-") as folder:
@@ -537,8 +537,8 @@ def _check_resumption(name: str, options: dict[str, Any]) -> None:
         )
         records = [_records(path) for path in (killed, whole)]
         _equal(records[0], records[1], f"{about}: metrics of a search that was killed and resumed")
-        if isinstance(settings.strategy, TrialOptions):
-            _check_budget(settings.strategy, whole, about)
+        if isinstance(settings.search.strategy, TrialOptions):
+            _check_budget(settings.search.strategy, whole, about)
 
 
 def _records(path: Path) -> list[dict[str, Any]]:
