@@ -115,7 +115,7 @@ def measure(settings: MeasureSettings, images: ImageData, run: RunFolder, *, qui
             _remove_trainings(run)
             progress.update(number, now=str(place), accuracy=known[place])
             if stop.requested and number < len(plan):
-                raise Stopped(f"stopped after {number} of {len(plan)} trainings; {_go_on(run)}")
+                raise Stopped(f"stopped after {number} of {len(plan)} trainings; {_how_to_resume(run)}")
     elapsed = sum(seconds for _, (_, seconds) in _measured(run))
     return OperationScores({place: known[place] for place in plan}, settings.measure.statistic, elapsed)
 
@@ -164,7 +164,7 @@ def _told_of(place: Placement, run: RunFolder) -> Iterator[None]:
     try:
         yield
     except Stopped:
-        raise Stopped(f"stopped while training {place}; {_go_on(run)}") from None
+        raise Stopped(f"stopped while training {place}; {_how_to_resume(run)}") from None
     except DivergedError as error:
         what = str(error).partition("; likely causes")[0]
         raise DivergedError(
@@ -172,7 +172,7 @@ def _told_of(place: Placement, run: RunFolder) -> Iterator[None]:
         ) from None
 
 
-def _go_on(run: RunFolder) -> str:
+def _how_to_resume(run: RunFolder) -> str:
     return f"resume with: ddarts {STAGE} --resume {run.path}"
 
 
