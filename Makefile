@@ -28,7 +28,7 @@ campaign: $(STAMP)
 	$(BIN)/python benchmarks/campaign.py --out campaign
 
 # Every package, and the modules beside them that a caller may need; a package brings its modules along.
-DOCUMENTED := ddarts ddarts.api ddarts.cli ddarts.config ddarts.cost ddarts.data ddarts.deploy ddarts.errors ddarts.genotype ddarts.hub ddarts.kernels \
+DOCUMENTED := ddarts ddarts.api ddarts.cli ddarts.config ddarts.cost ddarts.data ddarts.deploy ddarts.errors ddarts.experiments ddarts.genotype ddarts.hub ddarts.kernels \
 	ddarts.nn ddarts.pipeline ddarts.preflight ddarts.reporting ddarts.results ddarts.runs ddarts.runtime ddarts.searching ddarts.space \
 	ddarts.supernet ddarts.testing ddarts.training
 
