@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,7 +13,8 @@ from torch.nn import functional as F
 from ddarts.config.strategies import ZeroOneOptions
 
 
-class Term(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Term:
     """A term of the alpha loss: `weight` times the scalar tensor `value`."""
 
     weight: float

@@ -13,8 +13,6 @@ alone, so that recomputation can drop them.
 The plain composition is `ddarts.supernet.reference`. It cannot be differentiated twice.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice

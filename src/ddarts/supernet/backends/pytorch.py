@@ -7,8 +7,6 @@ memory. Saved here is one tensor for each depthwise convolution, which is expens
 again. Under autocast everything runs in the working precision, statistics in float32.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
