@@ -127,13 +127,8 @@ def test_a_resume_with_other_settings_lists_them(capsys, tmp_path):
         run.write_settings("search", SearchSettings(search=SearchOptions(epochs=5)))
     line = complaint(capsys, "search", "--resume", "r", "--epochs", "6", "--seed", "0")
     assert line == (
-<<<<<<< HEAD
         "error: r cannot be resumed with other settings: search.epochs (the run has 5, given is 6); "
         "leave them out to resume it, or start a new run: results would differ"
-=======
-        "error: r cannot go on with other settings: search.epochs (the run has 5, given is 6); "
-        "leave them out to go on, or start a new run: results would differ"
->>>>>>> d1c08c4 (The test of other settings on resume expects the reason too)
     )
     line = complaint(capsys, "train", "--resume", "r")
     assert "r was not made by `ddarts train`; resume it with ddarts search --resume r" in line
