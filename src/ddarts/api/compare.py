@@ -97,7 +97,7 @@ def compare(
 
     Raises:
         SettingsError: fewer than two architectures, or a setting is wrong.
-        GenotypeError: an architecture is not there, or its file is broken.
+        GenotypeError: an architecture does not exist, or its file is broken.
     """
     from ddarts.preflight import check_engine_settings, check_train_data
 

@@ -26,7 +26,7 @@ class MetricsTail:
         self._file: tuple[int, int] | None = None
 
     def read(self) -> tuple[list[dict[str, Any]], bool]:
-        """Return new records, and whether they are all there are, because the file was replaced (a run that went on).
+        """Return new records, and whether these are all, because the file was replaced (a run that was resumed).
 
         Raises:
             RunError: the file cannot be read.
@@ -67,7 +67,7 @@ class Watched:
     stage: str = ""
 
     def add(self, record: Mapping[str, Any]) -> bool:
-        """Take in a record; tell whether it closes an epoch."""
+        """Take in a record; return whether it closes an epoch."""
         stage = record.get("stage")
         if stage not in STAGES:
             return False
@@ -90,7 +90,7 @@ class Watched:
         return count if isinstance(count, int) and not isinstance(count, bool) else None
 
     def seconds_left(self, settings: Mapping[str, Any], since: float) -> float | None:
-        """Return the seconds that the present stage will still take, if its epochs go on as they went so far.
+        """Return the seconds that the rest of the present stage takes, at the pace of its epochs so far.
 
         Args:
             settings: of the run, by stage.
