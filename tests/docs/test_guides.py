@@ -75,6 +75,8 @@ _DATA = ("--limit", "24", "--threads", "1", "--quiet")
 _SEARCH = ("--channels", "2", *_FEW, "--no-stop-on-collapse")
 _SUPERNET = ("--cells", "3", "--nodes", "1", "--threshold", "0.4")
 _TRAIN = ("--channels", "4", *_FEW)
+#: For the strategies that train their proposals.
+_TRIALS = ("--channels", "2", "--batch", "2", "--cells", "3", "--nodes", "1", "--trials", "2", "--trial-steps", "1")
 
 
 def _grouped(group: str, options: tuple[str, ...]) -> tuple[str, ...]:
@@ -95,6 +97,8 @@ def shortened(words: list[str]) -> list[str]:
         *(() if baseline else (*_grouped("search", _SUPERNET[:4]), "--derive.threshold", "0.4")),
         *_grouped("train", _TRAIN),
     )
+    if name == "search" and {"random", "evolution"} & set(words):
+        return [*words, *_DATA, *_TRIALS, *resolution]
     added: dict[str, tuple[str, ...]] = {
         "search": (*_DATA, *_SEARCH, *(("--pretrain-epochs", "1") if baseline else _SUPERNET)),
         "run": run,
