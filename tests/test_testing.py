@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -215,7 +216,7 @@ class WrongChannels(Mobile):
     @staticmethod
     def blocks(slot: Slot, *, channels: int, in_channels: int, stem: str) -> list[Block]:
         block = Mobile.blocks(slot, channels=channels, in_channels=in_channels, stem=stem)
-        return [block[0]._replace(outputs=channels + 1), *block[1:]]
+        return [replace(block[0], outputs=channels + 1), *block[1:]]
 
 
 @pytest.mark.parametrize(
