@@ -21,9 +21,10 @@ from ddarts.space.cell_space import build_space
 from ddarts.supernet.backends.inductor import compile_edges
 from ddarts.supernet.reference import ReferenceSupernet
 from ddarts.supernet.supernet import Supernet
+from ddarts.testing import reference_gradients
 
 sys.path.insert(0, str(ROOT))
-from tests.reference.supernet_mapping import build_twins, plain_gradients
+from tests.reference.supernet_mapping import build_twins
 
 _ZERO_ONE_WEIGHT, _ABLATION_WEIGHT, _FLOOR = 9.0, 0.7, 0.1
 #: Largest relative error in float64; and in float32, how many times the twin's own error (against float64).
@@ -85,7 +86,7 @@ def _of_fast(fast: Supernet, plain: ReferenceSupernet, x: Tensor, y: Tensor) -> 
     fast.zero_grad()
     logits = fast(x, [gate.detach() for gate in gates])
     F.cross_entropy(logits, y).backward()
-    gradients = plain_gradients(fast, [name for name, _ in plain.named_parameters()])
+    gradients = reference_gradients(fast, [name for name, _ in plain.named_parameters()])
     return {
         "logits": [logits.detach()],
         "marginal contributions": [found.marginal],
@@ -107,7 +108,7 @@ def _of_plain(fast: Supernet, plain: ReferenceSupernet, x: Tensor, y: Tensor) ->
     plain.zero_grad()
     logits = plain(x, [gate.detach() for gate in gates])
     F.cross_entropy(logits, y).backward()
-    names = plain_gradients(fast, [name for name, _ in plain.named_parameters()])
+    names = reference_gradients(fast, [name for name, _ in plain.named_parameters()])
     weights = {name: p.grad for name, p in plain.named_parameters()}
     found = [weights[name] for name in names]
     return {

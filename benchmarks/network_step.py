@@ -105,7 +105,7 @@ def measure_loading(task: dict[str, Any]) -> dict[str, float]:
     settings: Any = getattr(load_settings(stage, preset=preset or "paper"), stage)
     augment = Augment(flip=True, crop=side // 8)
     if stage == "train":
-        augment = Augment(flip=True, crop=settings.crop, cutout=settings.cutout, policy=settings.policy)
+        augment = Augment.at(side, side, crop=settings.crop, flip=True, cutout=settings.cutout, policy=settings.policy)
     images = Images(torch.randint(0, 256, (20000, 3, side, side), dtype=torch.uint8), torch.randint(0, 10, (20000,)))
     mean = std = (0.5, 0.5, 0.5)
     batches = Batches(images, settings.batch, seed=0, label=stage, mean=mean, std=std, augment=augment)

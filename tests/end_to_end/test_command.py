@@ -112,8 +112,8 @@ def test_the_summary_and_the_settings_are_complete(finished: Finished) -> None:
     assert 0 <= summary["test_top1"] <= 1
     assert all(summary[name] > 0 for name in ("parameters", "macs", "search_s", "train_s"))
     settings = yaml.safe_load((finished.path / "settings.yaml").read_text())
-    assert settings["run"]["search"]["cells"] == settings["search"]["cells"] == 3
-    assert settings["train"]["epochs"] == 2
+    assert settings["run"]["search"]["cells"] == 3
+    assert settings["run"]["train"]["epochs"] == 2
 
 
 def test_metrics_tell_of_each_epoch_and_never_of_test_images(finished: Finished) -> None:

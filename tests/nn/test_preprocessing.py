@@ -42,7 +42,7 @@ def test_it_tells_people_what_to_do() -> None:
         (changed(classes=["a", "a"]), "the class 'a' stands twice"),
         (changed(classes="ab"), "classes: expected a list"),
         (changed(classes=[1]), r"classes\[0\]: 1 must be text"),
-        (changed(std=[1, 0, 1]), "must be above 0"),
+        (changed(std=[1, 0, 1]), "must be at least 1e-07"),
         (changed(mean=[0, 0, 1e9]), r"mean\[2\]: 1000000000.0 must be a number"),
         ('{"format": "ddarts-preprocessing", "version": 1, "mean": [NaN]}', "is missing"),
     ],

@@ -12,13 +12,12 @@ from torch.nn import functional as F
 
 from ddarts.errors import SettingsError
 from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
-from ddarts.hub.reference_names import reference_names
 from ddarts.nn.batch_norm import BatchStatistics
 from ddarts.nn.convolution import DepthwiseConv
 from ddarts.nn.network import Network
 from ddarts.space.cell_space import DARTOPTI_OPERATIONS, DARTS_OPERATIONS, SearchSpace, build_space
 from ddarts.supernet.supernet import Supernet
-from ddarts.testing import reference_gradients
+from ddarts.testing import inherited_weights, reference_gradients
 from tests.reference.supernet_mapping import build_twins, load_plain
 from tests.searching.gradients import sigmoid_gates, sigmoid_step
 
@@ -199,23 +198,10 @@ def test_gates_of_zero_and_one_make_the_discrete_network(seed: int) -> None:
     genotype = Genotype(tuple(cells))
     fast, plain = build_twins(space, 4, classes=5)
 
-    state = {}
-    for name, value in plain.state_dict().items():
-        head, _, rest = name.partition("._ops.")
-        if rest:
-            row, _, column, part = rest.split(".", 3)
-            source, target = space.edges[int(row)]
-            edge = Edge(operations[int(column)], source, target)
-            if edge not in genotype.cells[int(head.split(".")[1])].edges:
-                continue
-            name = f"{head}._ops.{target}.{source}.0.{part}"
-        state[name] = value
     network = Network(genotype, channels=4, classes=5).double()
-    names = reference_names(network)
-    assert state.keys() <= set(names.values())
-    left = network.load_state_dict(
-        {ours: state[theirs] for ours, theirs in names.items() if theirs in state}, strict=False
-    )
+    ours = network.state_dict()
+    inherited = {name: value for name, value in inherited_weights(plain, genotype).items() if name in ours}
+    left = network.load_state_dict(inherited, strict=False)
     assert all(".norm" in name and name.rpartition(".")[2] in ("weight", "bias") for name in left.missing_keys)
 
     x = torch.randn(3, 3, 12, 12, dtype=torch.float64)
@@ -377,8 +363,8 @@ def test_between_the_passes_nothing_is_held_behind_autograds_back(frozen: bool) 
 def test_nodes_that_reach_no_output_have_no_weights() -> None:
     """DistributedDataParallel waits for a gradient of every parameter."""
     net = Supernet(_space(_D, 4, (0, 1), (1,), concat=(2,)), channels=3, classes=2)
-    net(torch.randn(2, 3, 8, 8), constant_gates=True).sum().backward()
+    net(torch.randn(2, 3, 8, 8), [g.detach() for g in sigmoid_gates(net)]).sum().backward()
     assert all(weight.grad is not None for weight in net.weight_parameters())
     every = Supernet(_space(_D, 4, (0, 1), (1,), concat=(5,)), channels=3, classes=2)
-    every(torch.randn(2, 3, 8, 8), constant_gates=True).sum().backward()
+    every(torch.randn(2, 3, 8, 8), [g.detach() for g in sigmoid_gates(every)]).sum().backward()
     assert all(weight.grad is not None for weight in every.weight_parameters())

@@ -24,6 +24,7 @@ from ddarts.deploy.extras import require
 from ddarts.errors import GenotypeError, SettingsError
 from ddarts.nn.preprocessing import FILE_NAME, ModelError, Preprocessing
 from ddarts.runtime import json_input as checks
+from ddarts.runtime.seeds import streams_restored
 from ddarts.training.evaluate import Predictions, classify_files
 
 METADATA_KEY = "ddarts.preprocessing"
@@ -61,7 +62,7 @@ def onnx_bytes(network: nn.Module, shape: Sequence[int], prepared: Preprocessing
     # Two images: a dimension of one would be taken for a constant.
     example = torch.zeros(2, *shape)
     try:
-        with torch.no_grad(), quiet_export():
+        with torch.no_grad(), quiet_export(), streams_restored():  # the exporter draws random numbers
             program = torch.onnx.export(
                 network,
                 (example,),

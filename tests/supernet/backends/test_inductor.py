@@ -110,7 +110,7 @@ def test_fans_of_one_shape_are_compiled_once():
     net = Supernet(build_space(cells=4, nodes=2, reductions=()), channels=4)
     compile_edges(net, backend)
     with torch.no_grad():
-        net(torch.randn(2, 3, 8, 8))
+        net(torch.randn(2, 3, 8, 8), sigmoid_gates(net))
     groups = sum(isinstance(module, GroupedEdges) for module in net.modules())
     # two edges to nodes that have received nothing yet, two to nodes that have, one
     assert (groups, len(made)) == (12, 3)
@@ -155,7 +155,7 @@ def test_a_failing_compiler_is_told_in_one_line():
         pytest.raises(SettingsError, match=r"no compiler for this device; choose another backend") as caught,
         compiler_errors_explained(),
     ):
-        net(batch()[0])
+        net(batch()[0], sigmoid_gates(net))
     assert "\n" not in str(caught.value)
 
 
