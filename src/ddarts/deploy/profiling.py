@@ -193,7 +193,7 @@ def _onnxruntime(
     for threads in settings.threads:
         model = open_onnx(data, "the exported network", threads=threads)
         for batch in settings.batch:
-            x = torch.randn(batch, *shape)
+            x = torch.randn(batch, *shape, generator=torch.Generator().manual_seed(0))
             times = time_passes(lambda x=x, model=model: model.logits(x), seconds=settings.seconds)
             found.append(summary(times, "onnxruntime", batch, threads))
             done()
@@ -213,7 +213,8 @@ def onnx_latency(network: AnyNetwork, shape: tuple[int, int, int], seconds: floa
 def _images(network: AnyNetwork, batch: int, shape: tuple[int, int, int]) -> Tensor:
     """Return images as the network gets them from `ddarts.data.Normalise`: channels last in memory."""
     device = next(network.parameters()).device
-    return torch.randn(batch, *shape, device=device).contiguous(memory_format=torch.channels_last)
+    images = torch.randn(batch, *shape, generator=torch.Generator().manual_seed(0))
+    return images.to(device).contiguous(memory_format=torch.channels_last)
 
 
 def _model_folder(path: Path) -> Path | None:
