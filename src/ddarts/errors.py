@@ -51,12 +51,13 @@ class Stopped(DDartsError):  # noqa: N818 (nothing went wrong)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the closest known name, or the whole list if none is close."""
+    """Return ``"; did you mean 'x'?"`` for the closest known name, or a list of at most 48 names if none is close."""
     names = sorted(str(k) for k in known)
     close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     if close:
         return f"; did you mean {close[0]!r}?"
-    return f"; known: {', '.join(names)}"
+    more = f" and {len(names) - 48} more" if len(names) > 48 else ""
+    return f"; known: {', '.join(names[:48])}{more}"
 
 
 def whole_number(name: str, value: Any, least: int | None = None, most: int | None = None) -> int:

@@ -151,7 +151,7 @@ def test_a_wrong_value_is_one_line_that_names_key_value_and_reason(given, messag
         load_settings("search", overrides=given)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert len(str(caught.value)) < 1000
+    assert len(str(caught.value)) < 900
 
 
 @pytest.mark.parametrize(
