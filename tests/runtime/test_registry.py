@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import ddarts
 from ddarts.errors import GenotypeError, SettingsError
 from ddarts.runtime.registry import Registry
 
@@ -101,5 +103,6 @@ def test_an_entry_point_cannot_replace_a_built_in_value(tmp_path: Path, monkeypa
 def test_registries_need_neither_torch_nor_numpy() -> None:
     heavy = {"torch", "numpy", "importlib.metadata"}
     code = f"import sys, ddarts.runtime.registry; print(sorted({heavy} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True)
+    source = {"PYTHONPATH": str(Path(ddarts.__file__).parents[1])}  # without the site packages nothing else leads there
+    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, env=os.environ | source)
     assert done.stdout.strip() == "[]", done.stderr
