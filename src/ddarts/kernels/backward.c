@@ -16,6 +16,7 @@ typedef struct {
     const float *sum, *dot;          /* [E * C]: of grad, and of grad * normalised u */
     const real *x;                   /* [B, H, W, C]; [B, H, W, E * C] with mean_x and var_x */
     const float *mean_x, *var_x;     /* [E * C] or NULL */
+    const float *scale_x, *shift_x;  /* of that batch norm [E * C], or NULL for 1 and 0 */
     const float *depthwise;          /* [E * C, k, k] */
     const float *pointwise;          /* [E * C, C] */
     real *at_x;                      /* as x, before its batch norm; NULL if not wanted */
@@ -65,7 +66,7 @@ INLINE void add_pointwise(const float *tile, const float *z, int64_t c, int64_t 
 /* Gradients at z of the output rows that reach a band, into the buffer; those at the pointwise weights of its own rows. */
 static void undo_pointwise(const Plan *plan, int64_t image, int64_t band, int64_t edge, float *buffer, float *room, float *at_pointwise) {
     const Backward *f = plan->f;
-    const int64_t p = plan->p, c = f->channels, wide = f->edges * c, top = band * plan->rows, below = top + rows_of(plan, band);
+    const int64_t p = CHANNELS(plan->p), c = CHANNELS(f->channels), wide = f->edges * c, top = band * plan->rows, below = top + rows_of(plan, band);
     const float *a = plan->of_grad + edge * p, *b = plan->of_u + edge * p, *d = plan->constant + edge * p;
     float *tile = room, *spare = tile + PIXELS * p;
     for (int64_t y = 0; y < plan->out_height; y++) {
@@ -82,9 +83,9 @@ static void undo_pointwise(const Plan *plan, int64_t image, int64_t band, int64_
             }
             if (n < PIXELS) memset(tile + n * p, 0, (PIXELS - n) * p * sizeof(float));
             float *to = buffer + (row * plan->line + x * f->stride + plan->pad) * p;
-            if (n == PIXELS) multiply_tile(tile, plan->pointwise + edge * c * p, c, p, to, f->stride * p);
+            if (n == PIXELS) multiply_tile(tile, p, plan->pointwise + edge * c * p, c, p, to, f->stride * p);
             else {
-                multiply_tile(tile, plan->pointwise + edge * c * p, c, p, spare, p);
+                multiply_tile(tile, p, plan->pointwise + edge * c * p, c, p, spare, p);
                 for (int64_t q = 0; q < n; q++) memcpy(to + q * f->stride * p, spare + q * p, p * sizeof(float));
             }
             if (at_pointwise && own) {
@@ -100,7 +101,7 @@ static void undo_pointwise(const Plan *plan, int64_t image, int64_t band, int64_
 /* The gradient at the source of one tile's pixels, from that at what the depthwise convolution read. */
 INLINE void undo_relu(const Plan *plan, int64_t edge, int64_t at, int64_t n, const float *tile, float *sums) {
     const Backward *f = plan->f;
-    const int64_t p = plan->p, c = f->channels, stride = f->mean_x ? f->edges * c : c;
+    const int64_t p = CHANNELS(plan->p), c = CHANNELS(f->channels), stride = f->mean_x ? f->edges * c : c;
     for (int64_t v = 0; v < p; v += LANES) {
         if (f->mean_x) {
             const vec scale = load(plan->scale_x + edge * p + v), shift = load(plan->shift_x + edge * p + v);
@@ -127,7 +128,7 @@ INLINE void undo_relu(const Plan *plan, int64_t edge, int64_t at, int64_t n, con
 INLINE void undo_depthwise(const Plan *plan, const int k, const int dilation, int64_t image, int64_t band, int64_t edge,
                            const float *buffer, float *room) {
     const Backward *f = plan->f;
-    const int64_t p = plan->p, c = f->channels, channels = f->mean_x ? f->edges * c : c, first = f->mean_x ? edge * c : 0;
+    const int64_t p = CHANNELS(plan->p), c = CHANNELS(f->channels), channels = f->mean_x ? f->edges * c : c, first = f->mean_x ? edge * c : 0;
     float *tile = room, *sums = room + 2 * PIXELS * p;
     memset(sums, 0, 2 * p * sizeof(float));
     for (int64_t r = 0; r < rows_of(plan, band); r++) {
@@ -148,7 +149,7 @@ INLINE void undo_depthwise(const Plan *plan, const int k, const int dilation, in
 /* at_depthwise [k * k][p] += what was read times the gradient at z, of the output rows that are a band's own. */
 INLINE void add_depthwise(const Plan *plan, const int k, const int dilation, int64_t band, const float *buffer, const float *read, float *to) {
     const Backward *f = plan->f;
-    const int64_t p = plan->p, top = band * plan->rows, below = top + rows_of(plan, band), step = f->stride * p;
+    const int64_t p = CHANNELS(plan->p), top = band * plan->rows, below = top + rows_of(plan, band), step = f->stride * p;
     for (int64_t y = round_up(top, f->stride) / f->stride; y < plan->out_height && y * f->stride < below; y++) {
         const float *grad = buffer + ((y * f->stride - top + plan->pad) * plan->line + plan->pad) * p;
         for (int r = 0; r < k; r++) {
@@ -195,7 +196,7 @@ INLINE void run_edge(const Plan *plan, const int k, const int dilation, int64_t 
 static void run_part(void *job, int64_t me) {
     Plan *plan = job;
     const Backward *f = plan->f;
-    const int64_t p = plan->p, c = f->channels, items = f->batch * plan->bands;
+    const int64_t p = CHANNELS(plan->p), c = CHANNELS(f->channels), items = f->batch * plan->bands;
     const int64_t size = plan->buffer_rows * plan->line * p, in_channels = f->mean_x ? f->edges * c : c;
     float *buffer = scratch(2 * size + (2 * PIXELS + 2) * p);
     if (!buffer) {
@@ -238,7 +239,7 @@ static void put_together(const Plan *plan) {
                     dot += part[c];
                 }
                 f->sum_x[row] = (float)sum;
-                f->dot_x[row] = (float)(dot * plan->scale_x[e * p + i]);
+                f->dot_x[row] = (float)(dot / sqrt(f->var_x[row] + f->eps));
             }
             if (!plan->at_weights) continue;
             for (int64_t o = 0; o < c; o++) f->at_pointwise[row * c + o] = 0;
@@ -255,27 +256,31 @@ static void put_together(const Plan *plan) {
 static void pack(Plan *plan) {
     const Backward *f = plan->f;
     const int64_t c = f->channels, p = plan->p, taps = f->kernel * f->kernel;
-    const double count = (double)(f->batch * plan->out_height * plan->out_width);
+    const int64_t count = f->batch * plan->out_height * plan->out_width;
     for (int64_t e = 0; e < f->edges; e++)
         for (int64_t i = 0; i < c; i++) {
             const int64_t row = e * c + i, at = e * p + i;
             for (int64_t t = 0; t < taps; t++) plan->flipped[(e * taps + t) * p + i] = f->depthwise[row * taps + taps - 1 - t];
             for (int64_t o = 0; o < c; o++) plan->pointwise[row * p + o] = f->pointwise[row * c + o];
-            const double inverse = 1 / sqrt(f->var[row] + f->eps), scale = (f->scale ? f->scale[row] : 1) * inverse;
-            const double of_u = -scale * inverse * f->dot[row] / count;
-            plan->of_grad[at] = (float)scale;
-            plan->of_u[at] = (float)of_u;
-            plan->constant[at] = (float)(-scale * f->sum[row] / count - of_u * f->mean[row]);
+            norm_gradient(f->var[row], f->mean[row], f->scale ? f->scale[row] : 1, f->sum[row], f->dot[row], count, f->eps,
+                          plan->of_grad + at, plan->of_u + at, plan->constant + at);
             if (f->mean_x) {
-                plan->scale_x[at] = (float)(1 / sqrt(f->var_x[row] + f->eps));
-                plan->shift_x[at] = -f->mean_x[row] * plan->scale_x[at];
+                plan->scale_x[at] = (float)((f->scale_x ? f->scale_x[row] : 1) / sqrt(f->var_x[row] + f->eps));
+                plan->shift_x[at] = (f->shift_x ? f->shift_x[row] : 0) - f->mean_x[row] * plan->scale_x[at];
                 plan->around_x[at] = f->mean_x[row];
             }
         }
 }
 
+#if !defined(BFLOAT16) && !defined(NARROW)
+int ddarts_backward_narrow(const Backward *f);
+#endif
+
 /* Returns 0, or 1 if there is no memory. */
 int NAME(ddarts_backward)(const Backward *f) {
+#if !defined(BFLOAT16) && !defined(NARROW)
+    if (f->channels == LANES) return ddarts_backward_narrow(f);
+#endif
     Plan plan = {.f = f, .p = round_up(f->channels, LANES), .pad = f->dilation * (f->kernel / 2)};
     const int64_t p = plan.p, reach = 2 * plan.pad + 1, matrix = f->edges * p, taps = f->kernel * f->kernel;
     plan.out_height = (f->height - 1) / f->stride + 1;

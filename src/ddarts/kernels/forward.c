@@ -12,6 +12,7 @@
 typedef struct {
     const real *x;            /* [B, H, W, C]; [B, H, W, E * C] with mean and var */
     const float *mean, *var;  /* [E * C] or NULL */
+    const float *scale, *shift; /* of that batch norm [E * C], or NULL for 1 and 0 */
     const float *depthwise;   /* [E * C, k, k] */
     const float *pointwise;   /* [E * C, C] */
     real *z;                  /* [B, H', W', E * C] between the convolutions, or NULL */
@@ -36,26 +37,11 @@ static int64_t rows_of(const Plan *plan, int64_t band) {
     return left < plan->rows ? left : plan->rows;
 }
 
-INLINE void add_statistics(const float *tile, int64_t n, int64_t p, int starts, float *shift, float *sums) {
-    for (int64_t v = 0; v < p; v += LANES) {
-        if (starts) store(shift + v, load(tile + v));
-        const vec around = load(shift + v);
-        vec sum = {0}, square = {0};
-        for (int64_t q = 0; q < n; q++) {
-            const vec d = load(tile + q * p + v) - around;
-            sum += d;
-            square += d * d;
-        }
-        store(sums + v, load(sums + v) + sum);
-        store(sums + p + v, load(sums + p + v) + square);
-    }
-}
-
 /* All pixels of a band on one edge. `room` holds two tiles and three rows of p numbers. */
 INLINE void run_edge(const Plan *plan, const int k, const int dilation, const int stride, int64_t image, int64_t band, int64_t edge,
                      const float *buffer, float *room) {
     const Forward *f = plan->f;
-    const int64_t p = plan->p, c = f->channels, wide = f->edges * c, rows = rows_of(plan, band);
+    const int64_t p = CHANNELS(plan->p), c = CHANNELS(f->channels), wide = f->edges * c, rows = rows_of(plan, band);
     const float *depthwise = plan->depthwise + edge * k * k * p, *pointwise = plan->pointwise + edge * c * p;
     float *tile = room, *spare = tile + PIXELS * p, *shift = spare + PIXELS * p, *sums = shift + p;
     memset(sums, 0, 2 * p * sizeof(float));
@@ -66,7 +52,7 @@ INLINE void run_edge(const Plan *plan, const int k, const int dilation, const in
             const float *from = buffer + (r * plan->line + x) * stride * p;
             depthwise_tile(k, dilation, stride, from, plan->line * p, p, depthwise, tile);
             if (f->z) copy_tile(tile, n, c, p, f->z + at, wide, plan->stream_z);
-            multiply_tile(tile, pointwise, c, p, spare, p);
+            multiply_tile(tile, p, pointwise, c, p, spare, p);
             copy_tile(spare, n, c, p, f->u + at, wide, plan->stream_u);
             add_statistics(spare, n, p, r + x == 0, shift, sums);
         }
@@ -82,7 +68,8 @@ INLINE void run_edge(const Plan *plan, const int k, const int dilation, const in
 static void run_part(void *job, int64_t me) {
     Plan *plan = job;
     const Forward *f = plan->f;
-    const int64_t p = plan->p, items = f->batch * plan->bands, in_channels = f->mean ? f->edges * f->channels : f->channels;
+    const int64_t p = CHANNELS(plan->p), c = CHANNELS(f->channels);
+    const int64_t items = f->batch * plan->bands, in_channels = f->mean ? f->edges * c : c;
     const int64_t size = plan->buffer_rows * plan->line * p;
     float *buffer = scratch(size + 2 * PIXELS * p + 3 * p);
     if (!buffer) {
@@ -94,8 +81,8 @@ static void run_part(void *job, int64_t me) {
         const int64_t count = (rows_of(plan, band) - 1) * f->stride + (f->kernel - 1) * f->dilation + 1;
         for (int64_t e = 0; e < f->edges; e++) {
             if (e == 0 || f->mean)
-                rectify_rows(f->x + image * f->height * f->width * in_channels + (f->mean ? e * f->channels : 0), f->height, f->width,
-                             in_channels, f->channels, p, f->mean ? plan->scale + e * p : NULL, f->mean ? plan->shift + e * p : NULL,
+                rectify_rows(f->x + image * f->height * f->width * in_channels + (f->mean ? e * c : 0), f->height, f->width,
+                             in_channels, c, p, f->mean ? plan->scale + e * p : NULL, f->mean ? plan->shift + e * p : NULL,
                              band * plan->rows * f->stride - plan->pad, count, plan->pad, plan->line, buffer);
             switch (f->kernel * 4 + f->dilation * 2 + f->stride) {
 #define CASE(k, d, s) case k * 4 + d * 2 + s: run_edge(plan, k, d, s, image, band, e, buffer, buffer + size); break;
@@ -138,15 +125,22 @@ static void pack(Plan *plan) {
             for (int64_t t = 0; t < taps; t++) plan->depthwise[(e * taps + t) * p + i] = f->depthwise[row * taps + t];
             for (int64_t o = 0; o < c; o++) plan->pointwise[row * p + o] = f->pointwise[(e * c + o) * c + i];
             if (f->mean) {
-                const float scale = (float)(1 / sqrt(f->var[row] + f->eps));
-                plan->scale[e * p + i] = scale;
-                plan->shift[e * p + i] = -f->mean[row] * scale;
+                const double scale = (f->scale ? f->scale[row] : 1) / sqrt(f->var[row] + f->eps);
+                plan->scale[e * p + i] = (float)scale;
+                plan->shift[e * p + i] = (f->shift ? f->shift[row] : 0) - f->mean[row] * (float)scale;
             }
         }
 }
 
+#if !defined(BFLOAT16) && !defined(NARROW)
+int ddarts_forward_narrow(const Forward *f);
+#endif
+
 /* Returns 0, or 1 if there is no memory. */
 int NAME(ddarts_forward)(const Forward *f) {
+#if !defined(BFLOAT16) && !defined(NARROW)
+    if (f->channels == LANES) return ddarts_forward_narrow(f);
+#endif
     Plan plan = {.f = f, .p = round_up(f->channels, LANES), .pad = f->dilation * (f->kernel / 2)};
     const int64_t p = plan.p, reach = (f->kernel - 1) * f->dilation + 1, matrix = f->edges * p;
     plan.out_height = (f->height - 1) / f->stride + 1;
@@ -175,6 +169,6 @@ int NAME(ddarts_forward)(const Forward *f) {
     return plan.failed;
 }
 
-#ifndef BFLOAT16
+#if !defined(BFLOAT16) && !defined(NARROW)
 int ddarts_has_threads(void) { return has_threads(); }
 #endif

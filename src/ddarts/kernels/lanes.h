@@ -16,16 +16,25 @@
 
 #if defined(__AVX512F__)
 #define LANES 16
-#define PIXELS 8
-#define EACH(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7)
-#else
-#if defined(__AVX__)
+#elif defined(__AVX__)
 #define LANES 8
 #else
 #define LANES 4
 #endif
+
+/* As many pixels as there are registers for. With NARROW, edges have exactly LANES channels: that is one vector a pixel, and the
+ * compiler knows all sizes. */
+#if defined(__AVX512F__) || defined(NARROW)
+#define PIXELS 8
+#define EACH(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7)
+#else
 #define PIXELS 4
 #define EACH(F) F(0) F(1) F(2) F(3)
+#endif
+#ifdef NARROW
+#define CHANNELS(c) LANES
+#else
+#define CHANNELS(c) (c)
 #endif
 
 #define INLINE static inline __attribute__((always_inline))
@@ -37,17 +46,30 @@ INLINE vec load(const float *from) { return *(const vec *)from; }
 
 INLINE void store(float *to, vec v) { *(vec *)to = v; }
 
+#if defined(__AVX__) && !defined(__AVX512F__)
+/* From LANES - n on: a mask of the first n lanes. */
+static const int32_t FIRST[2 * LANES] = {-1, -1, -1, -1, -1, -1, -1, -1};
+#endif
+
 /* `n` lanes of memory, the others zero; or all of them. */
 INLINE vec get(const float *from, int64_t n) {
     if (n >= LANES) return load(from);
+#if defined(__AVX__) && !defined(__AVX512F__)
+    return (vec)_mm256_maskload_ps(from, _mm256_loadu_si256((const __m256i *)(FIRST + LANES - n)));
+#else
     vec v = {0};
     memcpy(&v, from, n * sizeof(float));
     return v;
+#endif
 }
 
 INLINE void put(float *to, vec v, int64_t n) {
     if (n >= LANES) store(to, v);
+#if defined(__AVX__) && !defined(__AVX512F__)
+    else _mm256_maskstore_ps(to, _mm256_loadu_si256((const __m256i *)(FIRST + LANES - n)), (__m256)v);
+#else
     else memcpy(to, &v, n * sizeof(float));
+#endif
 }
 
 /* Images are float, or bfloat16 in the files compiled with BFLOAT16. Weights, statistics and all arithmetic are float. */
@@ -72,7 +94,11 @@ INLINE void put_real(real *to, vec v, int64_t n) {
     else memcpy(to, &h, n * sizeof(real));
 }
 #else
+#ifdef NARROW
+#define NAME(function) function##_narrow
+#else
 #define NAME(function) function
+#endif
 typedef float real;
 
 INLINE vec get_real(const real *from, int64_t n) { return get(from, n); }
@@ -182,11 +208,11 @@ INLINE void depthwise_tile(
 #undef KEEP
 }
 
-/* A tile times a matrix [c][p]; pixels of the result lie `stride` floats apart. */
-INLINE void multiply_tile(const float *tile, const float *matrix, int64_t c, int64_t p, float *to, int64_t stride) {
+/* A tile, whose pixels lie `t` floats apart, times a matrix [c][p]; pixels of the result lie `stride` floats apart. */
+INLINE void multiply_tile(const float *tile, int64_t t, const float *matrix, int64_t c, int64_t p, float *to, int64_t stride) {
     int64_t v = 0;
 #define ZERO(q) vec one##q = {0}, two##q = {0};
-#define STEP(q) { const float s = tile[q * p + i]; one##q += s * left; two##q += s * right; }
+#define STEP(q) { const float s = tile[q * t + i]; one##q += s * left; two##q += s * right; }
 #define KEEP(q) store(to + q * stride + v, one##q); store(to + q * stride + v + LANES, two##q);
     for (; v + LANES < p; v += 2 * LANES) {
         EACH(ZERO)
@@ -201,7 +227,7 @@ INLINE void multiply_tile(const float *tile, const float *matrix, int64_t c, int
 #undef KEEP
     if (v == p) return;
 #define ZERO(q) vec one##q = {0};
-#define STEP(q) one##q += tile[q * p + i] * w;
+#define STEP(q) one##q += tile[q * t + i] * w;
 #define KEEP(q) store(to + q * stride + v, one##q);
     EACH(ZERO)
     for (int64_t i = 0; i < c; i++) {
@@ -212,6 +238,81 @@ INLINE void multiply_tile(const float *tile, const float *matrix, int64_t c, int
 #undef ZERO
 #undef STEP
 #undef KEEP
+}
+
+#define EIGHT(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7)
+
+/* `multiply_tile` for eight pixels, which keep a matrix of one vector a row busy. */
+INLINE void multiply_eight(const float *tile, int64_t t, const float *matrix, int64_t c, int64_t p, float *to, int64_t stride) {
+    if (p > LANES || PIXELS == 8) {
+        for (int64_t q = 0; q < 8; q += PIXELS) multiply_tile(tile + q * t, t, matrix, c, p, to + q * stride, stride);
+        return;
+    }
+#define ZERO(q) vec sum##q = {0};
+#define STEP(q) sum##q += tile[q * t + i] * w;
+#define KEEP(q) store(to + q * stride, sum##q);
+    EIGHT(ZERO)
+    for (int64_t i = 0; i < c; i++) {
+        const vec w = load(matrix + i * p);
+        EIGHT(STEP)
+    }
+    EIGHT(KEEP)
+#undef ZERO
+#undef STEP
+#undef KEEP
+}
+
+/* Add a tile's numbers and their squares to `sums` [2][p], around its first pixel where the sums start. */
+INLINE void add_statistics(const float *tile, int64_t n, int64_t p, int starts, float *shift, float *sums) {
+    for (int64_t v = 0; v < p; v += LANES) {
+        if (starts) store(shift + v, load(tile + v));
+        const vec around = load(shift + v);
+        vec sum = {0}, square = {0};
+        for (int64_t q = 0; q < n; q++) {
+            const vec d = load(tile + q * p + v) - around;
+            sum += d;
+            square += d * d;
+        }
+        store(sums + v, load(sums + v) + sum);
+        store(sums + p + v, load(sums + p + v) + square);
+    }
+}
+
+/* to[a][p] += over `n` pixels, `left` (pixels `t` floats apart), of which `a` numbers are read, times `right` [][p]. */
+INLINE void add_products(const float *left, int64_t t, int64_t a, const float *right, int64_t p, int64_t n, float *to) {
+    for (int64_t v = 0; v < p; v += LANES) {
+        int64_t o = 0;
+#define START(k) vec sum##k = {0};
+#define STEP(k) sum##k += at[k] * w;
+#define KEEP(k) store(to + (o + k) * p + v, load(to + (o + k) * p + v) + sum##k);
+        for (; o + 8 <= a; o += 8) {
+            EIGHT(START)
+            for (int64_t q = 0; q < n; q++) {
+                const vec w = load(right + q * p + v);
+                const float *at = left + q * t + o;
+                EIGHT(STEP)
+            }
+            EIGHT(KEEP)
+        }
+#undef START
+#undef STEP
+#undef KEEP
+        for (; o < a; o++) {
+            vec sum = {0};
+            for (int64_t q = 0; q < n; q++) sum += left[q * t + o] * load(right + q * p + v);
+            store(to + o * p + v, load(to + o * p + v) + sum);
+        }
+    }
+}
+
+/* A batch norm's gradient at its input u as of_grad * grad + of_u * u + constant, for a channel: from the sums of grad and of
+ * grad * normalised u over `count` values. */
+INLINE void norm_gradient(double var, double mean, double scale, double sum, double dot, int64_t count, double eps, float *of_grad,
+                          float *of_u, float *constant) {
+    const double inverse = 1 / sqrt(var + eps), factor = scale * inverse, slope = -factor * inverse * dot / (double)count;
+    *of_grad = (float)factor;
+    *of_u = (float)slope;
+    *constant = (float)(-factor * sum / (double)count - slope * mean);
 }
 
 /* Lay `n` pixels of `c` channels from a tile into an image, where pixels are `stride` numbers apart. */

@@ -18,27 +18,40 @@ SWITCH = "DDARTS_KERNELS"
 _POINTER, _COUNT = ctypes.c_void_p, ctypes.c_int64
 
 
-def _structure(name: str, pointers: str, counts: str) -> Any:
-    fields = [(word, _POINTER) for word in pointers.split()] + [(word, _COUNT) for word in counts.split()]
-    return type(name, (ctypes.Structure,), {"_fields_": [*fields, ("eps", ctypes.c_double)]})
+def _structure(name: str, pointers: str, counts: str, *, eps: bool = True) -> Any:
+    fields: list[tuple[str, Any]] = [(word, _POINTER) for word in pointers.split()]
+    fields += [(word, _COUNT) for word in counts.split()]
+    if eps:
+        fields.append(("eps", ctypes.c_double))
+    return type(name, (ctypes.Structure,), {"_fields_": fields})
 
 
-#: The structures of forward.c, backward.c and sums.c, field by field; what they hold is said there.
-Forward = _structure(
-    "Forward",
-    "x mean var depthwise pointwise z u mean_u var_u",
-    "batch height width channels edges kernel stride dilation threads",
-)
-Backward = _structure(
-    "Backward",
-    "grad u z mean var scale sum dot x mean_x var_x depthwise pointwise at_x sum_x dot_x at_depthwise at_pointwise",
-    "batch height width channels edges kernel stride dilation threads adds",
-)
-Sums = _structure(
-    "Sums",
-    "u mean var shared before sums gates columns",
-    "pixels channels edges operations branches shares threads",
-)
+#: The structures of the C files, field by field, by the names of the files; what they hold is said there.
+STRUCTURES = {
+    "forward": _structure(
+        "Forward",
+        "x mean var scale shift depthwise pointwise z u mean_u var_u",
+        "batch height width channels edges kernel stride dilation threads",
+    ),
+    "backward": _structure(
+        "Backward",
+        "grad u z mean var scale sum dot x mean_x var_x scale_x shift_x depthwise pointwise "
+        "at_x sum_x dot_x at_depthwise at_pointwise",
+        "batch height width channels edges kernel stride dilation threads adds",
+    ),
+    "sums": _structure(
+        "Sums",
+        "u mean var shared before sums gates columns",
+        "pixels channels edges operations branches shares threads",
+    ),
+    "pointwise": _structure(
+        "Pointwise",
+        "x weight u mean_u var_u grad mean var scale sum dot at_x at_weight",
+        "batch height width inputs outputs wide stride offset threads adds",
+    ),
+    "nodes": _structure("Nodes", "u mean var scale shift sums sum dot", "pixels channels terms threads"),
+    "pools": _structure("Pools", "x y position", "batch height width channels stride backward threads", eps=False),
+}
 
 
 def pointers(addresses: Sequence[int | None]) -> Any:
@@ -68,21 +81,19 @@ class Library:
         self.build = path.name.split(".")[0].removeprefix("_")
         self.has_threads = bool(self._library.ddarts_has_threads())
 
-    def forward(self, precision: str, **arguments: Any) -> None:
-        """Run `ddarts_forward` on images of `float32` or `bfloat16`: what its structure holds, by name."""
-        self._run("ddarts_forward", precision, Forward(**arguments))
+    def run(self, name: str, precision: str, **arguments: Any) -> None:
+        """Run a kernel on images of `float32` or `bfloat16`.
 
-    def backward(self, precision: str, **arguments: Any) -> None:
-        """Run `ddarts_backward`, as `forward`."""
-        self._run("ddarts_backward", precision, Backward(**arguments))
+        Args:
+            name: of its C file.
+            precision: the dtype of images.
+            arguments: what its structure in `STRUCTURES` holds, by name; what is left out is 0.
 
-    def sums(self, precision: str, **arguments: Any) -> None:
-        """Run `ddarts_sums`, as `forward`."""
-        self._run("ddarts_sums", precision, Sums(**arguments))
-
-    def _run(self, name: str, precision: str, arguments: Any) -> None:
-        function = getattr(self._library, name + {"float32": "", "bfloat16": "_bf16"}[precision])
-        if function(ctypes.byref(arguments)):
+        Raises:
+            MemoryError: there is no room for its buffers.
+        """
+        function = getattr(self._library, f"ddarts_{name}" + {"float32": "", "bfloat16": "_bf16"}[precision])
+        if function(ctypes.byref(STRUCTURES[name](**arguments))):
             raise MemoryError("no room for the buffers of a convolution")
 
 

@@ -13,6 +13,7 @@ from ddarts.errors import SettingsError
 from ddarts.genotype.genotype import CellGenotype, Genotype
 from ddarts.nn.auxiliary import AuxiliaryHead
 from ddarts.nn.features import FeatureInfo, choose_levels, find_levels
+from ddarts.nn.fused_cell import FusedCell
 from ddarts.nn.operations import FactorizedReduce, Rectified, ReLUConvBN, build_operation
 from ddarts.nn.pruning import live_edges, live_inputs, live_states
 from ddarts.nn.recompute import recomputed
@@ -62,6 +63,11 @@ class Cell(nn.Module):
         names = [name for name, operation in self.operations.items() if not isinstance(operation, nn.Identity)]
         self._mask_of = {name: i for i, name in enumerate(names)}
         self.droppable = len(names)
+        entering = {
+            target: [(self._mask_of.get(name), self.operations[name], source) for name, source in edges]
+            for target, edges in self._nodes.items()
+        }
+        self._fused = FusedCell((self.preprocess0, self.preprocess1), entering, self._concat, channels)
 
     def forward(self, input0: Tensor, input1: Tensor, masks: Tensor | None = None) -> Tensor:
         """Compute the cell.
@@ -73,6 +79,8 @@ class Cell(nn.Module):
         Returns:
             [B, outputs, H, W], or [B, outputs, ceil(H/2), ceil(W/2)] from a reduction cell.
         """
+        if self.training and self._fused.fits(input0, input1):
+            return self._fused(input0, input1, masks)
         states: dict[int, Tensor] = {}
         if self.preprocess0 is not None:
             states[0] = self.preprocess0.after_relu(input0)

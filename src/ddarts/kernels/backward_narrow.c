@@ -1,0 +1,3 @@
+/* backward.c for edges with as many channels as a vector has lanes. */
+#define NARROW
+#include "backward.c"

@@ -1,0 +1,3 @@
+/* forward.c for edges with as many channels as a vector has lanes. */
+#define NARROW
+#include "forward.c"

@@ -1,0 +1,3 @@
+/* nodes.c for images of bfloat16. */
+#define BFLOAT16
+#include "nodes.c"

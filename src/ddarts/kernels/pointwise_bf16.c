@@ -1,0 +1,3 @@
+/* pointwise.c for images of bfloat16. */
+#define BFLOAT16
+#include "pointwise.c"

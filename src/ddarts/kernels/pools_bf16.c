@@ -1,0 +1,3 @@
+/* pools.c for images of bfloat16. */
+#define BFLOAT16
+#include "pools.c"
