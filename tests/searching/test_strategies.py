@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from scipy.stats import spearmanr
 from torch import Tensor
 
 from ddarts.config.loading import load_settings
-from ddarts.config.strategies import BUILT_IN, STRATEGIES, RandomOptions, StrategyOptions, TrialOptions
+from ddarts.config.strategies import BUILT_IN, STRATEGIES, BayesOptions, RandomOptions, StrategyOptions, TrialOptions
 from ddarts.data import Batches, ImageData, load_data, search_parts, split
 from ddarts.errors import SettingsError
+from ddarts.genotype.choices import AnyGenotype
 from ddarts.genotype.genotype import Genotype
 from ddarts.genotype.random import mutate, random_genotype
 from ddarts.genotype.starting import search_space
@@ -23,7 +27,8 @@ from ddarts.nn.network import Network
 from ddarts.runs.folder import RunFolder
 from ddarts.runtime.seeds import derive_seed, seed_everything
 from ddarts.searching.scores import find_score
-from ddarts.searching.strategy import Differentiable
+from ddarts.searching.strategies.bayes import Posterior
+from ddarts.searching.strategy import Differentiable, Trial, implementation_of
 from ddarts.space.cell_space import build_space
 from ddarts.supernet.supernet import Supernet
 from ddarts.testing import build_relaxation, check_strategy
@@ -218,3 +223,63 @@ def test_another_package_adds_a_strategy(tmp_path: Path, digits: ImageData) -> N
     finally:
         STRATEGIES.unregister("constant")
     assert {gate for cell in found.gates.values for row in cell for gate in row} == {0.5}
+
+
+# -- Bayesian optimisation ---------------------------------------------------------------------------------------------
+
+
+def _quality(genotype: AnyGenotype) -> float:
+    """An accuracy that operations add to, each cell's with a weight of its own, and that saturates."""
+    assert isinstance(genotype, Genotype)
+    weights = {name: i for i, name in enumerate(sorted(build_space(cells=3, nodes=2).operations))}
+    total = sum((1 + k) * weights[e.operation] for k, cell in enumerate(genotype.cells) for e in cell.edges)
+    return 1 - math.exp(-total / 60)
+
+
+def _found(name: str, seed: int, trials: int = 30) -> float:
+    options = STRATEGIES.get(name)()
+    strategy = implementation_of(options)(options, build_space(cells=3, nodes=2), seed)
+    history = []
+    for number in range(trials):
+        genotype = strategy.propose(number, random.Random(derive_seed(seed, "propose", number)))
+        history.append(Trial(number, genotype, _quality(genotype), 1))
+        strategy.feedback(history[-1])
+    assert len({trial.genotype.canonical().to_json() for trial in history}) == trials, "nothing is tried twice"
+    return _quality(max(history, key=strategy.value).genotype)
+
+
+def test_bayes_finds_better_genotypes_than_random_draws_where_operations_add_up() -> None:
+    pairs = [(_found("bayes", seed), _found("random", seed)) for seed in range(4)]
+    assert all(ours > chance for ours, chance in pairs), pairs
+
+
+def test_a_posterior_orders_unseen_genotypes_and_is_surer_of_seen_ones() -> None:
+    space = build_space(cells=3, nodes=2)
+    seen, unseen = ([random_genotype(space, seed=s) for s in seeds] for seeds in (range(80), range(100, 130)))
+    posterior = Posterior(seen, [_quality(g) for g in seen])
+    means, deviations = posterior.predict(unseen)
+    assert spearmanr(means, [_quality(g) for g in unseen])[0] > 0.8
+    assert posterior.predict(seen)[1].mean() < deviations.mean()
+
+
+def test_a_posterior_of_equal_scores_or_equal_genotypes_is_flat() -> None:
+    space = build_space(cells=2, nodes=1)
+    genotypes = [random_genotype(space, seed=s) for s in range(4)]
+    assert Posterior(genotypes, [0.5] * 4).predict(genotypes)[0].tolist() == pytest.approx([0.0] * 4)
+    means, deviations = Posterior(genotypes[:1] * 3, [0.1, 0.2, 0.3]).predict(genotypes)
+    assert np.isfinite(means).all()
+    assert np.isfinite(deviations).all()
+
+
+def test_of_noisy_trials_the_one_with_the_best_posterior_mean_wins() -> None:
+    space = build_space(cells=3, nodes=2)
+    genotypes = [random_genotype(space, seed=s) for s in range(60)]
+    gained = 0.0
+    for seed in range(6):
+        strategy = implementation_of(BayesOptions())(BayesOptions(), space, 0)
+        draw = random.Random(seed)
+        trials = [Trial(i, g, _quality(g) + draw.gauss(0, 0.2), 1) for i, g in enumerate(genotypes)]
+        strategy.recover(trials)
+        gained += _quality(max(trials, key=strategy.value).genotype)
+        gained -= _quality(max(trials, key=lambda t: t.score or 0).genotype)
+    assert gained > 0

@@ -249,6 +249,19 @@ class EvolutionOptions(TrialOptions):
     tournament: int = Field(default=5, ge=1, description="members drawn from the population; the best is mutated")
 
 
+class BayesOptions(TrialOptions):
+    """Bayesian optimisation: a Gaussian process over operations chooses what to train (expected improvement)."""
+
+    implementation = "ddarts.searching.strategies.bayes:Bayes"
+    name: str = Field(default="bayes", description="name of the strategy")
+    trials: int = Field(
+        default=30, ge=1, le=2000, description="genotypes to propose and train", json_schema_extra=COMMON
+    )
+    first: int = Field(default=10, ge=2, description="trials that are drawn before the first is chosen")
+    candidates: int = Field(default=400, ge=4, le=100_000, description="genotypes among which each trial is chosen")
+    parents: int = Field(default=5, ge=1, description="best trials whose neighbours are candidates")
+
+
 _BUILT_IN: dict[str, type[StrategyOptions]] = {
     "d-darts": DDartsOptions,
     "darts": DartsOptions,
@@ -257,6 +270,7 @@ _BUILT_IN: dict[str, type[StrategyOptions]] = {
     "pc-darts": PcDartsOptions,
     "random": RandomOptions,
     "evolution": EvolutionOptions,
+    "bayes": BayesOptions,
 }
 STRATEGIES: Registry[type[StrategyOptions]] = Registry("strategy", "ddarts.strategies", _BUILT_IN)
 #: Names of the strategies of this package.

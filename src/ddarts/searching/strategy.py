@@ -168,6 +168,13 @@ class BlackBox(ABC, Generic[T]):
     def feedback(self, trial: Trial) -> None:
         """Take in the result of a trial; by default it is ignored."""
 
+    def value(self, trial: Trial) -> float:
+        """Return by how much a trial is preferred to others; by default its score.
+
+        It is asked for when all trials of a rung have been fed back.
+        """
+        return trial.score or 0.0
+
     def recover(self, history: Sequence[Trial]) -> None:
         """Rebuild the state of a new object from all trials so far, in their order."""
         for trial in history:

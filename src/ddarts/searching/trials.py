@@ -115,12 +115,14 @@ class Trials:
             for rung, (count, steps) in enumerate(rungs):
                 entrants, best = (best[:count], []) if rung else ([None] * count, [])
                 survivors = rungs[rung + 1][0] if rung + 1 < len(rungs) else 1
+                tried: list[Trial] = []
                 for place, entrant in enumerate(entrants):
                     trial = known.get((rung, place))
                     if trial is None:
                         trial = self._try(rung, place, entrant, steps, train=total > 1)
                         self._record(rung, place, trial)
                     done += 1
+                    tried.append(trial)
                     best = sorted([*best, trial], key=lambda t: -(t.score or 0.0))[:survivors]  # the first of equals
                     self._keep(best, entrants[place + 1 :])
                     progress.update(done, trial=trial.number, accuracy=trial.score or 0.0, best=best[0].score or 0.0)
@@ -130,7 +132,7 @@ class Trials:
                             f"resume with: ddarts search --resume {self.run.path}"
                         )
         self._keep([], [])
-        return best[0]
+        return max(tried, key=self.strategy.value)  # the first of equals
 
     def cost(self) -> tuple[dict[int, int], float]:
         """Return the training steps of every trial by its number, and the seconds of all."""

@@ -1,0 +1,126 @@
+"""Black-box strategies with a table in place of trainings: what so many queries find, against random search.
+
+    python -m benchmarks.tables.queries --tables DIR
+
+Every strategy proposes genotypes of NAS-Bench-201 and NAS-Bench-Macro, and the table answers each with its accuracy, as
+if it had been trained: 50 queries cost as much as 50 trainings, for every strategy alike. In NAS-Bench-Macro there is
+also one search for each of 20 budgets of multiply-adds from 20 to 90 M; proposals above the budget are not made.
+Seeds are pairs; p-values are those of exact sign-flip tests against random search, corrected by Holm over a space's
+strategies. Options of a strategy were chosen on NAS-Bench-201; NAS-Bench-Macro was used for the report alone.
+
+About ten minutes on one core; results/queries.json is written at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+from benchmarks.tables.spaces import BENCH201, MACRO, Table
+from ddarts.config.strategies import STRATEGIES
+from ddarts.experiments.statistics import holm, interval_of_mean, mean, paired_p
+from ddarts.genotype.choices import ChoiceGenotype
+from ddarts.genotype.random import random_genotype
+from ddarts.runtime.seeds import derive_seed
+from ddarts.searching.strategy import BlackBox, Trial, implementation_of
+
+BUDGETS = [20e6 + 70e6 * i / 19 for i in range(20)]
+#: Settings of each strategy for searches of 50 queries.
+OPTIONS: dict[str, dict[str, Any]] = {"random": {}, "evolution": {"population": 10, "tournament": 3}, "bayes": {}}
+
+
+def build(name: str, table: Table, seed: int, budget: float | None) -> BlackBox[Any]:
+    """Return a strategy whose random draws and mutations keep a budget of multiply-adds."""
+    options = STRATEGIES.get(name).model_validate(OPTIONS[name])
+    strategy = implementation_of(options)(options, table.space, seed)
+    if budget is None:
+        return strategy
+
+    def draw(number: int) -> ChoiceGenotype:
+        for attempt in itertools.count():
+            genotype = random_genotype(table.space, seed=derive_seed(seed, "query", number, attempt))
+            assert isinstance(genotype, ChoiceGenotype)
+            if table.lookup(genotype).macs <= budget:
+                return genotype
+        raise AssertionError
+
+    strategy._random = draw
+    return strategy
+
+
+def search(name: str, table: Table, seed: int, queries: int, budget: float | None = None) -> ChoiceGenotype:
+    """Return what a strategy chooses after so many queries."""
+    strategy = build(name, table, seed, budget)
+    history = []
+    for number in range(queries):
+        attempts = (random.Random(derive_seed(seed, "propose", number, attempt)) for attempt in itertools.count())
+        proposals = (strategy.propose(number, draw) for draw in attempts)
+        choices = (g for g in proposals if isinstance(g, ChoiceGenotype))
+        genotype = next(g for g in choices if budget is None or table.lookup(g).macs <= budget)
+        trial = Trial(number, genotype, table.lookup(genotype).accuracy / 100, 1)
+        strategy.feedback(trial)
+        history.append(trial)
+    chosen = max(history, key=strategy.value).genotype
+    assert isinstance(chosen, ChoiceGenotype)
+    return chosen
+
+
+def compare(found: dict[str, list[float]]) -> dict[str, dict[str, Any]]:
+    """Return mean, interval, worst and the corrected p-value against random search of each strategy's accuracies."""
+    others = [name for name in found if name != "random"]
+    p_values = dict(zip(others, holm([paired_p(found[name], found["random"]) for name in others]), strict=True))
+    return {
+        name: {
+            "mean": mean(values),
+            "interval": interval_of_mean(values),
+            "worst": min(values),
+            "p": p_values.get(name),
+        }
+        for name, values in found.items()
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tables", type=Path, required=True, help="folder of the CSV files (see spaces.py)")
+    parser.add_argument("--queries", type=int, default=50)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "results" / "queries.json")
+    args = parser.parse_args()
+    result: dict[str, Any] = {"queries": args.queries, "seeds": args.seeds}
+    for space in (BENCH201, MACRO):
+        table = Table.load(space, args.tables)
+        chosen = {name: [search(name, table, seed, args.queries) for seed in range(args.seeds)] for name in OPTIONS}
+        result[space.name] = compare({n: [table.lookup(g).accuracy for g in gs] for n, gs in chosen.items()})
+        for name, genotypes in chosen.items():
+            result[space.name][name]["ranks"] = [table.rank(genotype) for genotype in genotypes]
+        print(space.name, json.dumps(result[space.name]), flush=True)
+    table = Table.load(MACRO, args.tables)
+    rows = []
+    for budget in BUDGETS:
+        best = table.lookup(table.best(budget)).accuracy
+        found = {
+            name: [table.lookup(search(name, table, seed, args.queries, budget)).accuracy for seed in range(args.seeds)]
+            for name in OPTIONS
+        }
+        rows.append({"budget": budget, "best": best, **found})
+        print(f"{budget / 1e6:.1f} M: best {best:.2f}", {n: round(mean(v), 2) for n, v in found.items()}, flush=True)
+    regrets = {n: [mean([r["best"] - r[n][s] for r in rows]) for s in range(args.seeds)] for n in OPTIONS}
+    result["budgets"] = {
+        "rows": rows,
+        "mean_regret": {name: mean(values) for name, values in regrets.items()},
+        "compared": compare({name: [-value for value in values] for name, values in regrets.items()}),
+        "above_random": {
+            n: [sum(r[n][s] > mean(r["random"]) for r in rows) for s in range(args.seeds)] for n in OPTIONS
+        },
+    }
+    print(json.dumps({name: value for name, value in result["budgets"].items() if name != "rows"}), flush=True)
+    args.out.write_text(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
