@@ -76,12 +76,12 @@ class Images:
         """uint8 [B, C, H, W] to float32, channels-last."""
         return ((x.float() - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
-    def batches(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield STEPS batches of training images, cropped by up to two pixels and mirrored where that is sensible."""
+    def batches(self, generator: torch.Generator, steps: int = STEPS) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield so many batches of training images, cropped by up to two pixels and mirrored where that is sensible."""
         x, y = self.train
-        order = torch.cat([torch.randperm(len(x), generator=generator) for _ in range(STEPS * BATCH // len(x) + 1)])
+        order = torch.cat([torch.randperm(len(x), generator=generator) for _ in range(steps * BATCH // len(x) + 1)])
         columns = torch.arange(RESOLUTION)
-        for step in range(STEPS):
+        for step in range(steps):
             chosen = order[step * BATCH : (step + 1) * BATCH]
             shift = torch.randint(0, 5, (2, BATCH), generator=generator)
             rows = shift[0][:, None] + columns
@@ -93,8 +93,11 @@ class Images:
             yield self.normalise(pixels), y[chosen]
 
 
-def train(genotype: str, seed: int, images: Images) -> dict[str, Any]:
-    """Train one network; return its accuracies (0 to 1) and what it costs."""
+def train(genotype: str, seed: int, images: Images, steps: int = STEPS) -> dict[str, Any]:
+    """Train one network; return its accuracies (0 to 1) and what it costs.
+
+    A training of other than STEPS steps is the trial of a search: it has no test accuracy.
+    """
     torch.manual_seed(seed)
     channels = images.train[0].shape[1]
     net = Network(decode(genotype), channels=CHANNELS, in_channels=channels, classes=images.classes)
@@ -103,9 +106,9 @@ def train(genotype: str, seed: int, images: Images) -> dict[str, Any]:
     others = [p for p in net.parameters() if p.dim() <= 1]
     groups = [{"params": decayed, "weight_decay": DECAY}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.SGD(groups, lr=RATE, momentum=0.9, nesterov=True, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS, cycle_momentum=False)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps, cycle_momentum=False)
     started = time.perf_counter()
-    for x, y in images.batches(torch.Generator().manual_seed(seed)):
+    for x, y in images.batches(torch.Generator().manual_seed(seed), steps):
         loss = F.cross_entropy(net(x), y, label_smoothing=SMOOTHING)
         optimizer.zero_grad()
         loss.backward()
@@ -115,7 +118,7 @@ def train(genotype: str, seed: int, images: Images) -> dict[str, Any]:
     seconds = time.perf_counter() - started
     return {
         "val": accuracy(net, *images.validation, images),
-        "test": accuracy(net, *images.test, images),
+        **({"test": accuracy(net, *images.test, images)} if steps == STEPS else {}),
         "parameters": count_parameters(net),
         "macs": count_macs(net, (channels, RESOLUTION, RESOLUTION)),
         "train_s": round(seconds, 1),
