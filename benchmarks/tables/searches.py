@@ -2,14 +2,14 @@
 
     python benchmarks/tables/searches.py cifar10 --images FILE --seeds 10
 
-FILE is the cache that build.py writes (`--cache`). For every seed a Bayesian search (strategy `bayes`) and a random search
-(`random`) have 24 trials of 100 steps each, as many steps as six of the table's trainings; they share their first draws,
-which are trained once. Trials are scored on the table's validation images. What each chooses is trained with the table's
-recipe; that test accuracy is what counts. A third opponent trains six random genotypes with that recipe and keeps the best
-by validation: every six lines of the table are one such search.
+FILE is the cache that build.py writes (`--cache`). For every seed a Bayesian search (strategy `bayes`) and a random
+search (`random`) have 24 trials of 100 steps each, as many steps as six of the table's trainings; they share their
+first draws, which are trained once. Trials are scored on the table's validation images. What each chooses is trained
+with the table's recipe; that test accuracy is what counts. A third opponent trains six random genotypes with that
+recipe and keeps the best by validation: every six lines of the table are one such search.
 
-Lines of cells-NAME-searches.jsonl: `kind` is `trial` or `found`; `strategies` are those that made the trial or found the
-genotype in the search `search`. Run it again to continue. With `--judge` only the verdict is printed.
+Lines of cells-NAME-searches.jsonl: `kind` is `trial` or `found`; `strategies` are those that made the trial or found
+the genotype in the search `search`. Run it again to continue. With `--judge` only the verdict is printed.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from build import HERE, STEPS, Images, commit, train
 from cells import CELLS, NODES, REDUCTIONS, decode, encode
 
+from build import HERE, STEPS, Images, commit, train
 from ddarts.config.strategies import STRATEGIES
 from ddarts.experiments.statistics import holm, interval_of_mean, mean, paired_p
 from ddarts.genotype.genotype import Genotype

@@ -102,6 +102,31 @@ def test_pc_darts_normalises_over_the_edges_to_a_node() -> None:
             assert of_edges[rows].sum().item() == pytest.approx(1)
 
 
+def test_drnas_draws_gates_of_the_dirichlet_mean_whose_gradients_are_those_of_the_mean() -> None:
+    strategy, net, alphas = make("drnas", divergence_weight=0.5)
+    rows = [strategy.relax(alphas, 0.3, draw(i))[0] for i in range(400)]
+    assert torch.allclose(rows[0].sum(1), torch.ones(len(net.space.edges), dtype=torch.float64))
+    drawn, exact = torch.stack(rows).mean(0), strategy.gates(alphas)[0]
+    assert torch.allclose(drawn.detach(), exact.detach(), atol=0.06)
+    found, expected = (torch.autograd.grad(gates[0, 0], alphas[0])[0][0] for gates in (drawn, exact))
+    assert torch.nn.functional.cosine_similarity(found, expected, 0) > 0.8
+    flat = [torch.zeros_like(a) for a in alphas]  # elu(0) + 1 = 1
+    assert strategy.regulariser(flat, [], 0.5)["divergence"].value.item() == pytest.approx(0, abs=1e-5)
+    assert strategy.regulariser(alphas, [], 0.5)["divergence"].value.item() > 0
+
+
+def test_sdarts_perturbs_the_gates_of_weight_steps_only_and_more_as_the_search_goes_on() -> None:
+    strategy, _, alphas = make("sdarts", radius=0.1, radius_end=0.3)
+    exact = strategy.gates(alphas)
+    assert all(torch.equal(a, b) for a, b in zip(strategy.relax(alphas, 1.0, draw()), exact, strict=True))
+    fixed = [alpha.detach() for alpha in alphas]
+    for progress, radius in ((0.0, 0.1), (1.0, 0.3)):
+        largest = max(
+            (a - b).abs().max().item() for a, b in zip(strategy.relax(fixed, progress, draw()), exact, strict=True)
+        )
+        assert 0.8 * radius < largest <= radius
+
+
 # -- black box ---------------------------------------------------------------------------------------------------------
 
 

@@ -191,6 +191,31 @@ class PcDartsOptions(ShortlistOptions):
     name: str = Field(default="pc-darts", description="name of the strategy")
 
 
+class DrNasOptions(ShortlistOptions):
+    """DrNAS: weights of operations drawn from Dirichlet distributions; two shared cells (arXiv 2006.10355)."""
+
+    implementation = "ddarts.searching.strategies.drnas:DrNas"
+    shared_cells = True
+    rule = "darts"
+    ignores = BASELINE_ONLY
+    name: str = Field(default="drnas", description="name of the strategy")
+    divergence_weight: float = Field(
+        default=1e-3, ge=0, description="weight of the divergence from equal chances, which keeps the search exploring"
+    )
+
+
+class SDartsOptions(ShortlistOptions):
+    """SDARTS: darts whose weights are trained under random noise on the gates; two shared cells (arXiv 2002.05283)."""
+
+    implementation = "ddarts.searching.strategies.sdarts:SDarts"
+    shared_cells = True
+    rule = "darts"
+    ignores = BASELINE_ONLY
+    name: str = Field(default="sdarts", description="name of the strategy")
+    radius: float = Field(default=0.03, ge=0, le=1, description="largest noise on a gate at the start")
+    radius_end: float = Field(default=0.3, ge=0, le=1, description="and at the end of a linear rise")
+
+
 class TrialOptions(StrategyOptions):
     """Budget of a black-box strategy, which trains its proposals."""
 
@@ -268,6 +293,8 @@ _BUILT_IN: dict[str, type[StrategyOptions]] = {
     "fairdarts": FairDartsOptions,
     "gdas": GdasOptions,
     "pc-darts": PcDartsOptions,
+    "drnas": DrNasOptions,
+    "sdarts": SDartsOptions,
     "random": RandomOptions,
     "evolution": EvolutionOptions,
     "bayes": BayesOptions,
