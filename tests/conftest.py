@@ -1,9 +1,15 @@
-"""One thread for all tests: tiny tensors are slower on many, and much slower on a busy machine."""
+"""What holds for all tests: one thread, no cache of decoded images, and no export at the end of each training.
+
+One thread, because tiny tensors are slower on many, and much slower on a busy machine.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -20,3 +26,36 @@ def _one_thread() -> None:
     """A test that launched an engine may have left more threads behind."""
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _brief_latency() -> Iterator[pytest.MonkeyPatch]:
+    """Let a training end as one does where onnxruntime is not installed, and time its network for a moment.
+
+    An export takes a hundred times as long as the steps of a training in a test.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if "torch" in sys.modules:
+            shorten_latency(patch)
+        yield patch
+
+
+@pytest.fixture
+def exported_latency(_brief_latency: pytest.MonkeyPatch) -> Iterator[None]:
+    """Measure the latency as users see it: of the exported network too."""
+    _brief_latency.undo()
+    yield
+    shorten_latency(_brief_latency)
+
+
+def shorten_latency(patch: pytest.MonkeyPatch) -> None:
+    """Make the measurement of the latency short, for a process that trains."""
+    from ddarts.cost import latency
+    from ddarts.deploy import profiling
+    from ddarts.deploy.extras import MissingPackageError
+
+    def without_onnxruntime(*_: Any) -> None:
+        raise MissingPackageError("onnxruntime is left out of the tests of trainings")
+
+    patch.setattr(profiling, "onnx_latency", without_onnxruntime)
+    patch.setattr(latency, "measure_latency", partial(latency.measure_latency, seconds=0.01))

@@ -6,10 +6,12 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from ddarts.config.schema import EngineOptions
 from ddarts.runtime.engine import join
+from tests.conftest import shorten_latency
 from tests.together import RUN, float64_alphas, interrupted_main, norm_and_gradients
 
 
@@ -36,4 +38,6 @@ def work(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    work(Path(sys.argv[1]))
+    with pytest.MonkeyPatch.context() as patch:
+        shorten_latency(patch)
+        work(Path(sys.argv[1]))

@@ -13,6 +13,7 @@ from PIL import Image
 import ddarts
 from ddarts import Edge, Genotype
 from ddarts.cli.main import main
+from ddarts.deploy.extras import installed
 from ddarts.errors import DataError, GenotypeError, RunError, SettingsError, Stopped
 from ddarts.genotype.genotype import CellGenotype
 from ddarts.genotype.operation_weights import OperationWeights
@@ -100,7 +101,7 @@ def whole(tmp_path_factory):
     return ddarts.run(out=tmp_path_factory.mktemp("stages") / "whole", quiet=True, **WHOLE)
 
 
-def test_the_callers_random_streams_are_left_alone(tmp_path):
+def test_a_whole_run_with_its_export_leaves_the_callers_random_streams_alone(tmp_path, exported_latency):
     def streams():
         return random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
 
@@ -110,6 +111,21 @@ def test_the_callers_random_streams_are_left_alone(tmp_path):
     assert streams() == before
     ddarts.test(done.path, quiet=True, device="cpu")
     assert streams() == before
+    exports = all(map(installed, ("onnx", "onnxscript", "onnxruntime")))
+    check_latency(done.path, "onnxruntime" if exports else "pytorch")
+
+
+def check_latency(path, runtime):
+    summary = RunFolder.open(path).summary
+    assert summary["latency_runtime"] == runtime
+    assert 0 < summary["latency_ms"] <= summary["latency_p95_ms"]
+    assert summary["latency_pytorch_ms"] > 0
+    assert (summary["latency_pytorch_ms"] == summary["latency_ms"]) == (runtime == "pytorch")
+    assert summary["latency_on"].endswith("1 thread")
+
+
+def test_a_training_without_onnxruntime_has_the_latency_of_pytorch(trained):
+    check_latency(trained.path, "pytorch")
 
 
 def test_a_whole_run_leaves_every_product_in_its_folder(whole):

@@ -16,7 +16,9 @@ import onnx
 from ddarts.deploy.agreement import compare
 from ddarts.deploy.onnxfile import METADATA_KEY, load_onnx, onnx_bytes, open_onnx, predict_onnx
 from ddarts.errors import SettingsError
+from ddarts.genotype.choices import ChoiceGenotype
 from ddarts.hub.saved import SavedModel
+from ddarts.nn.choice_network import build_network
 from ddarts.nn.preprocessing import ModelError, Preprocessing
 from ddarts.training.evaluate import predict_images
 
@@ -39,6 +41,14 @@ def test_every_operation_gives_the_same_logits_at_any_batch(saved: SavedModel, e
         found = compare(saved.network, other.logits, torch.randn(batch, 1, 9, 9))
         assert found.logits < 1e-5 * max(1, found.largest_logit)
         assert found.probabilities < 1e-6
+
+
+def test_a_network_of_choices_gives_the_same_logits() -> None:
+    torch.manual_seed(0)
+    genotype = ChoiceGenotype("mobile", ("skip", "mb_e1_k3", "mb_e3_k5_se", *["skip"] * 11))
+    network = build_network(genotype, channels=4, in_channels=1, classes=3).eval()
+    found = compare(network, open_onnx(onnx_bytes(network, (1, 8, 8)), "x").logits, torch.randn(2, 1, 8, 8))
+    assert found.logits < 1e-5 * max(1, found.largest_logit)
 
 
 def test_the_graph_is_made_of_plain_operations(exported: bytes) -> None:
