@@ -1,0 +1,89 @@
+"""Real processes that start at once: forked from one that has imported everything and done nothing else.
+
+A new interpreter needs seconds of processor time to import torch. Use one where the import is the point of the test.
+"""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+#: The code of `python -m ddarts`.
+COMMAND = "import sys; from ddarts.cli.main import main; sys.exit(main())"
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["ddarts.pipeline", "ddarts.searching.loop", "ddarts.training.loop", "ddarts.data"])
+_FOLDER = Path(tempfile.mkdtemp(prefix="ddarts-processes-"))
+atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
+
+
+class Started:
+    """A process that runs Python code.
+
+    Attributes:
+        pid: its number.
+    """
+
+    def __init__(self, code: str, *arguments: object) -> None:
+        self._folder = Path(tempfile.mkdtemp(dir=_FOLDER))
+        words = ["-c", *map(str, arguments)]
+        self._process = _CONTEXT.Process(target=_work, args=(code, words, str(self._folder), os.getcwd()), daemon=True)
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+
+    @property
+    def out(self) -> str:
+        """What it has written to standard output."""
+        return self._written("out")
+
+    @property
+    def err(self) -> str:
+        """What it has written to standard error."""
+        return self._written("err")
+
+    def _written(self, name: str) -> str:
+        path = self._folder / name
+        return path.read_text() if path.exists() else ""
+
+    @property
+    def status(self) -> int | None:
+        """Its exit status, negative for the signal that ended it; None while it runs."""
+        return self._process.exitcode
+
+    def send(self, signal: int) -> None:
+        os.kill(self.pid, signal)
+
+    def wait(self) -> int:
+        """Return its exit status; after a minute it is killed."""
+        self._process.join(60)
+        if self.status is None:
+            self._process.kill()
+            raise AssertionError(f"a process has not ended in a minute: {self.err}")
+        return self.status
+
+    def wait_until_it_says(self, line: str) -> None:
+        """Wait for a line on standard output."""
+        for _ in range(3000):
+            if f"{line}\n" in self.out:
+                return
+            assert self.status is None, self.err
+            time.sleep(0.02)
+        self._process.kill()
+        raise AssertionError(f"not a word of {line!r} in a minute: {self.err}")
+
+
+def _work(code: str, words: list[str], folder: str, here: str) -> None:
+    for number, name in ((1, "out"), (2, "err")):
+        file = os.open(f"{folder}/{name}", os.O_WRONLY | os.O_CREAT)
+        os.dup2(file, number)
+        os.close(file)
+    os.chdir(here)
+    sys.argv = words
+    exec(compile(code, "<code>", "exec"), {"__name__": "__main__"})
