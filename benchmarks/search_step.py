@@ -55,13 +55,13 @@ def measure(task: dict[str, Any]) -> dict[str, float]:
     return measure_step(task["variant"], sizes, threads=task["threads"], precision=precision, steps=steps)
 
 
-def machine_rates(threads: int, precision: str) -> dict[str, float]:
-    """The best of ten: GFLOP/s of a 2048x2048 matrix product in this precision, and GB/s read and written by a copy."""
+def machine_rates(threads: int, precision: str, side: int = 2048) -> dict[str, float]:
+    """The best of ten: GFLOP/s of a product of square matrices in this precision, GB/s read and written by a copy."""
     import torch
 
     torch.set_num_threads(threads)
-    a = torch.randn(2048, 2048, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
-    source, target = torch.ones(2**26), torch.empty(2**26)
+    a = torch.randn(side, side, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
+    source, target = torch.ones(16 * side**2), torch.empty(16 * side**2)
 
     def best(work: Any) -> float:
         times = []
@@ -72,7 +72,7 @@ def machine_rates(threads: int, precision: str) -> dict[str, float]:
         return min(times)
 
     product, copy = best(lambda: a @ a), best(lambda: target.copy_(source))
-    return {"gflops": 2 * 2048**3 / product / 1e9, "gb_per_s": 2 * 4 * 2**26 / copy / 1e9}
+    return {"gflops": 2 * side**3 / product / 1e9, "gb_per_s": 2 * source.nbytes / copy / 1e9}
 
 
 def main() -> None:

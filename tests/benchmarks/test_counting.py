@@ -54,10 +54,10 @@ def test_reading_a_number_fails(counting: Any) -> None:
 
 
 def test_a_step_of_every_variant_can_be_counted(counting: Any) -> None:
-    sizes = counting.Sizes(cells=3, nodes=2, channels=2, batch=2, resolution=8)
+    sizes = counting.Sizes(cells=3, nodes=1, channels=2, batch=2, resolution=8)
     off = counting.count_step("off", sizes)
     assert off["weight"].flop > off["alpha"].flop > 0  # the alpha step wants no gradients of weights
-    for variant in ("monitor-random", "monitor-zero", "gradient-zero", "gradient-zero-2"):
+    for variant in ("monitor-random", "monitor-zero", "gradient-zero-2"):
         found = counting.count_step(variant, sizes)
         assert found["alpha"].flop > off["alpha"].flop
         assert found["weight"].flop == off["weight"].flop
