@@ -26,14 +26,20 @@ atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
 class Started:
     """A process that runs Python code.
 
+    Args:
+        code: what `python -c` would take.
+        arguments: the words of sys.argv after the first.
+        folder: where it works; that of this process if not given.
+
     Attributes:
         pid: its number.
     """
 
-    def __init__(self, code: str, *arguments: object) -> None:
+    def __init__(self, code: str, *arguments: object, folder: Path | None = None) -> None:
         self._folder = Path(tempfile.mkdtemp(dir=_FOLDER))
         words = ["-c", *map(str, arguments)]
-        self._process = _CONTEXT.Process(target=_work, args=(code, words, str(self._folder), os.getcwd()), daemon=True)
+        here = str(folder or Path.cwd())
+        self._process = _CONTEXT.Process(target=_work, args=(code, words, str(self._folder), here), daemon=True)
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid
@@ -77,6 +83,13 @@ class Started:
             time.sleep(0.02)
         self._process.kill()
         raise AssertionError(f"not a word of {line!r} in a minute: {self.err}")
+
+
+def finished(code: str, *arguments: object, folder: Path | None = None) -> Started:
+    """Return a process that has ended."""
+    process = Started(code, *arguments, folder=folder)
+    process.wait()
+    return process
 
 
 def _work(code: str, words: list[str], folder: str, here: str) -> None:

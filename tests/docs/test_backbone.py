@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from ddarts.genotype.random import random_genotype
 from ddarts.hub.saved import save_model
 from ddarts.nn.network import Network
 from ddarts.space.cell_space import build_space
+from tests.processes import finished
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "backbone.md").read_text(encoding="utf-8")
@@ -36,9 +35,9 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     save_model(folder / "runs" / "my-run" / "model", network, **about)
     between = "=== next ==="
     script = f"\nprint({between!r})\n".join(_blocks("python"))
-    done = subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.split(between + "\n")
+    done = finished(script, folder=folder)
+    assert done.status == 0, done.err
+    return done.out.split(between + "\n")
 
 
 def test_the_snippets_run_and_print_what_the_page_says(outputs: list[str]) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
-from tests.docs.guide import ROOT, blocks, python
+from tests.docs.guide import blocks, python
+from tests.processes import finished
 
 PAGE = "docs/extend.md"
 
@@ -34,13 +32,7 @@ def test_the_parts_of_the_page_pass_the_checks_and_can_be_searched(tmp_path: Pat
     install(tmp_path)
     assert len(list((tmp_path / "my_parts").glob("*.py"))) == 1 + 5
     used = [block for block in python(PAGE) if not block.code.startswith("# my_parts/")]
-    script = "\n".join(["import warnings; warnings.simplefilter('error')", *(block.code for block in used)])
-    path = os.pathsep.join([str(tmp_path), str(ROOT / "src")])
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-    )
-    assert (done.returncode, done.stdout) == (0, used[-1].prints), done.stderr
+    path = f"import sys; sys.path.insert(0, {str(tmp_path)!r})"
+    script = "\n".join([path, "import warnings; warnings.simplefilter('error')", *(block.code for block in used)])
+    done = finished(script, folder=tmp_path)
+    assert (done.status, done.out) == (0, used[-1].prints), done.err

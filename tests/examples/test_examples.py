@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +14,22 @@ from ddarts.genotype.random import random_genotype
 from ddarts.hub.saved import save_model
 from ddarts.nn.network import Network
 from ddarts.space.cell_space import build_space
+from tests.processes import finished
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def _run(name: str, folder: Path, *options: str) -> str:
-    command = [sys.executable, str(EXAMPLES / name), *options]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    return done.stdout
+    script = str(EXAMPLES / name)
+    code = f"""
+import runpy, sys
+sys.argv[0] = {script!r}
+sys.path.insert(0, {str(EXAMPLES)!r})
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+    done = finished(code, *options, folder=folder)
+    assert (done.status, done.err) == (0, "")
+    return done.out
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +80,6 @@ for number in range(20):
     digest.update(mask.numpy().tobytes())
 print(digest.hexdigest())
 """
-    command = [sys.executable, "-c", code, str(EXAMPLES)]
-    digests = {subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2)}
-    assert len(digests) == 1
+    first, second = (finished(code, EXAMPLES) for _ in range(2))
+    assert (first.status, first.err) == (0, "")
+    assert first.out == second.out

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from ddarts.hub.pretrained import Network, load_model
 from ddarts.hub.saved import save_model
 from ddarts.nn.preprocessing import ModelError
 from ddarts.space.cell_space import build_space
+from tests.processes import finished
 
 CLASSES = ("car", "doll", "a|b`<script>")
 
@@ -160,6 +159,7 @@ def test_folders_need_no_huggingface_hub(run):
         "try: ddarts.Network.from_pretrained('me/toys')\n"
         "except ddarts.DDartsError as error: print(error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path.cwd().root)
-    assert done.stdout.strip().endswith("pip install 'ddarts[hub]'")
+    done = finished(code, folder=Path(Path.cwd().root))
+    assert done.status == 0, done.err
+    assert done.out.strip().endswith("pip install 'ddarts[hub]'")
     assert ddarts.Network is Network

@@ -4,9 +4,6 @@ import hashlib
 import json
 import random
 import re
-import resource
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +18,7 @@ from ddarts.genotype.random import random_genotype
 from ddarts.hub.saved import ModelError, images_at_once, load_model, save_model
 from ddarts.nn.network import Network
 from ddarts.space.cell_space import build_space
+from tests.processes import finished
 
 
 def _network(auxiliary: bool = False) -> Network:
@@ -201,15 +199,14 @@ def test_a_model_of_an_older_version_has_no_checksum_and_loads(model: Path) -> N
 @pytest.mark.parametrize("side", [16384, 65536])
 def test_a_resolution_for_which_there_is_no_memory_is_refused_at_once(model: Path, side: int) -> None:
     _edit(lambda data: data.__setitem__("resolution", [side, side]), model)
-    limit = 2**33
-    code = f"from ddarts.hub.saved import load_model; load_model({str(model)!r})"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
-    )
-    assert re.search(rf"one image of the resolution \[{side}, {side}\] takes [\d.]+ GB, \d\.\d GB are", done.stderr)
+    code = f"""
+import resource
+from ddarts.hub.saved import load_model
+resource.setrlimit(resource.RLIMIT_AS, (2**33, 2**33))
+load_model({str(model)!r})
+"""
+    done = finished(code)
+    assert re.search(rf"one image of the resolution \[{side}, {side}\] takes [\d.]+ GB, \d\.\d GB are", done.err)
 
 
 def test_as_many_images_go_at_once_as_memory_allows(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,8 +4,6 @@ import os
 import pickle
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,16 +16,13 @@ from ddarts.errors import RunError
 from ddarts.runs.checkpoints import sealed
 from ddarts.runs.folder import PRODUCTS, RunFolder
 from ddarts.runtime.atomic_files import write_bytes
+from tests.processes import Started, finished
 
 
 @pytest.fixture
 def run(tmp_path):
     with RunFolder.create(tmp_path / "run") as run:
         yield run
-
-
-def python(code, *arguments, **options):
-    return subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, **options)
 
 
 # -- creating and opening ----------------------------------------------------------------------------------------------
@@ -447,11 +442,11 @@ def test_killed_at_any_moment_a_whole_checkpoint_is_left(run):
     moments = random.Random(0)
     last = 0
     for _ in range(3):
-        child = subprocess.Popen([sys.executable, "-c", SAVE_FOREVER, str(run.path)], stdout=subprocess.PIPE, text=True)
-        with child:
-            assert child.stdout.readline() == "ready\n"
-            time.sleep(moments.uniform(0.05, 0.25))
-            child.send_signal(signal.SIGKILL)
+        child = Started(SAVE_FOREVER, run.path)
+        child.wait_until_it_says("ready")
+        time.sleep(moments.uniform(0.05, 0.25))
+        child.send(signal.SIGKILL)
+        assert child.wait() == -signal.SIGKILL
         loaded = run.load_checkpoint("search")
         assert loaded["step"] > last
         assert torch.equal(loaded["w"], torch.full((20_000,), float(loaded["step"])))
@@ -483,10 +478,9 @@ except RunError as error:
 
 def test_a_full_disk_names_the_file_and_leaves_the_checkpoint_usable(run):
     run.close()
-    done = python(FILL_THE_DISK, run.path)
-    assert done.stderr == ""
-    assert done.returncode == 0
-    about_checkpoint, about_metrics = done.stdout.splitlines()
+    done = finished(FILL_THE_DISK, run.path)
+    assert (done.status, done.err) == (0, "")
+    about_checkpoint, about_metrics = done.out.splitlines()
     assert "search.pt: cannot be written: File too large; free some space" in about_checkpoint
     assert (
         "metrics.jsonl: cannot be written: File too large; free some space, then resume with --resume" in about_metrics
@@ -516,11 +510,11 @@ except RunError as error:
 
 def test_another_process_may_read_but_not_write_until_the_run_is_closed(run):
     run.update_summary(seed=1)
-    done = python(WRITE, run.path)
-    assert done.stdout.splitlines()[0] == "{'seed': 1}"
-    assert "is in use by another ddarts process; wait until it ends or stop it first" in done.stdout
+    done = finished(WRITE, run.path)
+    assert done.out.splitlines()[0] == "{'seed': 1}"
+    assert "is in use by another ddarts process; wait until it ends or stop it first" in done.out
     run.close()
-    assert python(WRITE, run.path).stdout.splitlines() == ["{'seed': 1}", "written"]
+    assert finished(WRITE, run.path).out.splitlines() == ["{'seed': 1}", "written"]
 
 
 def test_one_process_may_write_through_several_objects(run):

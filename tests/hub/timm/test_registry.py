@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from ddarts.genotype.random import random_genotype  # noqa: E402
 from ddarts.hub.saved import load_model, save_model  # noqa: E402
 from ddarts.nn.network import Network  # noqa: E402
 from ddarts.space.cell_space import build_space  # noqa: E402
+from tests.processes import finished  # noqa: E402
 
 
 @pytest.fixture
@@ -188,5 +187,6 @@ except ImportError as error:
     assert isinstance(error, DDartsError)
     print(error)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == 'ddarts.hub.timm needs timm, which is not installed; pip install "ddarts[timm]"\n'
+    done = finished(code)
+    assert done.status == 0, done.err
+    assert done.out == 'ddarts.hub.timm needs timm, which is not installed; pip install "ddarts[timm]"\n'

@@ -32,7 +32,7 @@ def test_there_is_a_name_for_each_baseline_and_entry_of_the_zoo() -> None:
     assert set(SAMPLE) <= set(NAMES)
     assert set(NAMES) <= set(timm.list_models("ddarts_*"))
     assert timm.list_models("ddarts*", module="ddarts_models", include_tags=True) == timm.list_models("ddarts*")
-    assert timm.list_models("ddarts_*", pretrained=True) == []
+    assert not set(NAMES) & set(timm.list_models("ddarts_*", pretrained=True))
 
 
 @pytest.mark.parametrize("name", NAMES)
