@@ -77,6 +77,8 @@ _SUPERNET = ("--cells", "3", "--nodes", "1", "--threshold", "0.4")
 _TRAIN = ("--channels", "4", *_FEW)
 #: For the strategies that train their proposals.
 _TRIALS = ("--channels", "2", "--batch", "2", "--cells", "3", "--nodes", "1", "--trials", "2", "--trial-steps", "1")
+#: For those that score many networks first, if a command asks for it.
+_SCORED = {"--shortlist": "3", "--shortlist-trials": "2", "--shortlist-steps": "1", "--prior-draws": "4"}
 
 
 def _grouped(group: str, options: tuple[str, ...]) -> tuple[str, ...]:
@@ -91,6 +93,7 @@ def shortened(words: list[str]) -> list[str]:
         return [*words, *(() if name == "study" else ("--threads", "1")), "--quiet"]
     resolution = ("--resolution", "16") if "--resolution" in words and name in ("search", "train") else ()
     baseline = any(word.endswith("baseline") for word in words)
+    words = [*words, *(word for name, few in _SCORED.items() if name in words for word in (name, few))]
     run = (
         *_DATA,
         *_grouped("search", _SEARCH),
@@ -104,7 +107,7 @@ def shortened(words: list[str]) -> list[str]:
         "run": run,
         "study": (*run, "--seeds", "1", "--jobs", "1", "--draws", "1"),
         "train": (*_DATA, *_TRAIN),
-        "compare": (*_DATA, *_TRAIN, "--seeds", "2"),
+        "compare": (*_DATA, *_TRAIN, "--seeds", "1"),
         "measure-operations": (*_DATA, *_TRAIN, "--cells", "1", "--positions", "1"),
         "derive": ("--threshold", "0.4"),
         "profile": ("--seconds", "0.01", "--no-onnx", "--quiet"),
@@ -145,7 +148,7 @@ def genotype(path: Path) -> None:
 
 def checkpoint(path: Path) -> None:
     """A network of darts-v2 as the authors' code saves it."""
-    cells = zoo_entry("darts-v2").genotype(20).cells
+    cells = zoo_entry("darts-v2").genotype(6).cells
     edges = [[(e.operation, e.target, e.source) for e in cell.edges] for cell in cells]
     halving = [i for i, cell in enumerate(cells) if cell.reduction]
     torch.save({"state_dict": PlainNetwork(edges, halving, channels=4, classes=10).state_dict()}, path)
@@ -190,7 +193,7 @@ FILES: dict[str, Callable[[Path], None]] = {
     "data": downloaded,
     **dict.fromkeys(("photo.jpg", "cat.png", "digit0.png", "digit1.png"), image),
     **dict.fromkeys(("A", "B", "other.json"), genotype),
-    "genotype.json": lambda path: zoo_entry("darts-v2").genotype(20).save(path),
+    "genotype.json": lambda path: zoo_entry("darts-v2").genotype(6).save(path),
     "model_best.pth.tar": checkpoint,
     "methods.yaml": lambda path: path.write_text(next(blocks_of("docs/study.md", "yaml"))) and None,
     "settings.yaml": lambda path: path.write_text("preset: small\ntrain: {lr: 0.1}\n") and None,
