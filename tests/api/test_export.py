@@ -3,9 +3,11 @@
 import contextlib
 import io
 import json
+import shutil
 import sys
 
 import pytest
+import torch
 from PIL import Image
 
 import ddarts
@@ -77,6 +79,65 @@ def test_a_difference_above_the_tolerance_is_an_error_and_leaves_nothing(run, tm
     assert not (tmp_path / "folder").exists()
 
 
+@needs_onnx
+def test_int8_is_calibrated_measured_and_predicts(run, image, tmp_path, capsys):
+    assert main(["export", str(run), "--format", "onnx-int8", "--out", str(tmp_path), "--quiet"]) == 0
+    shown = capsys.readouterr().out
+    for text in ("512 training images of digits", "top-1 of float32 (test)", "top-1 of int8 (test)", "of 359"):
+        assert text in shown
+    file = tmp_path / "model-int8.onnx"
+    assert {p.name for p in tmp_path.iterdir()} == {file.name, "preprocessing.json"} | {image.name}
+    assert main(["predict", "--model", str(file), str(image), "--top", "10", "--json"]) == 0
+    (prediction,) = json.loads(capsys.readouterr().out)["predictions"]
+    (wanted,) = ddarts.predict(image, model=run, top=10).predictions
+    found = {c["class"]: c["probability"] for c in prediction["classes"]}
+    assert found == pytest.approx(dict(wanted[1]), abs=0.1)
+
+
+@needs_onnx
+def test_int8_of_a_model_without_a_run_wants_data(run, tmp_path, capsys):
+    arguments = ["export", str(run / "model"), "--format", "onnx-int8", "--quiet", "--json"]
+    shutil.copytree(run / "model", tmp_path / "model")
+    arguments[1] = str(tmp_path / "model")
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(
+        "ddarts: error: onnx-int8 needs training images to calibrate on, and the model is in no run;"
+    )
+    assert error.endswith("name the data set with --data\n")
+    assert main([*arguments, "--data", "digits"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["calibration"] == "512 training images of digits"
+    assert found["accuracies"]["count"] == 359
+    assert found["accuracies"]["equal"] > 0.5
+
+
+@needs_onnx
+def test_int8_refuses_data_that_do_not_fit(run, tmp_path):
+    pixels, labels = torch.randint(0, 256, (40, 8, 8), dtype=torch.uint8), torch.arange(40) % 10
+    options = {"format": "onnx-int8", "out": tmp_path, "quiet": True}
+    assert ddarts.export(run, data=(pixels, labels), **options).accuracies.count > 0
+    for data, message in (
+        ((pixels, labels % 5), r"classes .*, the model was trained on .*; name the data set with --data"),
+        ((pixels[:, None].repeat(1, 3, 1, 1), labels), r"channels 3, the model was trained on 1;"),
+    ):
+        with pytest.raises(DataError, match=message):
+            ddarts.export(run, data=data, overwrite=True, **options)
+    with pytest.raises(DataError, match="no such data set or folder"):
+        ddarts.export(run, data="nothing", overwrite=True, **options)
+
+
+@needs_onnx
+def test_int8_of_a_run_whose_data_is_gone_says_what_to_do(run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    settings = tmp_path / "run" / "settings.yaml"
+    settings.write_text(settings.read_text().replace("data: digits", "data: ./gone"))
+    with pytest.raises(
+        DataError, match=r"the data of the run cannot be read for .*gone.*; name the data set with --data"
+    ):
+        ddarts.export(tmp_path / "run", format="onnx-int8", quiet=True)
+
+
 def test_torch_export_is_checked_and_written(run, tmp_path):
     result = ddarts.export(run, format="torch-export", out=tmp_path, quiet=True)
     assert result.path == tmp_path / "model.pt2"
@@ -135,6 +196,11 @@ def test_named_images_and_made_ones_are_told_apart(run, image, tmp_path):
     [
         ({"format": "onx"}, "unknown format 'onx'; did you mean 'onnx'?"),
         ({"format": "torch-export", "out": "x.onnx"}, "out = 'x.onnx' names a file of the format onnx; the format is"),
+        (
+            {"format": "onnx-int8", "out": "x.pt2"},
+            "out = 'x.pt2' names a file of the format torch-export; the format is",
+        ),
+        ({"data": "digits"}, "data has no effect on the format onnx; leave it out, or export onnx-int8"),
         ({"tolerance": "x"}, "tolerance = 'x' must be a number"),
         ({"tolerance": 0}, "tolerance = 0 must be above 0"),
         ({"tolerance": float("nan")}, "tolerance = nan must be above 0"),

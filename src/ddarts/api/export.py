@@ -9,23 +9,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ddarts.errors import RunError, SettingsError, nearest
+from ddarts.pipeline import read_given
+from ddarts.reporting.formatting import percent
 from ddarts.results import Outcome
 from ddarts.runs import paths as places
+from ddarts.runs.metrics import plain
 from ddarts.runtime.atomic_files import write_bytes, write_text
 from ddarts.runtime.progress import Progress
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ddarts.data import ImageData, Normalise
     from ddarts.deploy.agreement import Agreement
+    from ddarts.deploy.int8 import Accuracies
     from ddarts.deploy.samples import Samples
     from ddarts.hub.saved import SavedModel
-    from ddarts.runs.folder import RunFolder
 
 PathLike = str | os.PathLike[str]
 
-#: Each format, and how its file ends; None for a folder.
-FORMATS: dict[str, str | None] = {"onnx": ".onnx", "torch-export": ".pt2", "safetensors": None}
+#: Each format, and what its file is called in a folder; None for a folder.
+FORMATS: dict[str, str | None] = {
+    "onnx": "model.onnx",
+    "onnx-int8": "model-int8.onnx",
+    "torch-export": "model.pt2",
+    "safetensors": None,
+}
 
 
 @dataclass(frozen=True)
@@ -34,10 +43,12 @@ class ExportResult(Outcome):
 
     Attributes:
         path: the file; the folder for safetensors.
-        format: onnx, torch-export or safetensors.
+        format: onnx, onnx-int8, torch-export or safetensors.
         files: all that was written.
         images: what it was checked on, in words.
         agreement: the differences found.
+        calibration: which images the ranges of a quantised network are from, in words.
+        accuracies: of the network and its quantised form, if there are images to measure them on.
     """
 
     path: Path
@@ -45,6 +56,8 @@ class ExportResult(Outcome):
     files: tuple[Path, ...]
     images: str
     agreement: Agreement
+    calibration: str | None = None
+    accuracies: Accuracies | None = None
 
     title = "export"
 
@@ -53,11 +66,24 @@ class ExportResult(Outcome):
         yield "format", self.format
         for file in self.files:
             yield "file", f"{file} ({file.stat().st_size:,} bytes)"
+        if self.calibration is not None:
+            yield "calibrated on", self.calibration
+            yield from self._accuracy_rows()
         yield "checked on", self.images
         yield "largest difference of a logit", f"{self.agreement.logits:.2g} (logits up to {_size(self.agreement)})"
         yield "largest difference of a probability", f"{self.agreement.probabilities:.2g}"
         if self.format != "torch-export":
             yield "use", f"ddarts predict --model {self.path} IMAGE"
+
+    def _accuracy_rows(self) -> Iterable[tuple[str, str]]:
+        found = self.accuracies
+        if found is None:
+            yield "top-1", "not measured: the data has no test or validation images"
+            return
+        yield f"top-1 of float32 ({found.images})", percent(found.float32)
+        loss = f"{100 * (found.float32 - found.int8):+.2f}".replace("-0.00", "+0.00")
+        yield f"top-1 of int8 ({found.images})", f"{percent(found.int8)} (loss {loss} points)"
+        yield "images of the same answer", f"{percent(found.equal)} of {found.count:,}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready data."""
@@ -70,6 +96,8 @@ class ExportResult(Outcome):
             "logit_difference": self.agreement.logits,
             "probability_difference": self.agreement.probabilities,
             "largest_logit": self.agreement.largest_logit,
+            "calibration": self.calibration,
+            "accuracies": plain(self.accuracies),
         }
 
 
@@ -79,6 +107,7 @@ def export(
     format: str = "onnx",
     out: PathLike | None = None,
     images: Sequence[PathLike] | PathLike = (),
+    data: Any = None,
     tolerance: float = 1e-4,
     overwrite: bool = False,
     quiet: bool = False,
@@ -89,23 +118,29 @@ def export(
 
     Args:
         model: a run, or the folder of a model.
-        format: "onnx" (a file that holds all, for onnxruntime and others; needs ``ddarts[export]``), "torch-export" (a
-            program of torch.export, .pt2) or "safetensors" (a folder in the layout of the Hugging Face hub, with a
-            model card).
+        format: "onnx" (a file that holds all, for onnxruntime and others; needs ``ddarts[export]``), "onnx-int8" (the
+            same with weights and activations of 8 bits, see `ddarts.deploy.int8`), "torch-export" (a program of
+            torch.export, .pt2) or "safetensors" (a folder in the layout of the Hugging Face hub, with a model card).
         out: the file, or a folder for it; the folder ``export`` in the run (or the model's folder) if not given.
         images: files to check it on; if none are given, images of the run's data, or made ones where that is gone.
-        tolerance: largest difference of a logit (of the largest logit, if that is above 1) that is not an error.
+        data: data set for onnx-int8, as for `ddarts.run`: training images to calibrate on, test images to measure the
+            accuracy on; that of the run if not given.
+        tolerance: largest difference of a logit (of the largest logit, if that is above 1) that is not an error; for
+            onnx-int8 that of the network before it is quantised.
         overwrite: replace files that are there.
         quiet: show no progress.
 
     Raises:
-        SettingsError: an unknown format, or a value that does not fit it.
+        DataError: `images` or `data` cannot be read, or do not fit the model.
+        SettingsError: an unknown format, a value that does not fit it, or no data for onnx-int8.
         ModelError: the model cannot be loaded or exported, or what comes out differs from PyTorch.
         RunError: a file is there already, or cannot be written.
         MissingPackageError: an optional package is needed.
     """
     if format not in FORMATS:
         raise SettingsError(f"unknown format {format!r}{nearest(str(format), FORMATS)}")
+    if data is not None and format != _INT8:
+        raise SettingsError(f"data has no effect on the format {format}; leave it out, or export {_INT8}")
     limit = _positive("tolerance", tolerance)
     paths = [Path(images)] if isinstance(images, str | os.PathLike) else [Path(image) for image in images]
     folder, owner = places.model_of(model)
@@ -118,32 +153,43 @@ def export(
         beside = products[-1]
         if not overwrite and beside.exists() and not _holds(beside, saved.config.preprocessing.to_json()):
             _refuse([beside])
-        samples = _samples(saved, owner, paths)
+        settings = {} if owner is None else next(iter(owner.settings.values()), {})
+        whole = None
+        if format == _INT8:
+            from ddarts.deploy.samples import whole_data
+
+            whole = whole_data(read_given({"data": data})[1] or data, settings, saved.config.preprocessing, quiet=quiet)
+        samples = _samples(saved, paths, whole, None if owner is None else settings)
         progress.update(1, step="model and images loaded")
-        agreement = _write(format, target, saved, samples, limit, progress)
+        agreement, calibration, accuracies = _write(format, target, saved, samples, whole, limit, progress)
         progress.update(3, step="written")
-    return ExportResult(target, format, products, samples.source, agreement)
+    return ExportResult(target, format, products, samples.source, agreement, calibration, accuracies)
 
 
 def _load(folder: Path, format: str) -> SavedModel:
     from ddarts.hub.saved import load_model
 
-    if format == "onnx":
+    if format in ("onnx", _INT8):
         from ddarts.deploy.onnxfile import require_exporter
 
         require_exporter()
     return load_model(folder)
 
 
-def _samples(saved: SavedModel, owner: RunFolder | None, paths: Sequence[Path]) -> Samples:
-    from ddarts.deploy.samples import data_images, made_images, named_images
+def _samples(
+    saved: SavedModel, paths: Sequence[Path], whole: ImageData | None, settings: dict[str, Any] | None
+) -> Samples:
+    """Return images for the check: those named, else some of the loaded data, of the run's data, or made ones."""
+    from ddarts.deploy.samples import data_images, made_images, named_images, split_images
 
     prepared = saved.config.preprocessing
     if paths:
         return named_images(paths, prepared)
+    if whole is not None:
+        return split_images(whole)
     reason = "the model is in no run"
-    if owner is not None:
-        found = data_images(next(iter(owner.settings.values()), {}), prepared)
+    if settings is not None:
+        found = data_images(settings, prepared)
         if not isinstance(found, str):
             return found
         reason = found
@@ -152,34 +198,60 @@ def _samples(saved: SavedModel, owner: RunFolder | None, paths: Sequence[Path]) 
 
 
 def _write(
-    format: str, target: Path, saved: SavedModel, samples: Samples, tolerance: float, progress: Progress
-) -> Agreement:
-    """Make the file, check it, write it."""
+    format: str,
+    target: Path,
+    saved: SavedModel,
+    samples: Samples,
+    whole: ImageData | None,
+    tolerance: float,
+    progress: Progress,
+) -> tuple[Agreement, str | None, Accuracies | None]:
+    """Make the file, check it, write it; `whole` is the data set for a quantised one."""
     from ddarts.data import Normalise
     from ddarts.deploy.agreement import check, compare
+    from ddarts.deploy.onnxfile import onnx_bytes, open_onnx
 
     network, prepared = saved.network, saved.config.preprocessing
-    x = Normalise(prepared.mean, prepared.std)(samples.pixels).contiguous()
+    normalise = Normalise(prepared.mean, prepared.std)
+    x = normalise(samples.pixels).contiguous()
     shape = (prepared.in_channels, *prepared.resolution)
     if format == "safetensors":
-        return _write_folder(target, saved, x, tolerance)
-    if format == "onnx":
-        from ddarts.deploy.onnxfile import onnx_bytes, open_onnx
-
-        data = onnx_bytes(network, shape, prepared)
-        progress.update(2, step="traced")
-        other = open_onnx(data, str(target)).logits
-    else:
+        return _write_folder(target, saved, x, tolerance), None, None
+    if format == "torch-export":
         from ddarts.deploy.program import load_program, program_bytes
 
         data = program_bytes(network, shape, prepared)
         progress.update(2, step="traced")
         other = load_program(data)
+    else:
+        data = onnx_bytes(network, shape, prepared)
+        progress.update(2, step="traced")
+        other = open_onnx(data, str(target)).logits
     agreement = compare(network, other, x)
     check(agreement, tolerance, str(target))
+    calibration = accuracies = None
+    if whole is not None:
+        data, calibration, accuracies = _quantise(data, whole, normalise)
+        agreement = compare(network, open_onnx(data, str(target)).logits, x)
     write_bytes(target, data)
     write_text(target.with_name(_BESIDE), prepared.to_json())
-    return agreement
+    return agreement, calibration, accuracies
+
+
+def _quantise(data: bytes, whole: ImageData, normalise: Normalise) -> tuple[bytes, str, Accuracies | None]:
+    """Return the quantised form of an ONNX file, what it was calibrated on, and the accuracies of both."""
+    from ddarts.data import in_order
+    from ddarts.deploy.int8 import CALIBRATION_IMAGES, accuracies, quantised
+    from ddarts.deploy.onnxfile import open_onnx
+    from ddarts.deploy.samples import calibration_images
+
+    chosen = calibration_images(whole, CALIBRATION_IMAGES)
+    found = quantised(data, normalise(chosen.pixels).contiguous())
+    kind, split = ("validation", whole.validation) if whole.test is None else ("test", whole.test)
+    if split is None or not len(split):
+        return found, chosen.source, None
+    float32, int8 = (open_onnx(content, "the exported network") for content in (data, found))
+    return found, chosen.source, accuracies(float32, int8, in_order(split, 64, normalise=normalise), kind)
 
 
 def _write_folder(target: Path, saved: SavedModel, x: Tensor, tolerance: float) -> Agreement:
@@ -195,16 +267,17 @@ def _write_folder(target: Path, saved: SavedModel, x: Tensor, tolerance: float) 
     return agreement
 
 
-_BESIDE = "preprocessing.json"
+_BESIDE, _INT8 = "preprocessing.json", "onnx-int8"
 
 
 def _target(format: str, out: Path) -> Path:
     """Return the file that is to be written; the folder for safetensors."""
-    suffix, given = FORMATS[format], out.suffix.lower()
-    for other, ending in FORMATS.items():
-        if ending is not None and given == ending and other != format:
+    name = FORMATS[format]
+    suffix, given = "" if name is None else Path(name).suffix, out.suffix.lower()
+    for other, file in FORMATS.items():
+        if file is not None and given == Path(file).suffix != suffix:
             raise SettingsError(f"out = {str(out)!r} names a file of the format {other}; the format is {format}")
-    if suffix is None:
+    if name is None:
         if out.is_file():
             raise RunError(f"{out} is a file; safetensors wants a folder, name one with --out")
         return out
@@ -212,7 +285,7 @@ def _target(format: str, out: Path) -> Path:
         return out
     if out.is_file():
         raise RunError(f"{out} is a file that does not end in {suffix}; name a folder or a {suffix} file with --out")
-    return out / f"model{suffix}"
+    return out / name
 
 
 def _products(format: str, target: Path) -> tuple[Path, ...]:

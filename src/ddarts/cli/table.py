@@ -263,11 +263,11 @@ COMMANDS = {
         home="ddarts.api.profile",
     ),
     "export": Command(
-        "write a trained model as ONNX, torch.export or safetensors",
+        "write a trained model as ONNX (float32 or int8), torch.export or safetensors",
         None,
         (
             (("model",), {"metavar": "MODEL|RUN", "help": "a run, or the folder of a model"}),
-            (("--format",), {"metavar": "NAME", "help": "onnx, torch-export or safetensors (default onnx)"}),
+            (("--format",), {"metavar": "NAME", "help": "onnx, onnx-int8, torch-export or safetensors (default onnx)"}),
             (
                 ("--out",),
                 {"metavar": "DIR|FILE", "help": "file or folder to write (default: the folder export in the run)"},
@@ -275,6 +275,10 @@ COMMANDS = {
             (
                 ("--images",),
                 {"metavar": "IMAGE", "nargs": "+", "help": "images for the check (default: images of the run's data)"},
+            ),
+            (
+                ("--data",),
+                {"metavar": "DATA", "help": "data set to calibrate and test onnx-int8 on (default: the run's)"},
             ),
             (("--tolerance",), {"metavar": "X", "help": "largest accepted difference of a logit (default 1e-4)"}),
             (("--overwrite",), {"action": "store_true", "help": "replace existing files"}),

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from ddarts.deploy.extras import require
 from ddarts.errors import GenotypeError, SettingsError
+from ddarts.nn.folding import folded
 from ddarts.nn.preprocessing import FILE_NAME, ModelError, Preprocessing
 from ddarts.runtime import json_input as checks
 from ddarts.runtime.seeds import streams_restored
@@ -64,7 +65,7 @@ def onnx_bytes(network: nn.Module, shape: Sequence[int], prepared: Preprocessing
     try:
         with torch.no_grad(), quiet_export(), streams_restored():  # the exporter draws random numbers
             program = torch.onnx.export(
-                network,
+                folded(network),
                 (example,),
                 dynamo=True,
                 external_data=False,
@@ -78,6 +79,7 @@ def onnx_bytes(network: nn.Module, shape: Sequence[int], prepared: Preprocessing
     assert program is not None
     proto = program.model_proto
     _without_traces(proto.graph)
+    check_finite(proto.graph)
     if prepared is not None:
         entry = proto.metadata_props.add()
         entry.key, entry.value = METADATA_KEY, prepared.to_json()
@@ -242,6 +244,16 @@ def _check_sizes(session: Any, prepared: Preprocessing, where: str) -> None:
     classes = session.get_outputs()[0].shape[1]
     if classes != len(prepared.classes):
         raise ModelError(f"{where}: gives {classes} logits, its description names {len(prepared.classes)} classes")
+
+
+def check_finite(graph: Any) -> None:
+    """Raise `ModelError` if a weight of a graph is not finite."""
+    from onnx.numpy_helper import to_array
+
+    for tensor in graph.initializer:
+        values = torch.from_numpy(to_array(tensor).copy())
+        if not values.isfinite().all():
+            raise ModelError("a weight of the exported network is not finite; train the network again")
 
 
 def _without_traces(graph: Any) -> None:

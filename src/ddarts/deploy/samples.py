@@ -1,4 +1,4 @@
-"""Images to check an exported network on: those that were named, else those of the run's data, else made ones."""
+"""Images for exports: to check networks on (named ones, those of the run's data, made ones), and to calibrate them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddarts.data import load_data
+from ddarts.data import GivenData, ImageData, Images, load_data
 from ddarts.data.decode import read_image
-from ddarts.errors import DDartsError
+from ddarts.errors import DataError, DDartsError, SettingsError
 from ddarts.nn.preprocessing import Preprocessing
+from ddarts.runtime import json_input as checks
 
 #: So many images are enough to tell a wrong graph from a right one.
 MOST = 64
@@ -61,12 +62,68 @@ def data_images(settings: dict[str, Any], prepared: Preprocessing) -> Samples | 
         return f"the run's data cannot be read ({error})"
     if (images.channels, images.height, images.width) != (prepared.in_channels, *prepared.resolution):
         return f"the images of {name} are no longer of the model's size"
-    for part, kind in ((images.test, "test"), (images.validation, "validation"), (images.train, "training")):
-        if part is not None and len(part):
-            # Spread over the part: data sets are often sorted by class.
-            index = torch.linspace(0, len(part) - 1, min(MOST, len(part))).long().unique()
-            return Samples(part.pixels[index], f"{len(index)} {kind} images of {images.name}")
-    return f"{name} has no images"
+    return split_images(images)
+
+
+def split_images(images: ImageData) -> Samples:
+    """Return a few images of the test split, else of the validation or training split."""
+    splits = ((images.test, "test"), (images.validation, "validation"), (images.train, "training"))
+    part, kind = next((part, kind) for part, kind in splits if part is not None and len(part))
+    return _spread(part, MOST, f"{kind} images of {images.name}")
+
+
+def whole_data(
+    data: str | GivenData | None, settings: dict[str, Any], prepared: Preprocessing, *, quiet: bool
+) -> ImageData:
+    """Return a data set whose images and classes are those of a model: for calibration and accuracy.
+
+    Args:
+        data: its name or what was given from Python; that of `settings` if None.
+        settings: of the model's run; empty if there is none.
+        prepared: of the model.
+        quiet: show no progress.
+
+    Raises:
+        DataError: it cannot be read, or does not fit the model.
+        SettingsError: there is no data set.
+    """
+    chosen = settings.get("data") if data is None else data
+    way_out = "name the data set with --data"
+    if chosen is None:
+        raise SettingsError(f"onnx-int8 needs training images to calibrate on, and the model is in no run; {way_out}")
+    height, width = prepared.resolution
+    try:
+        images = load_data(
+            chosen,
+            resolution=height if height == width else None,
+            limit=settings.get("limit") if data is None else None,
+            quiet=quiet,
+            stream="auto",
+        )
+    except DDartsError as error:
+        if data is not None:
+            raise
+        raise DataError(f"the data of the run cannot be read for the calibration ({error}); {way_out}") from None
+    for what, found, wanted in (
+        ("classes", list(images.classes), list(prepared.classes)),
+        ("channels", images.channels, prepared.in_channels),
+        ("height and width", [images.height, images.width], list(prepared.resolution)),
+    ):
+        if found != wanted:
+            shown = (checks.shown(value) for value in (found, wanted))
+            raise DataError("{}: {} {}, the model was trained on {}; {}".format(images.name, what, *shown, way_out))
+    return images
+
+
+def calibration_images(images: ImageData, count: int) -> Samples:
+    """Return at most `count` training images, spread over all of them."""
+    return _spread(images.train, count, f"training images of {images.name}")
+
+
+def _spread(part: Images, most: int, what: str) -> Samples:
+    """Return at most so many images from all over a split: data sets are often sorted by class."""
+    index = torch.linspace(0, len(part) - 1, min(most, len(part))).long().unique()
+    return Samples(part.pixels[index], f"{len(index)} {what}")
 
 
 def made_images(prepared: Preprocessing) -> Samples:

@@ -1,12 +1,13 @@
 """Batch norms folded into convolutions: a copy of a network for inference, with the same logits from fewer operations.
 
 In evaluation mode a batch norm is :math:`y = s x + b` for each channel, with :math:`s = \\gamma / \\sqrt{\\sigma^2 +
-\\epsilon}` and :math:`b = \\beta - s \\mu`. The convolution before it has its kernels multiplied by s and b as its bias.
+\\epsilon}` and :math:`b = \\beta - s \\mu`. The convolution before it gets kernels multiplied by s, and b as its bias.
 """
 
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 import torch.fx
@@ -55,7 +56,7 @@ def _called(graph: torch.fx.GraphModule, node: torch.fx.Node) -> nn.Module | Non
 
 
 def _convolutions_before(graph: torch.fx.GraphModule, node: torch.fx.Node) -> dict[str, nn.Conv2d]:
-    """Return the convolutions, by name, whose results (concatenated, if several) are read by `node` and nothing else."""
+    """Return the convolutions, by name, whose results (concatenated, if several) only `node` reads; else nothing."""
     if len(node.all_input_nodes) != 1:
         return {}
     (before,) = node.all_input_nodes
@@ -78,12 +79,9 @@ def _scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
 
 def _scaled(conv: nn.Conv2d, scale: Tensor, shift: Tensor) -> nn.Conv2d:
     """Return a plain convolution that gives ``scale * conv(x) + shift``."""
-    padding = conv.padding
-    assert not isinstance(padding, str)
+    geometry: Any = {name: getattr(conv, name) for name in ("kernel_size", "stride", "padding", "dilation", "groups")}
     with torch.device("meta"):
-        found = nn.Conv2d(
-            conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, padding, conv.dilation, conv.groups
-        )
+        found = nn.Conv2d(conv.in_channels, conv.out_channels, **geometry)
     weight = conv.weight * scale[:, None, None, None]
     bias = shift if conv.bias is None else conv.bias * scale + shift
     found.load_state_dict({"weight": weight.to(conv.weight), "bias": bias.to(conv.weight)}, assign=True)
