@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import json
 import os
 import platform
@@ -23,7 +25,7 @@ from ddarts.genotype.deepen import deepen
 from ddarts.genotype.gates import AnyGates, Gates, gates_from_dict, load_gates
 from ddarts.genotype.genotype import Genotype
 from ddarts.kernels.library import describe
-from ddarts.results import SearchResult, TestResult, TrainResult
+from ddarts.results import KEPT_MISTAKES, SearchResult, TestResult, TrainResult
 from ddarts.runs import paths as places
 from ddarts.runs.folder import RunFolder
 from ddarts.runs.follower import FollowedRun
@@ -35,10 +37,6 @@ from ddarts.space.cell_space import SearchSpace
 if TYPE_CHECKING:
     from ddarts.data import GivenData, ImageData
     from ddarts.searching.start import StartingPoint
-
-
-#: Mistakes that a test keeps with their images.
-_WORST = 24
 
 
 @dataclass(frozen=True)
@@ -403,9 +401,10 @@ def _evaluate(model: Path, images: ImageData, data: str, device: str, batch: int
     from ddarts.reporting.thumbnails import thumbnail
     from ddarts.training.evaluate import test_model
 
-    found = test_model(model, images, device=device, batch=batch, worst=_WORST)
-    confusion = tuple(tuple(int(n) for n in row) for row in found.confusion)
     assert images.test is not None
+    found = test_model(model, images, device=device, batch=batch, worst=len(images.test))
+    confusion = tuple(tuple(int(n) for n in row) for row in found.confusion)
+    names = images.test.names
     return TestResult(
         model,
         data,
@@ -415,18 +414,27 @@ def _evaluate(model: Path, images: ImageData, data: str, device: str, batch: int
         confusion,
         images.classes,
         images.skipped,
-        tuple(mistake._asdict() for mistake in found.worst),
-        tuple(thumbnail(images.test.pixels[mistake.image]) for mistake in found.worst),
+        tuple({"file": names[m.image] if names else f"test image {m.image}", **m._asdict()} for m in found.worst),
+        tuple(thumbnail(images.test.pixels[mistake.image]) for mistake in found.worst[:KEPT_MISTAKES]),
     )
 
 
-def keep_test(run: RunFolder, result: TestResult) -> None:
-    """Write what a test showed into its run."""
+def keep_test(run: RunFolder, result: TestResult) -> TestResult:
+    """Write what a test showed into its run, and return it with the list of its mistakes."""
     from ddarts.reporting.thumbnails import write_thumbnails
 
+    result = replace(result, listing=run.path / "mistakes.csv")
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("file", "class", "predicted class", "its probability", "probability of the class"))
+    for m in result.mistakes:
+        truth, taken = result.classes[m["truth"]], result.classes[m["taken"]]
+        table.writerow((m["file"], truth, taken, f"{m['confidence']:.4f}", f"{m['chance']:.4f}"))
     write_json(run.path / "test.json", result.to_dict())
+    write_text(run.path / "mistakes.csv", text.getvalue())
     write_thumbnails(run.path, result.thumbnails)
     run.update_summary(test_top1=result.top1)
+    return result
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+#: Mistakes of a test that are kept with their images.
+KEPT_MISTAKES = 24
+
+
 class Outcome:
     """Base of all results."""
 
@@ -198,9 +202,11 @@ class TestResult(Outcome):
         confusion: [true class][predicted class], images.
         classes: names of the classes.
         skipped: files that could not be decoded.
-        mistakes: the images about whose wrong class the network was most certain, the worst first: image, truth,
-            taken, confidence, chance (see `ddarts.training.mistakes.Mistake`).
-        thumbnails: a PNG of each of them.
+        mistakes: the images whose class was not found, those first about whose wrong class the network was most
+            certain: file (or "test image N"), image, truth, taken, confidence, chance (see
+            `ddarts.training.mistakes.Mistake`).
+        thumbnails: a PNG of each of the first mistakes.
+        listing: the CSV file that lists the mistakes, if the model is that of a run.
     """
 
     __test__ = False  # not a test, whatever pytest makes of the name
@@ -215,6 +221,7 @@ class TestResult(Outcome):
     skipped: tuple[str, ...] = ()
     mistakes: tuple[dict[str, Any], ...] = ()
     thumbnails: tuple[bytes, ...] = field(default=(), repr=False, compare=False)
+    listing: Path | None = None
 
     title = "test"
 
@@ -235,11 +242,16 @@ class TestResult(Outcome):
             yield f"  {name}", percent(share)
         if len(self.classes) > 20:
             yield "  ...", f"{len(self.classes)} classes in all; --json lists them"
+        for m in self.mistakes[:5]:
+            taken, truth = self.classes[m["taken"]], self.classes[m["truth"]]
+            yield "mistake", f"{printable(m['file'])}: {taken} ({percent(m['confidence'])}), is {truth}"
+        if self.listing is not None:
+            yield "all mistakes", str(self.listing)
         yield "model", str(self.model)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready data."""
-        return {**super().to_dict(), "per_class": self.per_class}
+        return {**super().to_dict(), "mistakes": plain(self.mistakes[:KEPT_MISTAKES]), "per_class": self.per_class}
 
 
 @dataclass(frozen=True)

@@ -310,6 +310,16 @@ def test_arrays_from_python_are_searched_trained_tested_and_asked_for_again(geno
     result = ddarts.test(done.path, data=(pixels, labels), quiet=True, device="cpu")
     assert (result.count, result.data) == (8, stored)
     assert (done.path / "test.json").is_file()
+    wrong = round((1 - result.top1) * 8)
+    header, *lines = (done.path / "mistakes.csv").read_text().splitlines()
+    assert header == "file,class,predicted class,its probability,probability of the class"
+    assert len(lines) == len(result.mistakes) == wrong > 0
+    for line in lines:
+        name, truth, taken, *_ = line.split(",")
+        assert truth == str(labels[int(name.removeprefix("arrays[").removesuffix("]"))]) != taken
+    printed = dict(result.rows())
+    assert printed["mistake"].startswith("arrays[")
+    assert printed["all mistakes"] == str(done.path / "mistakes.csv")
 
 
 def test_a_batch_that_nobody_chose_shrinks_to_few_images(genotype, tmp_path, capsys):

@@ -30,7 +30,7 @@ def same(a: ImageData, b: ImageData) -> bool:
     for field in fields(ImageData):
         x, y = getattr(a, field.name), getattr(b, field.name)
         if isinstance(x, Images):
-            if not (torch.equal(x.pixels[:], y.pixels[:]) and torch.equal(x.labels, y.labels)):
+            if not (torch.equal(x.pixels[:], y.pixels[:]) and torch.equal(x.labels, y.labels) and x.names == y.names):
                 return False
         elif x != y:
             return False

@@ -89,6 +89,7 @@ def test_all_that_a_run_makes_lies_in_its_folder(finished: Finished) -> None:
         "gates.json",
         "genotype.json",
         "test.json",
+        "mistakes.csv",
         "report.html",
         "checkpoints/search.pt",
         "checkpoints/search.previous.pt",

@@ -79,7 +79,7 @@ def write_test(run: RunFolder) -> None:
         "confusion": [[20, 0, 0], [2, 17, 1], [0, 0, 20]],
         "per_class": {"cat": 1.0, "dog <b>": 0.85, "bird": 1.0},
         "mistakes": [
-            {"image": 7, "truth": 1, "taken": 2, "confidence": 0.99, "chance": 0.005},
+            {"file": "pets/x.png", "image": 7, "truth": 1, "taken": 2, "confidence": 0.99, "chance": 0.005},
             {"image": 3, "truth": 1, "taken": 0, "confidence": 0.7, "chance": 0.25},
         ],
     }

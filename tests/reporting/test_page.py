@@ -171,12 +171,12 @@ def test_test_results_are_shown_by_class_and_by_mistake(whole_page: Page) -> Non
 
 def test_the_worst_mistakes_are_shown_with_their_images(whole_page: Page) -> None:
     pictures = [attrs for tag, attrs in whole_page.tags if tag == "img"]
-    assert [p["alt"] for p in pictures] == ["Test image 7: dog <b>"]
+    assert [p["alt"] for p in pictures] == ["pets/x.png: dog <b>"]
     assert pictures[0]["src"].startswith("data:image/png;base64,iVBOR")
     assert whole_page.count("span", "blank") == 1  # of the other there is no picture
     words = [word for word in whole_page.words if word]
     at = words.index("Worst mistakes")
-    assert words[at + 2 : at + 6] == ["bird", "99.00 %", "is dog <b> (0.50 %)", "test image 7"]
+    assert words[at + 2 : at + 6] == ["bird", "99.00 %", "is dog <b> (0.50 %)", "pets/x.png"]
 
 
 def test_the_lead_of_each_chosen_operation_stands_beside_its_chart(whole_page: Page) -> None:

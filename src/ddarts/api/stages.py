@@ -282,7 +282,7 @@ def test(
     result = evaluate_model(folder, wanted, quiet, given)
     if owner is not None and wanted.data == base.get("data"):
         with owner:
-            keep_test(owner, result)
+            result = keep_test(owner, result)
     return result
 
 

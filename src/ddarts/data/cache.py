@@ -32,7 +32,7 @@ LIMIT = 16 * 2**30
 SMALLEST = 2000
 """Images of the smallest data set that is kept; fewer are decoded in a second or two."""
 
-_FORMAT = 1
+_FORMAT = 2
 _SPLITS = ("train", "validation", "test")
 
 
@@ -109,7 +109,8 @@ def read_entry(key: str) -> ImageData | None:
             labels = torch.from_numpy(np.load(entry / f"{split}-labels.npy", allow_pickle=False))
             if pixels.shape[1:] != size or not 0 <= int(labels.min()) <= int(labels.max()) < len(facts["classes"]):
                 return None
-            splits[split] = Images(pixels, labels)
+            names = facts.pop("test_names") if split == "test" else None
+            splits[split] = Images(pixels, labels, None if names is None else tuple(map(str, names)))
         train = splits.pop("train")
         if train is None:
             return None
@@ -144,6 +145,8 @@ def write_entry(key: str, data: ImageData, *, quiet: bool) -> None:
                     os.fsync(stream.fileno())
         names = ("name", "classes", "channels", "height", "width", "mean", "std", "flip", "skipped")
         facts = {name: getattr(data, name) for name in names} | {"splits": list(splits)}
+        if data.test is not None:
+            facts["test_names"] = data.test.names
         Path(temporary, "data.json").write_text(json.dumps(facts), encoding="utf-8")
         with contextlib.suppress(OSError):  # another process was faster
             os.rename(temporary, cache / key)

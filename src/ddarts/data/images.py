@@ -61,10 +61,12 @@ class Images:
     Attributes:
         pixels: uint8 [N, channels, height, width], 0 to 255; in memory, or in files and decoded by indexing.
         labels: int64 [N], index into the classes.
+        names: file, or file and row, of each image; known of the test images of folders and Parquet files only.
     """
 
     pixels: Pixels
     labels: Tensor
+    names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.pixels.dtype != torch.uint8 or self.pixels.ndim != 4:
@@ -73,15 +75,17 @@ class Images:
             raise ValueError(
                 f"labels must be int64 [{len(self.pixels)}], not {self.labels.dtype} {list(self.labels.shape)}"
             )
+        if self.names is not None and len(self.names) != len(self.labels):
+            raise ValueError(f"there must be one name for each of the {len(self.labels)} images, not {len(self.names)}")
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def select(self, index: Tensor) -> Images:
         """Return the images at `index` (int64 [M]), in that order, without a copy of their pixels."""
-        if isinstance(self.pixels, Tensor):
-            return Images(SelectedPixels(self.pixels, index), self.labels[index])
-        return Images(self.pixels.subset(index), self.labels[index])
+        pixels = SelectedPixels(self.pixels, index) if isinstance(self.pixels, Tensor) else self.pixels.subset(index)
+        names = None if self.names is None else tuple(self.names[n] for n in index.tolist())
+        return Images(pixels, self.labels[index], names)
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -94,7 +94,7 @@ def finish(loaded: Loaded, request: Request, flip: bool | None) -> ImageData:
 
 
 def _fitted(images: Images, resolution: int) -> Images:
-    return Images(fit(images.pixels[:], resolution), images.labels)
+    return replace(images, pixels=fit(images.pixels[:], resolution))
 
 
 def memory_share() -> int:

@@ -115,7 +115,7 @@ def with_classes(images: ImageData, count: int, *, seed: int) -> ImageData:
         if part is None:
             return None
         chosen = part.select((number[part.labels] >= 0).nonzero().flatten())
-        return Images(chosen.pixels, number[chosen.labels])
+        return replace(chosen, labels=number[chosen.labels])
 
     train = of(images.train)
     assert train is not None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ddarts.errors import GenotypeError, RunError
+from ddarts.errors import GenotypeError, RunError, printable
 from ddarts.genotype.choices import ChoiceGenotype, load_genotype
 from ddarts.genotype.gates import Gates, load_gates
 from ddarts.genotype.genotype import Genotype
@@ -28,7 +28,7 @@ class ShownMistake:
     """A test image that was classified wrongly.
 
     Attributes:
-        image: its position among the test images.
+        file: its file, or "test image N".
         truth: name of its class.
         taken: name of the predicted class.
         confidence: probability that the network gave to `taken`, 0 to 1.
@@ -36,7 +36,7 @@ class ShownMistake:
         png: a small picture of it, None if there is none.
     """
 
-    image: int
+    file: str
     truth: str
     taken: str
     confidence: float
@@ -165,6 +165,7 @@ def _read_mistakes(path: Path, data: Any, classes: list[str]) -> tuple[ShownMist
         item = item if isinstance(item, dict) else {}
         image, truth, taken = (item.get(name) for name in ("image", "truth", "taken"))
         confidence, chance = item.get("confidence"), item.get("chance")
+        file = str(item.get("file", f"test image {image}"))
         known = range(len(classes))
         if type(image) is not int or type(truth) is not int or type(taken) is not int:
             raise _damaged(path, f"mistakes[{i}] must have image, truth and taken, whole numbers")
@@ -173,7 +174,9 @@ def _read_mistakes(path: Path, data: Any, classes: list[str]) -> tuple[ShownMist
         if not isinstance(confidence, int | float) or not isinstance(chance, int | float):
             raise _damaged(path, f"mistakes[{i}] must have confidence and chance, numbers")
         png = read_thumbnail(path.parent, i)
-        found.append(ShownMistake(image, classes[truth], classes[taken], float(confidence), float(chance), png))
+        found.append(
+            ShownMistake(printable(file), classes[truth], classes[taken], float(confidence), float(chance), png)
+        )
     return tuple(found)
 
 

@@ -45,6 +45,7 @@ PRODUCTS = (
     "gates.json",
     "test.json",
     "mistakes",
+    "mistakes.csv",
     "baseline.json",
     "operation_weights.json",
     "compare.json",

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -77,6 +78,20 @@ def test_a_test_part_is_cut_from_train_if_there_is_none(make_folder: Maker) -> N
     data = load_data(str(make_folder({"cat": 20, "dog": 20}, part="train")))
     assert data.test is not None
     assert (len(data.train), len(data.test)) == (34, 6)
+
+
+@pytest.mark.parametrize("stream", ["no", "yes"])
+def test_test_images_know_their_files(make_folder: Maker, stream: Literal["no", "yes"]) -> None:
+    root = make_folder({"cat": 20, "dog": 20})
+    for broken in ("cat/003.png", "dog/007.png", "dog/019.png"):
+        (root / broken).write_bytes(b"no image")
+    test = load_data(root, stream=stream).test
+    assert test is not None
+    assert test.names is not None
+    for image in (test, test.select(torch.tensor([4, 0, 3]))):
+        assert image.names is not None
+        for name, pixels in zip(image.names, image.pixels[:], strict=True):
+            assert np.array_equal(np.asarray(Image.open(name)).transpose(2, 0, 1), pixels.numpy())
 
 
 def test_grey_files_give_one_channel(make_folder: Maker) -> None:

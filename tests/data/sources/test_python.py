@@ -40,6 +40,15 @@ def test_arrays_and_tensors_of_any_layout_are_the_same_images(images: Any) -> No
     assert data.classes == ("0", "1")
 
 
+def test_test_images_know_their_positions() -> None:
+    test = load_data((PIXELS, LABELS)).test
+    assert test is not None
+    assert test.names is not None
+    for name, pixels in zip(test.names, test.pixels[:], strict=True):
+        position = int(name.removeprefix("arrays[").removesuffix("]"))
+        assert np.array_equal(PIXELS[position].transpose(2, 0, 1), pixels.numpy())
+
+
 def test_labels_may_be_texts_or_numbers_with_gaps() -> None:
     named = load_data((PIXELS[..., 0], np.where(LABELS == 0, "dog", "cat")))
     assert named.classes == ("cat", "dog")

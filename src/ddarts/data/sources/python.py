@@ -82,7 +82,8 @@ def given_data(data: Any) -> GivenData:
         values = list(names)
     classes = tuple(map(str, values))
     kept, taken = stratified(numbers, TEST_SHARE, 0, "test part")
-    test = Images(pixels[taken], numbers[taken]) if len(taken) else None
+    called = tuple(f"{kind}[{n}]" for n in taken.tolist())
+    test = Images(pixels[taken], numbers[taken], called) if len(taken) else None
     loaded = Loaded(kind, kind, classes, may_mirror(classes), Images(pixels[kept], numbers[kept]), test=test)
     return _given(kind, shape, loaded)
 
