@@ -37,7 +37,7 @@ _HOME = {
     "deepen": "ddarts.genotype.deepen",
     "derive_genotype": "ddarts.genotype.derive",
     "Network": "ddarts.hub.pretrained",
-    "load_model": "ddarts.hub.pretrained",
+    "load_model": "ddarts.training.evaluate",
     "load_data": "ddarts.data",
     "RunFolder": "ddarts.runs.folder",
     "DDartsError": "ddarts.errors",
@@ -117,11 +117,12 @@ if TYPE_CHECKING:
     from ddarts.genotype.derive import derive_genotype
     from ddarts.genotype.gates import Gates
     from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
-    from ddarts.hub.pretrained import Network, load_model
+    from ddarts.hub.pretrained import Network
     from ddarts.runs.folder import RunFolder
     from ddarts.space.cell_space import SearchSpace, build_space
     from ddarts.space.operations import OPERATIONS, Operation, register_operation
     from ddarts.space.spaces import SPACES
+    from ddarts.training.evaluate import load_model
 
 
 def __getattr__(name: str) -> Any:

@@ -27,7 +27,7 @@ from ddarts.genotype.genotype import Genotype
 from ddarts.kernels.library import describe
 from ddarts.results import KEPT_MISTAKES, SearchResult, TestResult, TrainResult
 from ddarts.runs import paths as places
-from ddarts.runs.folder import RunFolder
+from ddarts.runs.folder import Hooks, RunFolder
 from ddarts.runs.follower import FollowedRun
 from ddarts.runtime.atomic_files import write_text
 from ddarts.runtime.distributed import current
@@ -108,16 +108,36 @@ class Opening:
         return replace(self, settings=self.settings.model_copy(update=groups))
 
     @contextlib.contextmanager
-    def begin(self, images: ImageData) -> Iterator[RunFolder]:
-        """Open the run folder as `start` does, close it at the end, and say so if another process is lost meanwhile."""
+    def begin(self, images: ImageData, hooks: Hooks | None = None) -> Iterator[RunFolder]:
+        """Open the run folder as `start` does, close it at the end, and say so if another process is lost meanwhile.
+
+        Raises:
+            SettingsError: the run to resume was started with a loss of the caller's, and `hooks` has none, or reversed.
+        """
         command = f"ddarts {self.stage} --resume {self.path}"
         try:
             with current().watched(command), self.start(images) as run:
+                run.hooks = hooks or Hooks()
+                self._check_loss(run)
                 yield run
         except RunError as error:
             if not isinstance(error.__cause__, OSError) or "--resume" in str(error):
                 raise
             raise RunError(f"{error}; then continue with: {command}") from error.__cause__
+
+    def _check_loss(self, run: RunFolder) -> None:
+        """Record the name of a loss of the caller's; refuse to resume a run with another loss."""
+        loss = run.hooks.loss
+        name = None if loss is None else str(getattr(loss, "__name__", type(loss).__name__))
+        stored = run.summary.get("loss")
+        if self.resumed is not None and run.writes and stored != name:
+            way_out = "resume it without loss=" if stored is None else f"resume it from Python with loss={stored}"
+            raise SettingsError(
+                f"{run.path} trains with {f'the loss {stored}' if stored else 'the cross-entropy'}; {way_out} "
+                "(a run does not store functions)"
+            )
+        if name is not None and stored is None:
+            run.update_summary(loss=name)
 
     def start(self, images: ImageData) -> RunFolder:
         """Create the run folder, or open it again; with several processes, rank 0 does."""

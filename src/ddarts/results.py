@@ -33,6 +33,23 @@ class Outcome:
     title = ""
     path_key = "run"
 
+    def __init_subclass__(cls) -> None:
+        """Keep the short representation: `dataclass` would write one with every matrix and list."""
+        cls.__repr__ = Outcome.__repr__
+
+    def __repr__(self) -> str:
+        shown = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        texts = [
+            f"{name}={value:.4g}"
+            if isinstance(value, float)
+            else f"{name}={str(value)!r}"
+            if isinstance(value, Path)
+            else f"{name}={value!r}"
+            for name, value in shown.items()
+            if isinstance(value, str | int | float | Path | Genotype)
+        ]
+        return f"{type(self).__name__}({', '.join(texts)})"
+
     @property
     def exit_status(self) -> int:
         """Exit status of the command that prints it."""

@@ -329,3 +329,94 @@ def test_a_batch_that_nobody_chose_shrinks_to_few_images(genotype, tmp_path, cap
     assert RunFolder.open(done.path).read_settings("train")["train"]["batch"] == 50
     with pytest.raises(DataError, match="batch = 51 is larger than the 50 training images; choose at most 50"):
         ddarts.train(genotype=genotype, out=tmp_path / "chosen", quiet=True, **tiny, batch=51)
+
+
+def test_hooks_see_every_step_and_epoch_and_a_loss_replaces_the_cross_entropy(genotype, tmp_path):
+    steps, epochs, used = [], [], []
+
+    def squared(logits, labels):
+        used.append(len(labels))
+        return (logits.softmax(1) - torch.nn.functional.one_hot(labels, 10)).square().mean()
+
+    out = tmp_path / "run"
+    hooks = {"on_step": steps.append, "on_epoch": epochs.append}
+    done = ddarts.train(genotype=genotype, out=out, quiet=True, threads=1, loss=squared, **hooks, **TINY)
+    assert [(s["stage"], s["epoch"], s["step"]) for s in steps] == [
+        ("train", 1, 1),
+        ("train", 1, 2),
+        ("train", 2, 3),
+        ("train", 2, 4),
+    ]
+    run = RunFolder.open(done.path)
+    assert epochs == run.metrics("train", "epoch")
+    assert epochs[0]["train_loss"] < 0.2  # a mean of squares below 1, where the cross-entropy is about ln 10
+    assert used == [8] * 4
+    assert run.summary["loss"] == "squared"
+    with pytest.raises(SettingsError, match=r"trains with the loss squared; resume it from Python with loss=squared"):
+        ddarts.train(resume=out, quiet=True)
+    assert ddarts.train(resume=out, quiet=True, loss=squared).parameters == done.parameters
+
+
+def test_an_exception_of_a_hook_stops_a_search_that_can_be_resumed(whole, tmp_path):
+    def stop(record):
+        if record["epoch"] == 2:
+            raise KeyError("enough")
+
+    wanted = {**SEARCH, "epochs": 2}
+    out = tmp_path / "run"
+    with pytest.raises(KeyError, match="enough"):
+        ddarts.search("digits", limit=60, out=out, quiet=True, threads=1, device="cpu", on_epoch=stop, **wanted)
+    seen = []
+    found = ddarts.search(resume=out, quiet=True, on_epoch=seen.append)
+    assert [r["epoch"] for r in seen] == [2]
+    assert found.best_epoch in (1, 2)
+    with pytest.raises(SettingsError, match="trains with the cross-entropy; resume it without loss="):
+        ddarts.run(resume=whole.path, quiet=True, loss=print)
+
+
+def test_a_loss_that_is_no_scalar_is_an_error(genotype, tmp_path):
+    with pytest.raises(SettingsError, match=r"loss returned a value of shape \[8, 10\]; it must return a scalar"):
+        ddarts.train(
+            genotype=genotype, out=tmp_path / "run", quiet=True, threads=1, loss=lambda x, labels: x.exp(), **TINY
+        )
+
+
+def test_a_loaded_model_is_called_on_images(trained, image):
+    model = ddarts.load_model(trained.path)
+    pixels = ddarts.load_data("digits").test.pixels[:5]
+    found = model(pixels)
+    assert found.shape == (5, 10)
+    assert torch.allclose(found.sum(1), torch.ones(5))
+    assert torch.equal(model(pixels.permute(0, 2, 3, 1).numpy()), found)
+    doubled = model(pixels.repeat_interleave(2, 2).repeat_interleave(2, 3))
+    assert torch.allclose(doubled, found, atol=0.05)
+    alone = model(np.asarray(Image.open(image))[None])[0]
+    ((_, classes),) = ddarts.predict(image, model=trained.path, top=10).predictions
+    assert dict(classes) == pytest.approx({name: float(p) for name, p in zip(model.config.classes, alone, strict=True)})
+    with pytest.raises(DataError, match="images of 3 channels: the model wants 1"):
+        model(pixels.expand(-1, 3, -1, -1))
+
+
+def test_representations_are_short(trained, genotype):
+    model = ddarts.load_model(trained.path)
+    tested = ddarts.test(trained.path, quiet=True)
+    for thing in (trained, tested, model, ddarts.load_data("digits")):
+        assert len(repr(thing)) < 250, repr(thing)
+    assert repr(tested).startswith("TestResult(model='")
+    assert "top1=0." in repr(tested)
+    assert repr(ddarts.load_data("digits")).startswith("ImageData('digits', 8x8x1, 10 classes, 1438 training, 359 test")
+
+
+def test_every_function_with_data_takes_arrays(genotype, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 8, 8), dtype=np.uint8)
+    data = (pixels, np.arange(60) % 2)
+    tiny = {k: v for k, v in TINY.items() if k not in ("data", "limit")} | {"quiet": True, "threads": 1}
+    genotype.save(tmp_path / "a.json")
+    compared = ddarts.compare([genotype, tmp_path / "a.json"], data=data, out=tmp_path / "c", seeds=1, **tiny)
+    assert len(compared.board.lines) == 2
+    loaded = ddarts.load_data(data)
+    search = {k: v for k, v in SEARCH.items() if k not in ("limit", "data")}
+    found = ddarts.search(loaded, out=tmp_path / "s", quiet=True, threads=1, device="cpu", **search)
+    assert RunFolder.open(found.path).summary["train_images"] == len(loaded.train)
+    with pytest.raises(SettingsError, match="a study reads data sets by name"):
+        ddarts.study(["darts"], data=[data], out=tmp_path / "study")

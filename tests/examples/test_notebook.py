@@ -19,7 +19,7 @@ def test_the_notebook_runs_and_shows_tables_and_drawings(tmp_path, monkeypatch):
         exec(compile(tree, str(NOTEBOOK), "exec"), names)
         if isinstance(last, ast.Expr):
             shown.append(eval(compile(ast.Expression(last.value), str(NOTEBOOK), "eval"), names))  # noqa: S307
-    search, drawing, training, edits, _ = shown
+    search, drawing, training, edits, model, classes, losses = shown
     for result in (search, drawing):
         assert result._repr_html_().startswith("<table>")
         assert "<svg" in result._repr_html_()
@@ -27,3 +27,6 @@ def test_the_notebook_runs_and_shows_tables_and_drawings(tmp_path, monkeypatch):
     assert 0 < edits <= 1
     assert repr(names["genotype"]).startswith("Genotype(name=")
     assert len(repr(search)) < 600
+    assert repr(model).startswith("Model('notebook-train/model', ")
+    assert classes.shape == (3,)
+    assert len(losses) == 1

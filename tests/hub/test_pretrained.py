@@ -10,10 +10,11 @@ import torch
 import ddarts
 from ddarts.errors import RunError
 from ddarts.genotype.random import random_genotype
-from ddarts.hub.pretrained import Network, load_model
+from ddarts.hub.pretrained import Network
 from ddarts.hub.saved import save_model
 from ddarts.nn.preprocessing import ModelError
 from ddarts.space.cell_space import build_space
+from ddarts.training.evaluate import load_model
 from tests.processes import finished
 
 CLASSES = ("car", "doll", "a|b`<script>")

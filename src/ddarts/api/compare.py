@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from ddarts.config.schema import CompareSettings, TrainSettings
 from ddarts.errors import RunError, SettingsError, Stopped
@@ -22,6 +22,7 @@ from ddarts.runtime.progress import format_seconds
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from ddarts.config.keywords import CompareKeywords
     from ddarts.data import ImageData
     from ddarts.runs.folder import RunFolder
 
@@ -78,7 +79,7 @@ def compare(
     resume: PathLike | None = None,
     overwrite: bool = False,
     quiet: bool = False,
-    **settings: Any,
+    **settings: Unpack[CompareKeywords],
 ) -> CompareResult:
     """Train architectures the same way, several seeds each, and compare them with the first.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from ddarts.config.schema import MeasureSettings
 from ddarts.errors import GenotypeError, RunError
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import os
 
     from rich.table import Table
+
+    from ddarts.config.keywords import MeasureKeywords
 
     PathLike = str | os.PathLike[str]
     Config = PathLike | Mapping[str, Any]
@@ -116,7 +118,7 @@ def measure_operations(
     resume: PathLike | None = None,
     overwrite: bool = False,
     quiet: bool = False,
-    **settings: Any,
+    **settings: Unpack[MeasureKeywords],
 ) -> MeasureResult:
     """Measure the weights of the operations on the user's own data (paper, section 5).
 

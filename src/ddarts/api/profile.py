@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from ddarts.config.loading import load_settings
 from ddarts.config.schema import ProfileSettings
@@ -19,6 +19,7 @@ from ddarts.runtime.progress import Progress
 if TYPE_CHECKING:
     from rich.console import Group
 
+    from ddarts.config.keywords import ProfileKeywords
     from ddarts.deploy.profiling import Profile
 
 Source = Genotype | str | os.PathLike[str]
@@ -116,7 +117,7 @@ def profile(
     *,
     config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     quiet: bool = False,
-    **settings: Any,
+    **settings: Unpack[ProfileKeywords],
 ) -> ProfileResult:
     """Measure what networks cost: parameters, multiply-adds, memory for activations, latency.
 

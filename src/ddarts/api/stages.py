@@ -8,9 +8,9 @@ example ``ddarts.search("digits", epochs=3)``. Where groups of a stage share a n
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from ddarts.config.loading import load_settings
 from ddarts.config.schema import DataOptions, DeriveOptions, RunSettings, SearchSettings, TrainSettings
@@ -43,11 +43,15 @@ from ddarts.results import (
     TrainResult,
 )
 from ddarts.runs import paths as places
-from ddarts.runs.folder import PRODUCTS, RunFolder, group_of
+from ddarts.runs.folder import PRODUCTS, Hooks, RunFolder, group_of
 from ddarts.runtime.atomic_files import write_text
+
+if TYPE_CHECKING:
+    from ddarts.config.keywords import DeriveKeywords, EvaluateKeywords, RunKeywords, SearchKeywords, TrainKeywords
 
 PathLike = str | os.PathLike[str]
 Config = PathLike | Mapping[str, Any]
+Hook = Callable[[dict[str, Any]], object]
 
 
 def run(
@@ -59,7 +63,10 @@ def run(
     resume: PathLike | None = None,
     overwrite: bool = False,
     quiet: bool = False,
-    **settings: Any,
+    loss: Callable[[Any, Any], Any] | None = None,
+    on_step: Hook | None = None,
+    on_epoch: Hook | None = None,
+    **settings: Unpack[RunKeywords],
 ) -> RunResult:
     """Search, derive, train, test and report in one job.
 
@@ -71,6 +78,9 @@ def run(
         resume: a run to resume, in whichever stage it stopped.
         overwrite: replace the run in `out`.
         quiet: show no progress.
+        loss: (logits, labels) -> scalar tensor, minimised by the final training instead of the cross-entropy.
+        on_step, on_epoch: called after each step with its stage, epoch and step, and after each epoch with its record
+            as in metrics.jsonl. Like `loss`, they are not stored: give them again with `resume`.
         **settings: fields of `ddarts.config.schema.RunSettings`.
     """
     from ddarts.preflight import (
@@ -83,8 +93,7 @@ def run(
     from ddarts.runtime.engine import join
     from ddarts.searching.start import StartingPoint
 
-    settings["data"] = data
-    opening = Opening.of("run", out, preset, config, resume, overwrite, settings)
+    opening = Opening.of("run", out, preset, config, resume, overwrite, {**settings, "data": data})
     wanted: RunSettings = opening.settings
     check_engine_settings(wanted, search=wanted.search.batch, train=wanted.train.batch)
     check_baseline_options("run", wanted, settings)
@@ -96,7 +105,7 @@ def run(
     wanted = opening.settings
     check_search_data(wanted, space, images)
     check_train_data(wanted.train, wanted, images, len(space.reductions))
-    with opening.begin(images) as folder, resumable_by("run"):
+    with opening.begin(images, Hooks(loss, on_step, on_epoch)) as folder, resumable_by("run"):
         searched = search_stage(wanted, images, folder, start, quiet)
         trained = train_stage(searched.genotype, wanted, images, folder, quiet)
         tested = None
@@ -125,7 +134,9 @@ def search(
     resume: PathLike | None = None,
     overwrite: bool = False,
     quiet: bool = False,
-    **settings: Any,
+    on_step: Hook | None = None,
+    on_epoch: Hook | None = None,
+    **settings: Unpack[SearchKeywords],
 ) -> SearchResult:
     """Search an architecture (paper, sections 3 and 4) and derive its genotype.
 
@@ -137,6 +148,8 @@ def search(
         resume: a run whose search is to be resumed.
         overwrite: replace the run in `out`.
         quiet: show no progress.
+        on_step, on_epoch: called after each step with its stage, epoch and step, and after each epoch with its record
+            as in metrics.jsonl. They are not stored: give them again with `resume`.
         **settings: fields of `ddarts.config.schema.SearchSettings`.
     """
     from ddarts.preflight import (
@@ -148,8 +161,7 @@ def search(
     from ddarts.runtime.engine import join
     from ddarts.searching.start import StartingPoint
 
-    settings["data"] = data
-    opening = Opening.of("search", out, preset, config, resume, overwrite, settings)
+    opening = Opening.of("search", out, preset, config, resume, overwrite, {**settings, "data": data})
     wanted: SearchSettings = opening.settings
     check_engine_settings(wanted, search=wanted.search.batch)
     check_baseline_options("search", wanted, settings)
@@ -160,7 +172,7 @@ def search(
     opening = opening.fitted(images)
     wanted = opening.settings
     check_search_data(wanted, space, images)
-    with opening.begin(images) as folder:
+    with opening.begin(images, Hooks(None, on_step, on_epoch)) as folder:
         return search_stage(wanted, images, folder, start, quiet)
 
 
@@ -170,7 +182,7 @@ def derive(
     out: PathLike | None = None,
     config: Config | None = None,
     overwrite: bool = False,
-    **settings: Any,
+    **settings: Unpack[DeriveKeywords],
 ) -> DeriveResult:
     """Turn the gates of a search into a genotype (paper, section 3.4), repeated over more cells with `layers`.
 
@@ -217,7 +229,10 @@ def train(
     resume: PathLike | None = None,
     overwrite: bool = False,
     quiet: bool = False,
-    **settings: Any,
+    loss: Callable[[Any, Any], Any] | None = None,
+    on_step: Hook | None = None,
+    on_epoch: Hook | None = None,
+    **settings: Unpack[TrainKeywords],
 ) -> TrainResult:
     """Train the network of a genotype from new weights (paper, section 4).
 
@@ -230,13 +245,15 @@ def train(
         resume: a run whose training is to be resumed.
         overwrite: replace the run in `out`.
         quiet: show no progress.
+        loss: (logits, labels) -> scalar tensor, minimised by the final training instead of the cross-entropy.
+        on_step, on_epoch: called after each step with its stage, epoch and step, and after each epoch with its record
+            as in metrics.jsonl. Like `loss`, they are not stored: give them again with `resume`.
         **settings: fields of `ddarts.config.schema.TrainSettings`.
     """
     from ddarts.preflight import check_engine_settings, check_train_data
     from ddarts.runtime.engine import join
 
-    settings["data"] = data
-    opening = Opening.of("train", out, preset, config, resume, overwrite, settings)
+    opening = Opening.of("train", out, preset, config, resume, overwrite, {**settings, "data": data})
     wanted: TrainSettings = opening.settings
     if resume is not None:
         if genotype is not None:
@@ -251,7 +268,7 @@ def train(
     opening = opening.fitted(images)
     wanted = opening.settings
     check_train_data(wanted.train, wanted, images, len(architecture.reductions))
-    with opening.begin(images) as folder:
+    with opening.begin(images, Hooks(loss, on_step, on_epoch)) as folder:
         return train_stage(architecture, wanted, images, folder, quiet)
 
 
@@ -260,7 +277,7 @@ def test(
     *,
     config: Config | None = None,  # noqa: PT028 (not a test of pytest)
     quiet: bool = False,  # noqa: PT028
-    **settings: Any,
+    **settings: Unpack[EvaluateKeywords],
 ) -> TestResult:
     """Evaluate a trained model on the test images of a data set.
 

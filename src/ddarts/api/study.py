@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from ddarts.api.stages import run, search, test, train
 from ddarts.config.schema import RunSettings
@@ -30,6 +30,8 @@ from ddarts.runtime.signals import StopRequest
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from ddarts.config.keywords import RunKeywords
 
 PathLike = str | os.PathLike[str]
 Names = str | list[str] | tuple[str, ...]
@@ -74,7 +76,7 @@ def study(
     jobs: int = 1,
     scheduler: str | None = None,
     quiet: bool = False,
-    **settings: Any,
+    **settings: Unpack[RunKeywords],
 ) -> StudyResult:
     """Compare search methods on data sets: run each with several seeds, and judge the differences.
 

@@ -120,6 +120,12 @@ class ImageData:
     test: Images | None
     skipped: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        parts = {"training": self.train, "validation": self.validation, "test": self.test}
+        counts = ", ".join(f"{len(part)} {name}" for name, part in parts.items() if part is not None)
+        size = f"{self.height}x{self.width}x{self.channels}"
+        return f"ImageData({self.name!r}, {size}, {len(self.classes)} classes, {counts} images)"
+
 
 def channel_statistics(pixels: Pixels) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation of each channel of uint8 [N, C, H, W], scaled to 0..1.

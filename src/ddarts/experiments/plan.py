@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -138,6 +139,8 @@ def plan(
     methods = {name: own.get(name, {"search.strategy": name}) for name in names}
     if len(methods) < len(names):
         raise SettingsError(f"strategies: {', '.join(names)}: a name stands twice; leave one out")
+    if not isinstance(data, str | os.PathLike | None) and any(not isinstance(d, str | os.PathLike) for d in data):
+        raise SettingsError("a study reads data sets by name or folder in every trial; save the images, or use compare")
     sets = _names(data) or _names(values.pop("data", None)) or ["digits"]
     values.pop("data", None)
     given = {"seeds": seeds, "draws": draws, "opponents": opponents, "preset": preset, "seed": overrides.get("seed")}
@@ -177,7 +180,7 @@ def plan(
 def _names(value: Any) -> list[str]:
     if value is None:
         return []
-    items = value.split(",") if isinstance(value, str) else value
+    items = value.split(",") if isinstance(value, str) else [value] if isinstance(value, os.PathLike) else value
     return [str(item).strip() for item in items if str(item).strip()]
 
 

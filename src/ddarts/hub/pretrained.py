@@ -13,11 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ddarts.hub.card import model_card, training_facts
-from ddarts.hub.saved import CONFIG_NAME, WEIGHTS_NAME, ModelConfig, SavedModel, load_model_as, save_model
-from ddarts.hub.saved import load_model as load_any_model
+from ddarts.hub.saved import CONFIG_NAME, WEIGHTS_NAME, ModelConfig, SavedModel, load_model, load_model_as, save_model
 from ddarts.nn import network as discrete
 from ddarts.nn.choice_network import AnyNetwork
 from ddarts.nn.preprocessing import ModelError
@@ -132,21 +129,10 @@ def write_hub_folder(
     """
     facts = training_facts(network, origin)  # before anything is written: the folder may be the network's own
     save_model(folder, network, auxiliary=network.auxiliary is not None, **description)
-    written = load_any_model(folder)
+    written = load_model(folder)
     title = (repository or folder.resolve().name).rpartition("/")[2]
     write_text(folder / CARD_NAME, model_card(written.network, written.config, facts, title, repository))
     return written
-
-
-def load_model(folder: str | os.PathLike[str], *, device: torch.device | str = "cpu") -> SavedModel[Any]:
-    """Read a model that `ddarts.train` or `Network.save_pretrained` wrote; see `ddarts.hub.saved.load_model_as`.
-
-    Its network is a `Network`, or a `ddarts.nn.choice_network.ChoiceNetwork` where choices were searched.
-    """
-    saved = load_any_model(folder, device=device, cells=Network)
-    if isinstance(saved.network, Network):
-        saved.network.config, saved.network.folder = saved.config, saved.folder
-    return saved
 
 
 def fetch(source: str | os.PathLike[str], *, cache_dir: str | os.PathLike[str] | None = None, **options: Any) -> Path:

@@ -81,6 +81,14 @@ class SavedModel(Generic[Saved]):
     config: ModelConfig
     folder: Path
 
+    def __repr__(self) -> str:
+        count = sum(p.numel() for p in self.network.parameters())
+        size = "x".join(map(str, (*self.config.resolution, self.config.in_channels)))
+        return (
+            f"{type(self).__name__}({str(self.folder)!r}, {count:,} parameters, images {size}, "
+            f"{len(self.config.classes)} classes)"
+        )
+
 
 def save_model(
     folder: str | os.PathLike[str],

@@ -14,6 +14,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,22 @@ PRODUCTS = (
 _LONGEST_NAME, _LONGEST_PATH = 255, 3800
 
 
+@dataclass(frozen=True)
+class Hooks:
+    """Functions of the caller that a job calls. A run does not store them: whoever resumes it gives them again.
+
+    Attributes:
+        loss: (logits [B, classes], labels int64 [B]) -> scalar; what the final training minimises instead of the
+            cross-entropy with label smoothing. A search always uses the cross-entropy.
+        on_step: called after each step of a search or training with its stage, epoch and step.
+        on_epoch: called after each epoch with its record, as in metrics.jsonl.
+    """
+
+    loss: Callable[[Any, Any], Any] | None = None
+    on_step: Callable[[dict[str, Any]], object] | None = None
+    on_epoch: Callable[[dict[str, Any]], object] | None = None
+
+
 class RunFolder:
     """One run's folder.
 
@@ -73,6 +90,7 @@ class RunFolder:
     Attributes:
         path: the folder.
         pictures: gives, for a record that is logged, PNG files by name for the TensorBoard events; None for none.
+        hooks: what the caller wants to be called.
         writes: whether this process writes into it; with several processes rank 0 does (`ddarts.runs.follower`).
     """
 
@@ -84,6 +102,7 @@ class RunFolder:
         self._metrics = MetricsFile(path / "metrics.jsonl")
         self._events: dict[str, EventLog] = {}
         self.pictures: Callable[[dict[str, Any]], Mapping[str, bytes]] | None = None
+        self.hooks = Hooks()
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], *, overwrite: bool = False) -> RunFolder:
@@ -282,6 +301,8 @@ class RunFolder:
         if stage not in self._events:
             self._events[stage] = EventLog(self.path / "events" / stage)
         self._events[stage].write(stage, step, record, self.pictures(record) if self.pictures else None)
+        if self.hooks.on_epoch is not None and kind == "epoch":
+            self.hooks.on_epoch(record)
 
     def metrics(self, stage: str | None = None, kind: str | None = None) -> list[dict[str, Any]]:
         """Return the metrics records, in order, of one stage or all and of one kind or all."""

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +15,12 @@ from torch import Tensor, nn
 
 from ddarts.data import ImageData, Normalise, in_order
 from ddarts.data.decode import read_image
+from ddarts.data.loaded import fit
+from ddarts.data.sources.python import as_pixels
 from ddarts.errors import DataError
-from ddarts.hub.saved import SavedModel, images_at_once, load_model
+from ddarts.hub.pretrained import Network
+from ddarts.hub.saved import SavedModel, images_at_once
+from ddarts.hub.saved import load_model as read_model
 from ddarts.nn.preprocessing import ModelError, Preprocessing
 from ddarts.runtime.distributed import Ranks
 from ddarts.runtime.engine import resolve_device
@@ -61,6 +65,57 @@ class Predictions(list[Prediction]):
     def __init__(self, predictions: Iterable[Prediction] = (), skipped: Iterable[str] = ()) -> None:
         super().__init__(predictions)
         self.skipped = tuple(skipped)
+
+
+class Model(SavedModel[Any]):
+    """A trained network, with its description, that is called on images.
+
+    Example::
+
+        model = ddarts.load_model("run1")
+        probabilities = model(images)  # uint8 [N, H, W, 3], [N, 3, H, W] or as `ddarts.run` takes them
+        names = [model.config.classes[i] for i in probabilities.argmax(1)]
+    """
+
+    @torch.no_grad()
+    def __call__(self, images: Any) -> Tensor:
+        """Return the probability of each class, float32 [N, classes], on the CPU.
+
+        Args:
+            images: arrays or tensors as for ``data=`` (`ddarts.data.sources.python.given_data`); another size is
+                brought to that of the model. For normalised images, call `network`.
+
+        Raises:
+            DataError: they are no such images, or have another number of channels.
+        """
+        pixels = as_pixels(images)
+        config = self.config
+        if pixels.shape[1] != config.in_channels:
+            raise DataError(f"images of {pixels.shape[1]} channels: the model wants {config.in_channels}; convert them")
+        if pixels.shape[2:] != config.resolution:
+            height, width = config.resolution
+            if height != width:
+                raise DataError(f"images of {pixels.shape[2]}x{pixels.shape[3]}: the model wants {height}x{width}")
+            pixels = fit(pixels, height)
+        device = next(self.network.parameters()).device
+        normalise = Normalise(config.mean, config.std, device=device)
+        batch = images_at_once(self.network, config, min(256, len(pixels)), str(self.folder))
+        parts = [self.network(normalise(part)).float().softmax(1).cpu() for part in pixels.split(batch)]
+        return torch.cat(parts)
+
+
+def load_model(folder: str | os.PathLike[str], *, device: torch.device | str = "cpu") -> Model:
+    """Read a model that `ddarts.train` or `Network.save_pretrained` wrote, from its folder or its run.
+
+    Its `network` is a `ddarts.Network`, or a `ddarts.nn.choice_network.ChoiceNetwork` where choices were searched.
+
+    Raises:
+        ModelError: a file is missing or broken; see `ddarts.hub.saved.load_model_as`.
+    """
+    saved = read_model(folder, device=device, cells=Network)
+    if isinstance(saved.network, Network):
+        saved.network.config, saved.network.folder = saved.config, saved.folder
+    return Model(saved.network, saved.config, saved.folder)
 
 
 @torch.no_grad()
@@ -275,7 +330,7 @@ def classify_files(
     )
 
 
-def _load(model: str | os.PathLike[str], device: str) -> SavedModel:
+def _load(model: str | os.PathLike[str], device: str) -> Model:
     saved = load_model(model, device=_device(device))
     saved.network.to(memory_format=torch.channels_last)
     return saved

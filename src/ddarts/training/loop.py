@@ -20,6 +20,7 @@ from torch import Tensor
 from ddarts.config.schema import TrainSettings
 from ddarts.cost.counting import count_macs, count_parameters
 from ddarts.data import Augment, Batches, ImageData, split
+from ddarts.errors import SettingsError
 from ddarts.genotype.choices import AnyGenotype
 from ddarts.hub.saved import save_model
 from ddarts.nn.batch_norm import synchronise
@@ -208,11 +209,9 @@ class _Training(ResumableLoop):
         seed_everything(self.settings.seed, _STAGE, state.epoch, state.step)  # for drop-path
         output = self.module(x)
         logits: Tensor = output[0] if isinstance(output, tuple) else output
-        loss = F.cross_entropy(logits, labels, label_smoothing=options.label_smoothing)
-        total = loss
+        loss = total = self.loss(logits, labels)
         if isinstance(output, tuple):
-            auxiliary = F.cross_entropy(output[1], labels, label_smoothing=options.label_smoothing)
-            total = loss + options.auxiliary_weight * auxiliary
+            total = loss + options.auxiliary_weight * self.loss(output[1], labels)
         self.optimizer.zero_grad()
         self.fabric.backward(total)
         # a gradient that is not finite shows in the next loss; under fp16 it is common, and the step is left out
@@ -222,6 +221,20 @@ class _Training(ResumableLoop):
             state.average.update(state.network, done)
         shown = torch.where(total.isfinite(), loss, total)  # the head's loss is of interest only when it is not finite
         state.meter.add(shown, (logits.detach().argmax(1) == labels).sum(), len(labels))
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean loss of a batch: cross-entropy, or what the caller's function computes.
+
+        Raises:
+            SettingsError: the function returns no scalar tensor.
+        """
+        if self.run.hooks.loss is None:
+            return F.cross_entropy(logits, labels, label_smoothing=self.options.label_smoothing)
+        loss = self.run.hooks.loss(logits, labels)
+        if not isinstance(loss, Tensor) or loss.ndim > 0:
+            what = f"shape {list(loss.shape)}" if isinstance(loss, Tensor) else f"type {type(loss).__name__}"
+            raise SettingsError(f"loss returned a value of {what}; it must return a scalar tensor, such as a mean")
+        return loss
 
     def end_epoch(self, progress: Progress) -> None:
         """Evaluate, log, and checkpoint the start of the next epoch."""

@@ -79,6 +79,8 @@ class ResumableLoop:
             Stopped: after the checkpoint.
         """
         done = self.steps_done
+        if self.run.hooks.on_step is not None and self.run.writes:
+            self.run.hooks.on_step({"stage": self.stage, "epoch": self.state.epoch, "step": done})
         # several processes must agree, which takes a message: only when they look up anyway
         if stop.requested if self.ranks.size == 1 else looked and self.ranks.any(stop.requested):
             self.save_checkpoint()

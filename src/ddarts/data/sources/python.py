@@ -75,7 +75,7 @@ def given_data(data: Any) -> GivenData:
         )
     images = _tensor(images)
     shape = tuple(images.shape)
-    pixels = _pixels(images)
+    pixels = as_pixels(images)
     values, numbers = _labels(labels, len(pixels))
     if names is not None and all(isinstance(v, int) and 0 <= v < len(names) for v in values):
         numbers = torch.tensor(values)[numbers]
@@ -111,7 +111,7 @@ def _from_dataset(dataset: Any) -> tuple[Tensor, list[Any]]:
     count = len(dataset)
     for number in range(count):
         image, label = dataset[number]
-        one = _pixels(_tensor(image)[None])[0]
+        one = as_pixels(_tensor(image)[None])[0]
         if images is None:
             check_budget(count, one.shape[0], (one.shape[1], one.shape[2]), "dataset")
             images = torch.empty((count, *one.shape), dtype=torch.uint8)
@@ -138,8 +138,13 @@ def _tensor(images: Any) -> Tensor:
         raise DataError(f"images: no array of numbers ({error}); give images of one size") from error
 
 
-def _pixels(x: Tensor) -> Tensor:
-    """Return uint8 [N, C, H, W], which shares memory with `x` if it is that already."""
+def as_pixels(images: Any) -> Tensor:
+    """Return images in any layout that `given_data` accepts as uint8 [N, C, H, W], sharing their memory if it can.
+
+    Raises:
+        DataError: they are no images.
+    """
+    x = _tensor(images)
     given = tuple(x.shape)
     if x.ndim == 3:
         x = x[:, None]
