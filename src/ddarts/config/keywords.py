@@ -86,6 +86,9 @@ class SearchOnly(TypedDict, total=False):
     ablation_floor: float
     temperature: float
     temperature_end: float
+    divergence_weight: float
+    radius: float
+    radius_end: float
     trials: int
     trial_steps: int
     trial_images: int
@@ -94,6 +97,9 @@ class SearchOnly(TypedDict, total=False):
     halving: int | None
     population: int
     tournament: int
+    first: int
+    candidates: int
+    parents: int
 
 
 class SearchGroup(SearchOnly, StepsGroup, total=False):
