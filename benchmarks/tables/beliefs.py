@@ -24,15 +24,36 @@ from scores import random_rows, report
 
 import ddarts.data
 from ddarts.config.loading import load_settings
+from ddarts.config.schema import SearchSettings
 from ddarts.data import ImageData
 from ddarts.runs.folder import RunFolder
 from ddarts.searching.loop import search_architecture
 from ddarts.searching.shortlist import belief, effects, one_shot_loss, standardised
 from ddarts.searching.start import build_supernet
+from ddarts.searching.strategy import SearchOutcome
 from ddarts.supernet.backends.selection import on_backend
 
 #: Images of the validation split in one batch of the one-shot loss and of the effects.
 BATCH = 96
+
+
+def search(
+    name: str, images: Images, out: Path, seed: int, epochs: int = 10
+) -> tuple[SearchSettings, ImageData, SearchOutcome]:
+    """Search in the space of the table with the settings of the preset `small`, or continue the run in `out`."""
+    mine = {"cells": CELLS, "nodes": NODES, "reductions": REDUCTIONS, "channels": CHANNELS, "epochs": epochs}
+    mine |= {"seed": seed, "threads": 1, "device": "cpu", "resolution": RESOLUTION}
+    settings = load_settings("search", preset="small", overrides=mine)
+    assert isinstance(settings, SearchSettings)
+    pixels = images.train[0][:, :, 2:-2, 2:-2].contiguous()  # without the padding
+    channels, classes = pixels.shape[1], tuple(map(str, range(images.classes)))
+    scale = {"mean": (images.mean / 255).flatten().tolist(), "std": (images.std / 255).flatten().tolist()}
+    data = ImageData(
+        name, classes, channels, RESOLUTION, RESOLUTION, tuple(scale["mean"]), tuple(scale["std"]), images.flip,
+        ddarts.data.Images(pixels, images.train[1]), None, None,
+    )  # fmt: skip
+    with RunFolder(out) if out.exists() else RunFolder.create(out) as run:
+        return settings, data, search_architecture(settings, data, run)
 
 
 def main() -> None:
@@ -48,18 +69,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     images = Images("", args.images)
-    mine = {"cells": CELLS, "nodes": NODES, "reductions": REDUCTIONS, "channels": CHANNELS, "epochs": args.epochs}
-    mine |= {"seed": args.seed, "threads": 1, "device": "cpu", "resolution": RESOLUTION}
-    settings = load_settings("search", preset="small", overrides=mine)
-    pixels = images.train[0][:, :, 2:-2, 2:-2].contiguous()  # without the padding
-    channels, classes = pixels.shape[1], tuple(map(str, range(images.classes)))
-    scale = {"mean": (images.mean / 255).flatten().tolist(), "std": (images.std / 255).flatten().tolist()}
-    data = ImageData(
-        args.name, classes, channels, RESOLUTION, RESOLUTION, tuple(scale["mean"]), tuple(scale["std"]), images.flip,
-        ddarts.data.Images(pixels, images.train[1]), None, None,
-    )  # fmt: skip
-    with RunFolder(args.out) if args.out.exists() else RunFolder.create(args.out) as run:
-        outcome = search_architecture(settings, data, run)
+    settings, data, outcome = search(args.name, images, args.out, args.seed, args.epochs)
+    with RunFolder(args.out) as run:
         checkpoint = run.load_checkpoint("search")
         epochs = run.metrics("search", "epoch")
     assert checkpoint is not None

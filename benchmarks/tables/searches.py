@@ -6,7 +6,9 @@ FILE is the cache that build.py writes (`--cache`). For every seed a Bayesian se
 search (`random`) have 24 trials of 100 steps each, as many steps as six of the table's trainings; they share their
 first draws, which are trained once. Trials are scored on the table's validation images. What each chooses is trained
 with the table's recipe; that test accuracy is what counts. A third opponent trains six random genotypes with that
-recipe and keeps the best by validation: every six lines of the table are one such search.
+recipe and keeps the best by validation: every six lines of the table are one such search. With `--runs DIR` there is
+instead the method of the paper, `d-darts` with the settings of the preset `small`: 400 steps of a supernet, which take
+about as long; its runs are in DIR, and its lines in cells-NAME-supernets.jsonl, so that both may run at the same time.
 
 Lines of cells-NAME-searches.jsonl: `kind` is `trial` or `found`; `strategies` are those that made the trial or found
 the genotype in the search `search`. Run it again to continue. With `--judge` only the verdict is printed.
@@ -22,9 +24,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from beliefs import search as search_supernet
+from build import HERE, STEPS, Images, commit, train
 from cells import CELLS, NODES, REDUCTIONS, decode, encode
 
-from build import HERE, STEPS, Images, commit, train
 from ddarts.config.strategies import STRATEGIES
 from ddarts.experiments.statistics import holm, interval_of_mean, mean, paired_p
 from ddarts.genotype.genotype import Genotype
@@ -81,10 +84,18 @@ def run(name: str, search: int, log: Log) -> float:
     return float(log.training("found", search, name, encode(chosen), STEPS)["test"])
 
 
+def run_supernet(name: str, search: int, log: Log, runs: Path) -> float:
+    """Do one search of a supernet and the training of what it found; return its test accuracy."""
+    outcome = search_supernet(name, log.images, runs / f"{name}-{search}", search)[-1]
+    assert isinstance(outcome.genotype, Genotype)
+    return float(log.training("found", search, "d-darts", encode(outcome.genotype), STEPS)["test"])
+
+
 def judge(rows: list[dict[str, Any]], table: list[dict[str, Any]]) -> dict[str, Any]:
     """Compare the strategies' found genotypes by test accuracy, pair by pair, and with the table."""
     found = {
-        name: {r["search"]: r for r in rows if r["kind"] == "found" and name in r["strategies"]} for name in OPTIONS
+        name: {r["search"]: r for r in rows if r["kind"] == "found" and name in r["strategies"]}
+        for name in (*OPTIONS, "d-darts")
     }
     seeds = sorted(set(found["bayes"]) & set(found["random"]))
     drawn = [row for row in table if row["kind"] == "random" and row["seed"] == 0]
@@ -92,16 +103,22 @@ def judge(rows: list[dict[str, Any]], table: list[dict[str, Any]]) -> dict[str, 
     values = {name: [found[name][s]["test"] for s in seeds] for name in OPTIONS}
     values["best of six trainings"] = [max(six, key=lambda row: row["val"])["test"] for six in sixes]
     result: dict[str, Any] = {"pairs": len(seeds), "random genotypes": {"mean": mean([r["test"] for r in drawn])}}
-    p_values = [
-        paired_p(values["bayes"][: len(values[other])], values[other]) for other in ("random", "best of six trainings")
-    ]
-    for name, p in zip(("bayes", "random", "best of six trainings"), (None, *holm(p_values)), strict=True):
-        result[name] = {"mean": mean(values[name]), "interval": interval_of_mean(values[name]), "p against bayes": p}
+    ours = {"best of six trainings": values["bayes"][: len(sixes)], "random": values["bayes"]}
+    if both := sorted(set(found["bayes"]) & set(found["d-darts"])):
+        values["d-darts"], ours["d-darts"] = ([found[n][s]["test"] for s in both] for n in ("d-darts", "bayes"))
+    p_values = [paired_p(mine, values[other]) if len(mine) > 1 else 1.0 for other, mine in ours.items()]
+    for name, p in zip(("bayes", *ours), (None, *holm(p_values)), strict=True):
+        result[name] = {
+            "searches": len(values[name]),
+            "mean": mean(values[name]),
+            "interval": interval_of_mean(values[name]),
+            "p against bayes": p,
+        }
     shares = []
     for s in seeds:
-        ours = found["bayes"][s]
-        alike = [r["test"] for r in drawn if abs(r["parameters"] / ours["parameters"] - 1) <= 0.1]
-        shares.append(sum(t < ours["test"] for t in alike) / len(alike) if alike else None)
+        one = found["bayes"][s]
+        alike = [r["test"] for r in drawn if abs(r["parameters"] / one["parameters"] - 1) <= 0.1]
+        shares.append(sum(t < one["test"] for t in alike) / len(alike) if alike else None)
     result["bayes"]["share of random ones of its size below it"] = shares
     result["bayes"]["share of all random ones below it"] = [
         sum(r["test"] < found["bayes"][s]["test"] for r in drawn) / len(drawn) for s in seeds
@@ -116,21 +133,25 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10, help="searches of each strategy")
     parser.add_argument("--hours", type=float, default=1e6, help="begin no search after so many")
     parser.add_argument("--out", type=Path, default=HERE, help="folder of the tables")
+    parser.add_argument("--runs", type=Path, help="folder for runs of d-darts; without it there are none")
     parser.add_argument("--judge", action="store_true", help="only compare what is there")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    path = args.out / f"cells-{args.name}-searches.jsonl"
+    paths = [args.out / f"cells-{args.name}-{word}.jsonl" for word in ("searches", "supernets")]
     if not args.judge:
-        log = Log(path, Images("", args.images))
+        log = Log(paths[args.runs is not None], Images("", args.images))
         until = time.time() + 3600 * args.hours
         for search in range(args.seeds):
-            for name in OPTIONS:
+            for name in OPTIONS if args.runs is None else ():
                 if time.time() < until:
                     run(name, search, log)
-    rows, table = (
-        [json.loads(line) for line in p.read_text().splitlines()] for p in (path, args.out / f"cells-{args.name}.jsonl")
+            if args.runs is not None and time.time() < until:
+                run_supernet(args.name, search, log, args.runs)
+    searches, supernets, table = (
+        [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        for path in (*paths, args.out / f"cells-{args.name}.jsonl")
     )
-    print(json.dumps(judge(rows, table), indent=1))
+    print(json.dumps(judge([*searches, *supernets], table), indent=1))
 
 
 if __name__ == "__main__":
