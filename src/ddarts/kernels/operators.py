@@ -17,7 +17,7 @@ Autograd knows the gradients of `separable_conv`; the other operators are called
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -560,6 +560,28 @@ def _(*arguments: Any) -> tuple[Tensor, Tensor]:
 @torch.library.register_fake("ddarts::pool_backward", lib=_OPERATORS)
 def _(*_: Any) -> None:
     return None
+
+
+def _direct(implementation: Callable[..., Any], operator: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the operator, without PyTorch's dispatch where that has nothing to do: it takes half of a small call."""
+
+    def call(first: Any, *rest: Any) -> Any:
+        plain = type(first if isinstance(first, Tensor) else first[0]) is Tensor and not torch.is_grad_enabled()
+        return implementation(first, *rest) if plain else operator(first, *rest)
+
+    return call
+
+
+#: The operators as autograd functions of the package call them.
+separable_conv = _direct(_separable_conv, torch.ops.ddarts.separable_conv.default)
+separable_conv_backward = _direct(_separable_conv_backward, torch.ops.ddarts.separable_conv_backward.default)
+mixed_sum = _direct(_mixed_sum, torch.ops.ddarts.mixed_sum.default)
+relu_pointwise = _direct(_relu_pointwise, torch.ops.ddarts.relu_pointwise.default)
+relu_pointwise_backward = _direct(_relu_pointwise_backward, torch.ops.ddarts.relu_pointwise_backward.default)
+node_sum = _direct(_node_sum, torch.ops.ddarts.node_sum.default)
+node_sums = _direct(_node_sums, torch.ops.ddarts.node_sums.default)
+pool = _direct(_pool, torch.ops.ddarts.pool.default)
+pool_backward = _direct(_pool_backward, torch.ops.ddarts.pool_backward.default)
 
 
 def _library() -> Library:

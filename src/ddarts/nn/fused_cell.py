@@ -20,14 +20,6 @@ from ddarts.nn.batch_norm import EPS, check_count
 from ddarts.nn.dispatch import channels_last, on_cpu, working
 from ddarts.nn.operations import DilatedConv, FactorizedReduce, ReLUConvBN, SeparableConv
 
-_conv = torch.ops.ddarts.separable_conv.default
-_conv_backward = torch.ops.ddarts.separable_conv_backward.default
-_pointwise = torch.ops.ddarts.relu_pointwise.default
-_pointwise_backward = torch.ops.ddarts.relu_pointwise_backward.default
-_node_sum = torch.ops.ddarts.node_sum.default
-_node_sums = torch.ops.ddarts.node_sums.default
-_pool = torch.ops.ddarts.pool.default
-_pool_backward = torch.ops.ddarts.pool_backward.default
 _foreach_mul = torch.ops.aten._foreach_mul.ScalarList
 _foreach_lerp = torch.ops.aten._foreach_lerp_.Scalar
 _foreach_add = torch.ops.aten._foreach_add_.Scalar
@@ -107,7 +99,7 @@ class _Convolutions:
         before = _Result(x)
         for depthwise, pointwise, norm in self.layers:
             stride, dilation = depthwise.stride[0], depthwise.dilation[0]
-            u, z, mean, var = _conv(
+            u, z, mean, var = operators.separable_conv(
                 before.u, depthwise.weight, pointwise.weight, before.mean, before.var, stride, dilation, EPS, True,
                 before.scale, before.shift,
             )  # fmt: skip
@@ -125,7 +117,7 @@ class _Convolutions:
             known = to.states.get(source) if first else None
             at_x = torch.empty_like(x) if known is None else known
             before = None if first else self.layers[0].norm
-            of_x, to.parameters[depthwise.weight], to.parameters[pointwise.weight] = _conv_backward(
+            of_x, to.parameters[depthwise.weight], to.parameters[pointwise.weight] = operators.separable_conv_backward(
                 grad, *sums, u, z, mean, var, norm.weight, x, depthwise.weight, pointwise.weight, mean_x, var_x, at_x,
                 depthwise.stride[0], depthwise.dilation[0], EPS, known is not None,
                 None if before is None else before.weight, None if before is None else before.bias,
@@ -150,7 +142,7 @@ class _Pointwise:
         self.stride = convolutions[0].stride[0]
 
     def forward(self, x: Tensor, tape: _Tape) -> _Result:
-        u, mean, var = _pointwise(x, self.weights, self.stride)
+        u, mean, var = operators.relu_pointwise(x, self.weights, self.stride)
         tape.keep(x)
         tape.norms.append((self.norm, mean, var, _count(u)))
         return _Result(u, mean, var, self.norm.weight, self.norm.bias)
@@ -160,7 +152,7 @@ class _Pointwise:
         to.parameters[self.norm.bias], to.parameters[self.norm.weight] = sums
         known = to.states.get(source)
         at_x = to.states[source] = torch.empty_like(x) if known is None else known
-        found = _pointwise_backward(
+        found = operators.relu_pointwise_backward(
             grad, *sums, *result[:3], self.norm.weight, x, self.weights, at_x, self.stride, EPS,
             known is not None,
         )  # fmt: skip
@@ -172,7 +164,7 @@ class _Pool:
         self.maximum, self.stride = isinstance(module, nn.MaxPool2d), cast(int, module.stride)
 
     def forward(self, x: Tensor, tape: _Tape) -> _Result:
-        y, position = _pool(x, self.stride, self.maximum)
+        y, position = operators.pool(x, self.stride, self.maximum)
         tape.keep(x, position)
         return _Result(y)
 
@@ -180,7 +172,7 @@ class _Pool:
         x, position = tape.take(2)
         if source not in to.states:
             to.states[source] = torch.zeros_like(x)
-        _pool_backward(grad, position, to.states[source], self.stride, self.maximum)
+        operators.pool_backward(grad, position, to.states[source], self.stride, self.maximum)
 
 
 class _Identity:
@@ -325,7 +317,7 @@ def _is_plain(norm: nn.BatchNorm2d) -> bool:
 
 
 def _sum(results: Sequence[_Result]) -> Tensor:
-    return _node_sum(*(list(numbers) for numbers in zip(*results, strict=True)), EPS)
+    return operators.node_sum(*(list(numbers) for numbers in zip(*results, strict=True)), EPS)
 
 
 def _dropped(result: _Result, masks: Tensor, number: int | None) -> _Result:
@@ -340,7 +332,7 @@ def _sums(grad: Tensor, results: Sequence[_Result]) -> list[_Sums]:
     if all(result.mean is None for result in results):
         return [(grad, grad)] * len(results)  # nobody reads them
     u, mean, var, *_ = (list(numbers) for numbers in zip(*results, strict=True))
-    sum, dot = _node_sums(grad, u, mean, var, EPS)
+    sum, dot = operators.node_sums(grad, u, mean, var, EPS)
     return [(sum, of_one) for of_one in dot]
 
 

@@ -16,10 +16,6 @@ from ddarts.nn.batch_norm import EPS, Mode, check_count, sync_norm_gradient
 from ddarts.nn.dispatch import channels_last, on_cpu
 from ddarts.supernet.backends.pytorch import Layer, LayerGradients, MixedResults, Result, Saved, State
 
-_conv = torch.ops.ddarts.separable_conv.default
-_conv_backward = torch.ops.ddarts.separable_conv_backward.default
-_mixed_sum = torch.ops.ddarts.mixed_sum.default
-
 
 def fits(x: Tensor, channels: int, modes: Sequence[Mode] = ()) -> bool:
     """Return whether the kernels take images like `x` to edges of `channels` channels, with norms in these modes."""
@@ -31,7 +27,9 @@ def forward(layer: Layer, state: State, before: Result | None, weights: Sequence
     x, mean_x, var_x = before or (state.x, None, None)
     count = x.shape[0] * -(-x.shape[2] // layer.stride) * -(-x.shape[3] // layer.stride)
     check_count(count)
-    u, z, mean, var = _conv(x, *weights, mean_x, var_x, layer.stride, layer.dilation, EPS, state.trained)
+    u, z, mean, var = operators.separable_conv(
+        x, *weights, mean_x, var_x, layer.stride, layer.dilation, EPS, state.trained
+    )
     layer.norm.move(mean, var, count)
     return Saved(z if state.trained else u, mean, var), Result(u, mean, var)
 
@@ -62,7 +60,7 @@ def backward(
     found = at_x
     if wanted:
         found = torch.empty_like(x, memory_format=torch.channels_last) if at_x is None else channels_last(at_x)
-    sums, *at_weights = _conv_backward(
+    sums, *at_weights = operators.separable_conv_backward(
         grad, total, dot, result.u, saved.z if state.trained else None, result.mean, result.var, scale,
         x, *weights, mean_x, var_x, found if wanted else None, layer.stride, layer.dilation, EPS, at_x is not None,
     )  # fmt: skip
@@ -72,4 +70,4 @@ def backward(
 def mixed_sum(gates: Tensor, results: MixedResults, before: Sequence[Tensor | None]) -> list[Tensor]:
     """Add up an edge's operations, as `pytorch.mixed_sum` does."""
     u, mean, var = zip(*results.grouped, strict=True) if results.grouped else ((), (), ())
-    return _mixed_sum(gates, u, mean, var, results.shared, results.columns, before, EPS)
+    return operators.mixed_sum(gates, u, mean, var, results.shared, results.columns, before, EPS)
