@@ -131,9 +131,11 @@ class BlackBox(ABC, Generic[T]):
         space: what genotypes are drawn from.
         seed: of the search.
         rank: orders genotypes, the best first, before any training; None without a prior.
+        fitted: turns a genotype into one that keeps the budget; the same one without a budget.
     """
 
     rank: Callable[[list[AnyGenotype]], list[AnyGenotype]] | None = None
+    fitted: Callable[[AnyGenotype], AnyGenotype] = staticmethod(lambda genotype: genotype)
 
     def __init__(self, options: T, space: SearchSpace | ChoiceSpace, seed: int) -> None:
         self.options, self.space, self.seed = options, space, seed
@@ -154,7 +156,7 @@ class BlackBox(ABC, Generic[T]):
 
     def _random(self, number: int) -> AnyGenotype:
         seed = derive_seed(self.seed, "search", "random", number) if number else self.seed
-        return random_genotype(self.space, seed=seed)
+        return self.fitted(random_genotype(self.space, seed=seed))
 
     @abstractmethod
     def propose(self, number: int, draw: random.Random) -> AnyGenotype:

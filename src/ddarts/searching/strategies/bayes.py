@@ -62,7 +62,7 @@ class Bayes(BlackBox[BayesOptions]):
             genotype = draw.choice(parents).genotype
             for _ in range(draw.randint(1, 3)):
                 genotype = mutate(self.space, genotype, draw)
-            found.append(genotype)
+            found.append(self.fitted(genotype))
         return found
 
     @property

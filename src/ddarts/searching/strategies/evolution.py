@@ -25,7 +25,7 @@ class Evolution(BlackBox[EvolutionOptions]):
         if number < self.options.population:
             return self.draw(number)
         sample = draw.sample(list(self.population), min(self.options.tournament, len(self.population)))
-        return mutate(self.space, max(sample, key=lambda trial: trial.score or 0.0).genotype, draw)
+        return self.fitted(mutate(self.space, max(sample, key=lambda trial: trial.score or 0.0).genotype, draw))
 
     def feedback(self, trial: Trial) -> None:
         """Add a trial to the population."""
