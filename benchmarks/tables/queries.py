@@ -5,7 +5,8 @@
 Every strategy proposes genotypes of NAS-Bench-201 and NAS-Bench-Macro, and the table answers each with its accuracy, as
 if it had been trained: 50 queries cost as much as 50 trainings, for every strategy alike. In NAS-Bench-Macro there is
 also one search for each of 20 budgets of multiply-adds from 20 to 90 M: a proposal above the budget is replaced by the
-architecture that keeps it and shares most choices with it.
+architecture that keeps it and shares most choices with it. `best of random` is the mean best of as many uniform draws
+among the architectures that keep the budget.
 Seeds are pairs; p-values are those of exact sign-flip tests against random search, corrected by Holm over a space's
 strategies. Options of a strategy were chosen on NAS-Bench-201; NAS-Bench-Macro was used for the report alone.
 
@@ -100,19 +101,22 @@ def main() -> None:
     rows = []
     for budget in BUDGETS:
         best = table.lookup(table.best(budget)).accuracy
+        possible = [row.accuracy for row in table.rows.values() if row.macs <= budget]
+        draw = random.Random(derive_seed(0, "opponents"))
+        chance = mean([max(draw.choices(possible, k=args.queries)) for _ in range(1000)])
         found = {
             name: [table.lookup(search(name, table, seed, args.queries, budget)).accuracy for seed in range(args.seeds)]
             for name in OPTIONS
         }
-        rows.append({"budget": budget, "best": best, **found})
+        rows.append({"budget": budget, "best": best, "best of random": chance, **found})
         print(f"{budget / 1e6:.1f} M: best {best:.2f}", {n: round(mean(v), 2) for n, v in found.items()}, flush=True)
     regrets = {n: [mean([r["best"] - r[n][s] for r in rows]) for s in range(args.seeds)] for n in OPTIONS}
     result["budgets"] = {
         "rows": rows,
         "mean_regret": {name: mean(values) for name, values in regrets.items()},
         "compared": compare({name: [-value for value in values] for name, values in regrets.items()}),
-        "above_random": {
-            n: [sum(r[n][s] > mean(r["random"]) for r in rows) for s in range(args.seeds)] for n in OPTIONS
+        "above_best_of_random": {
+            n: [sum(r[n][s] > r["best of random"] for r in rows) for s in range(args.seeds)] for n in OPTIONS
         },
     }
     print(json.dumps({name: value for name, value in result["budgets"].items() if name != "rows"}), flush=True)
