@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint bench campaign docs clean
+.PHONY: demo test lint bench campaign sanitize docs clean
 
 demo: $(STAMP)
 	$(BIN)/ddarts run --data digits --preset demo
@@ -26,6 +26,18 @@ bench: $(STAMP)
 # Takes many hours; continues where it was stopped.
 campaign: $(STAMP)
 	$(BIN)/python benchmarks/campaign.py --out campaign
+
+# The kernels' tests with a build that checks every access to memory and every undefined operation. Python keeps memory until
+# it ends, which is no leak.
+SANITIZED := $(VENV)/sanitized
+CHECKS := -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined
+sanitize: $(STAMP)
+	rm -rf $(SANITIZED)
+	mkdir -p $(SANITIZED)
+	cp -r src tests setup.py pyproject.toml $(SANITIZED)
+	cd $(SANITIZED) && CFLAGS="$(CHECKS)" LDFLAGS="$(CHECKS)" ../bin/python setup.py build_ext --inplace --force
+	cd $(SANITIZED) && PYTHONPATH=src LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 \
+		../bin/python -m pytest -q -p no:xdist tests/kernels tests/nn/test_fused_cell.py -k "not fewer_threads and not registered"
 
 # Every package, and the modules beside them that a caller may need; a package brings its modules along.
 DOCUMENTED := ddarts ddarts.api ddarts.cli ddarts.config ddarts.cost ddarts.data ddarts.deploy ddarts.errors ddarts.experiments ddarts.genotype ddarts.hub ddarts.kernels \
