@@ -18,23 +18,32 @@ from typing import TYPE_CHECKING, Any
 from ddarts.config.checks import build
 from ddarts.config.layers import STAGES
 from ddarts.config.loading import read_layer, resume_settings
-from ddarts.config.schema import DataOptions, DeriveOptions, EvaluateSettings, SearchSettings, TrainSettings
+from ddarts.config.schema import (
+    DataOptions,
+    DeriveOptions,
+    DeriveSettings,
+    EvaluateSettings,
+    SearchSettings,
+    TrainSettings,
+)
 from ddarts.errors import DataError, DDartsError, GenotypeError, RunError, SettingsError, printable
 from ddarts.genotype.choices import AnyGenotype, ChoiceGenotype, genotype_from_json, load_genotype
-from ddarts.genotype.deepen import deepen
+from ddarts.genotype.deepen import deepen, laid_out
 from ddarts.genotype.gates import AnyGates, Gates, gates_from_dict, load_gates
 from ddarts.genotype.genotype import Genotype
 from ddarts.kernels.library import describe
 from ddarts.results import KEPT_MISTAKES, SearchResult, TestResult, TrainResult
 from ddarts.runs import paths as places
-from ddarts.runs.folder import Hooks, RunFolder
+from ddarts.runs.folder import Hooks, RunFolder, group_of
 from ddarts.runs.follower import FollowedRun
 from ddarts.runtime.atomic_files import write_text
 from ddarts.runtime.distributed import current
 from ddarts.runtime.processes import find_place, speaks
 from ddarts.space.cell_space import SearchSpace
+from ddarts.space.choice_space import ChoiceSpace
 
 if TYPE_CHECKING:
+    from ddarts.cost.budget import Budget
     from ddarts.data import GivenData, ImageData
     from ddarts.searching.start import StartingPoint
 
@@ -91,6 +100,36 @@ class Opening:
             RunFolder.check_free(path, overwrite=overwrite)
         chosen = frozenset(".".join(key) for key, value in layer.items() if value.asked)
         return cls(stage, settings, path, None, overwrite, given, chosen)
+
+    @property
+    def fixed(self) -> dict[str, int]:
+        """Width and number of cells of the network, if the user fixed them; a budget leaves them open otherwise."""
+        if self.resumed is not None:
+            return self.resumed.summary.get("fixed", {})
+        owner = "train" if self.stage == "run" else "search"
+        channels = {"channels": getattr(self.settings, owner).channels} if f"{owner}.channels" in self.chosen else {}
+        options = getattr(self.settings, "search", None)
+        free = "search.cells" not in self.chosen and "search.reductions" not in self.chosen
+        layers = {} if options is None or free or options.baseline else {"layers": options.cells}
+        return channels | layers
+
+    def budgeted(self, images: ImageData, space: SearchSpace | ChoiceSpace) -> Opening:
+        """Return the opening with as many cells as the budget has room for.
+
+        Raises:
+            SettingsError: no network keeps the budget.
+        """
+        from ddarts.preflight import fit_cells
+
+        if self.resumed is not None or not self.settings.budget.limits:
+            return self
+        options = self.settings.search
+        cells = fit_cells(self.settings, images, space, self.fixed)
+        if cells == options.cells:
+            return self
+        say(f"search.cells = {cells} instead of {options.cells}: the budget has no room for more")
+        search = options.model_copy(update={"cells": cells})
+        return replace(self, settings=self.settings.model_copy(update={"search": search}))
 
     def fitted(self, images: ImageData) -> Opening:
         """Return the opening with batches that fit the images, if they are too large and nobody chose them."""
@@ -159,6 +198,8 @@ class Opening:
             seed=self.settings.seed,
             classes=len(images.classes),
             train_images=len(images.train),
+            image_shape=[images.channels, images.height, images.width],
+            **({"fixed": self.fixed} if self.stage in ("run", "search") and self.fixed else {}),
             skipped=len(images.skipped),
             versions=versions(),
         )
@@ -265,13 +306,14 @@ def search_stage(
             f"then --resume {run.path} continues)"
         ) from None
     genotype = outcome.genotype
-    if settings.derive.layers is not None and isinstance(genotype, Genotype):
-        genotype = deepen(genotype, settings.derive.layers)
+    genotype = laid_out(genotype, settings.derive.layers)
     if run.writes:
         genotype.save(genotype_file)
         draw_cells(run, genotype, outcome.gates, settings.derive)
     distance = start.distance(outcome.genotype) if start and isinstance(outcome.genotype, Genotype) else None
-    told = {} if distance is None else {"distance": distance}
+    told: dict[str, Any] = {} if distance is None else {"distance": distance}
+    if outcome.costs:
+        told["budget"] = {"limits": settings.budget.limits, "costs": outcome.costs}
     run.update_summary(best_epoch=outcome.best_epoch, stopped=outcome.stopped, search_s=outcome.search_s, **told)
     return SearchResult(
         run.path,
@@ -296,8 +338,7 @@ def _against_baseline(
     from ddarts.cost.counting import count_parameters
     from ddarts.nn.network import Network
 
-    layers = settings.derive.layers
-    baseline = start.baseline if layers is None else deepen(start.baseline, layers)
+    baseline = deepen(start.baseline, max(len(genotype), len(start.baseline)))
     with torch.device("meta"):
         sizes = [
             count_parameters(
@@ -315,6 +356,33 @@ def _searched_before(run: RunFolder) -> dict[str, Any] | None:
         return None
     gates, genotype = load_gates(run.path / "gates.json"), load_genotype(genotype_file)
     return {"summary": summary, "gates": gates.to_dict(), "genotype": genotype.to_json()}
+
+
+def budget_of_run(run: RunFolder, options: DeriveSettings) -> Budget:
+    """Return the budget of settings for the images of a run; without limits, of its search's width.
+
+    Raises:
+        RunError: the run does not say what images it is of.
+    """
+    from ddarts.cost.budget import Budget
+
+    summary = run.summary
+    shape, classes, fixed = (summary.get(key) for key in ("image_shape", "classes", "fixed"))
+    if not isinstance(shape, list) or len(shape) != 3 or any(type(n) is not int for n in (*shape, classes)):
+        raise RunError(f"{run.path}: summary.json does not say what images the search saw; search again")
+    fixed = fixed if isinstance(fixed, dict) else {}
+    channels = fixed.get("channels")
+    if not options.budget.limits:
+        channels = (group_of(run.settings, "train") or group_of(run.settings, "search")).get("channels", 16)
+    layers = options.derive.layers or fixed.get("layers")
+    return Budget(options.budget.limits, (shape[0], shape[1], shape[2]), classes or 2, channels, layers)
+
+
+def sized(settings: Any, genotype: AnyGenotype) -> Any:
+    """Return the settings of a training with the size that a genotype was chosen for, if it was."""
+    if genotype.size is None:
+        return settings
+    return settings.model_copy(update={"train": settings.train.model_copy(update=genotype.size._asdict())})
 
 
 def train_stage(

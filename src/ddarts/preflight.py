@@ -13,9 +13,14 @@ from ddarts.genotype.genotype import Genotype
 from ddarts.nn.resolution import check_resolution, choose_stem
 from ddarts.runtime.engine import check_engine
 from ddarts.runtime.processes import find_place
-from ddarts.searching.start import space_of
+from ddarts.searching.start import budget_of, space_of
 from ddarts.space.cell_space import SearchSpace
 from ddarts.space.choice_space import ChoiceSpace
+
+#: Fewest cells to which a budget reduces a search: one for each resolution.
+_FEWEST_CELLS = 3
+#: Channels below which a budget rather reduces the number of cells.
+_COMFORTABLE = 8
 
 
 def check_search_settings(settings: SearchSettings, baseline: Genotype | None) -> SearchSpace | ChoiceSpace:
@@ -60,6 +65,28 @@ def check_baseline_options(stage: str, settings: SearchSettings, given: Mapping[
         raise SettingsError(
             f"{min(idle)} cannot be chosen with a baseline: {options.baseline} brings its own; leave it out"
         )
+
+
+def fit_cells(
+    settings: SearchSettings, images: ImageData, space: SearchSpace | ChoiceSpace, fixed: Mapping[str, int]
+) -> int:
+    """Return how many cells to search under a budget: as many as set, or as a random network of 8 channels keeps it.
+
+    Raises:
+        SettingsError: no network keeps the budget; the message says what the smallest one has.
+    """
+    options = settings.search
+    budget = budget_of(settings, images, fixed)
+    assert budget is not None
+    fewest = options.cells
+    if isinstance(space, SearchSpace) and options.baseline is None and "layers" not in fixed and not budget.layers:
+        fewest = min(_FEWEST_CELLS, options.cells) if options.reductions is None else options.cells
+    spaces = {n: space_of(options.model_copy(update={"cells": n}), None) for n in range(fewest, options.cells)}
+    budget.check(spaces.get(fewest, space))
+    for cells in range(options.cells, fewest, -1):
+        if budget.typical_use(spaces.get(cells, space), budget.channels or _COMFORTABLE) <= 1:
+            return cells
+    return fewest
 
 
 def check_engine_settings(options: EngineOptions, **batches: int) -> None:

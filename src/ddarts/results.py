@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from html import escape
 from pathlib import Path
@@ -14,7 +14,7 @@ from ddarts.genotype.distance import cell_differences, edit_distance
 from ddarts.genotype.gates import AnyGates
 from ddarts.genotype.genotype import Genotype
 from ddarts.reporting.drawing import draw_genotype
-from ddarts.reporting.formatting import count, difference_rows, genotype_rows, percent
+from ddarts.reporting.formatting import cost_text, count, difference_rows, genotype_rows, percent
 from ddarts.runs.metrics import plain
 from ddarts.runtime.progress import format_seconds
 
@@ -164,12 +164,22 @@ class SearchResult(Outcome):
 
 @dataclass(frozen=True)
 class DeriveResult(Outcome):
-    """What `ddarts.derive` made, and the file that holds it."""
+    """What `ddarts.derive` made, and the file that holds it.
+
+    Attributes:
+        genotype: with the size that a budget has chosen, if there is one.
+        path: the file.
+        method, threshold: the rule.
+        costs: of its network, of each kind that has a budget.
+        front: networks along the front of gates and cost: file, share of the best gates, and costs.
+    """
 
     genotype: AnyGenotype
     path: Path
     method: str
     threshold: float
+    costs: Mapping[str, float] = field(default_factory=dict)
+    front: tuple[Mapping[str, Any], ...] = ()
 
     title = "derived genotype"
     path_key = "file"
@@ -179,7 +189,14 @@ class DeriveResult(Outcome):
         yield "method", self.method
         yield "threshold", f"{self.threshold:g}"
         yield from genotype_rows(self.genotype)
+        if self.genotype.size is not None:
+            yield "channels, stem", f"{self.genotype.size.channels}, {self.genotype.size.stem}"
+        for kind, value in self.costs.items():
+            yield kind, cost_text(kind, value)
         yield "file", str(self.path)
+        for row in self.front:
+            costs = ", ".join(f"{cost_text(kind, value)} {kind}" for kind, value in row["costs"].items())
+            yield row["file"], f"{percent(row['gates'])} of the best gates, {costs}"
 
 
 @dataclass(frozen=True)

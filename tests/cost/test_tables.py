@@ -41,7 +41,7 @@ def test_base_and_chosen_entries_are_the_costs_of_the_network(name: str, stem: s
     table = cost_table(space, 37, 30, **sizes)
     for seed in range(20 if stem == "cifar" and name in ("darts", "mobile") else 3):
         genotype = random_genotype(space, seed=seed)
-        assert table.cost(genotype) == counted(genotype, 37, 30, **sizes)
+        assert table.cost(genotype)[:2] == counted(genotype, 37, 30, **sizes)
 
 
 def test_gates_times_entries_give_the_same_sum() -> None:

@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from ddarts.config.loading import load_settings
-from ddarts.config.schema import DataOptions, DeriveOptions, RunSettings, SearchSettings, TrainSettings
+from ddarts.config.schema import DataOptions, DeriveSettings, RunSettings, SearchSettings, TrainSettings
 from ddarts.errors import RunError, SettingsError, whole_number
 from ddarts.genotype.choices import AnyGenotype
-from ddarts.genotype.deepen import deepen
+from ddarts.genotype.deepen import laid_out
 from ddarts.genotype.derive import derive_genotype
-from ddarts.genotype.gates import load_gates
-from ddarts.genotype.genotype import Genotype, printable_name
+from ddarts.genotype.gates import Gates, load_gates
+from ddarts.genotype.genotype import printable_name
 from ddarts.genotype.zoo.lookup import find_architecture
 from ddarts.pipeline import (
     Opening,
+    budget_of_run,
     draw_cells,
     evaluate_model,
     keep_test,
@@ -30,8 +32,10 @@ from ddarts.pipeline import (
     read_given,
     resumable_by,
     search_stage,
+    sized,
     test_stage,
     train_stage,
+    write_json,
     write_report_of,
 )
 from ddarts.results import (
@@ -48,6 +52,7 @@ from ddarts.runtime.atomic_files import write_text
 
 if TYPE_CHECKING:
     from ddarts.config.keywords import DeriveKeywords, EvaluateKeywords, RunKeywords, SearchKeywords, TrainKeywords
+    from ddarts.cost.budget import Fitted
 
 PathLike = str | os.PathLike[str]
 Config = PathLike | Mapping[str, Any]
@@ -101,12 +106,15 @@ def run(
     space = check_search_settings(wanted, start and start.baseline)
     quiet = not join(wanted).leads or quiet
     images = load_images(wanted, quiet, given=opening.given)
-    opening = opening.fitted(images)
+    opening = opening.fitted(images).budgeted(images, space)
     wanted = opening.settings
     check_search_data(wanted, space, images)
     check_train_data(wanted.train, wanted, images, len(space.reductions))
     with opening.begin(images, Hooks(loss, on_step, on_epoch)) as folder, resumable_by("run"):
         searched = search_stage(wanted, images, folder, start, quiet)
+        if searched.genotype.size is not None:
+            wanted = sized(wanted, searched.genotype)
+            folder.write_settings("run", wanted)
         trained = train_stage(searched.genotype, wanted, images, folder, quiet)
         tested = None
         if folder.writes:
@@ -169,7 +177,7 @@ def search(
     space = check_search_settings(wanted, start and start.baseline)
     quiet = not join(wanted).leads or quiet
     images = load_images(wanted, quiet, given=opening.given)
-    opening = opening.fitted(images)
+    opening = opening.fitted(images).budgeted(images, space)
     wanted = opening.settings
     check_search_data(wanted, space, images)
     with opening.begin(images, Hooks(None, on_step, on_epoch)) as folder:
@@ -182,6 +190,7 @@ def derive(
     out: PathLike | None = None,
     config: Config | None = None,
     overwrite: bool = False,
+    front: int | None = None,
     **settings: Unpack[DeriveKeywords],
 ) -> DeriveResult:
     """Turn the gates of a search into a genotype (paper, section 3.4), repeated over more cells with `layers`.
@@ -191,22 +200,37 @@ def derive(
         out: file for the genotype; ``genotype.json`` beside the gates if not given.
         config: a YAML file, or a mapping, with settings.
         overwrite: replace a file that holds another genotype.
-        **settings: fields of `ddarts.config.schema.DeriveOptions`; those of a run are its own unless given.
+        front: also derive so many networks along the front of gates and cost, into ``front/`` beside the genotype.
+        **settings: fields of `ddarts.config.schema.DeriveOptions` and `BudgetOptions`; those of a run are its own
+            unless given.
     """
+    front = None if front is None else whole_number("front", front, 2, 1000)
     source = Path(source)
     base: dict[str, Any] = {}
     folder: RunFolder | None = None
     if (source / "settings.yaml").is_file():
         folder = RunFolder.open(source)
-        base = {"derive": group_of(folder.settings, "derive")}
-    wanted: DeriveOptions = load_settings("derive", config=config, overrides=settings, base=base).derive
+        base = {group: group_of(folder.settings, group) for group in ("derive", "budget")}
+    options: DeriveSettings = load_settings("derive", config=config, overrides=settings, base=base)
+    wanted = options.derive
     gates_file = source / "gates.json" if source.is_dir() else source
     gates = load_gates(gates_file)
-    genotype = derive_genotype(gates, wanted.method, wanted.threshold, name=_name_of(source, wanted.method))
-    if wanted.layers is not None:
-        if not isinstance(genotype, Genotype):
-            raise SettingsError(f"layers = {wanted.layers} has no effect in the space {genotype.space}; leave it out")
-        genotype = deepen(genotype, wanted.layers)
+    if wanted.layers is not None and not isinstance(gates, Gates):
+        raise SettingsError(f"layers = {wanted.layers} has no effect in the space {gates.space_name}; leave it out")
+    rule: tuple[str, float, str] = (wanted.method, wanted.threshold, _name_of(source, wanted.method))
+    costs: dict[str, float] = {}
+    networks: list[Fitted] = []
+    genotype: AnyGenotype | None = None
+    if options.budget.limits or front is not None:
+        if folder is None:
+            raise SettingsError(f"{source} is no run; a budget needs one, which knows the size of the images")
+        budget = budget_of_run(folder, options)
+        networks = [] if front is None else budget.front(gates, front, *rule)
+        if options.budget.limits:
+            fitted = budget.fit(gates, *rule)
+            genotype, costs = fitted.genotype, fitted.costs
+    if genotype is None:
+        genotype = laid_out(derive_genotype(gates, *rule), wanted.layers)
     target = gates_file.with_name("genotype.json") if out is None else Path(out)
     if target.is_dir():
         raise RunError(f"{target} is a folder; name a file for the genotype with --out")
@@ -214,9 +238,20 @@ def derive(
     if target.exists() and not overwrite and target.read_bytes() != text.encode():
         raise RunError(f"{target} holds another genotype; name another file with --out, or replace it with --overwrite")
     write_text(target, text)
-    if folder is not None and out is None:
-        draw_cells(folder, genotype, gates, wanted)
-    return DeriveResult(genotype, target, wanted.method, wanted.threshold)
+    rows = [
+        {"file": str(target.parent / "front" / f"{i}.json"), "gates": one.worth, "costs": one.costs}
+        for i, one in enumerate(networks, 1)
+    ]
+    if folder is not None:
+        for row, one in zip(rows, networks, strict=True):
+            one.genotype.save(Path(row["file"]))
+        if rows:
+            write_json(target.parent / "front" / "front.json", {"networks": rows})
+        if out is None:
+            draw_cells(folder, genotype, gates, wanted)
+            with folder:
+                folder.update_summary(budget={"limits": options.budget.limits, "costs": costs} if costs else None)
+    return DeriveResult(genotype, target, wanted.method, wanted.threshold, costs, tuple(rows))
 
 
 def train(
@@ -262,6 +297,9 @@ def train(
     if genotype is None:
         raise SettingsError("no genotype to train; name its file, or a run that has one, with --genotype")
     architecture = find_architecture(genotype)
+    if architecture.size is not None and resume is None and not opening.chosen & {"train.channels", "train.stem"}:
+        opening = replace(opening, settings=sized(wanted, architecture))
+        wanted = opening.settings
     check_engine_settings(wanted, train=wanted.train.batch)
     quiet = not join(wanted).leads or quiet
     images = load_images(wanted, quiet, given=opening.given)

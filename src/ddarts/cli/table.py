@@ -51,6 +51,10 @@ COMMANDS = {
                 {"metavar": "FILE", "help": "file of the genotype (default: genotype.json in the folder of the gates)"},
             ),
             (("--overwrite",), {"action": "store_true", "help": "replace a file with another genotype"}),
+            (
+                ("--front",),
+                {"metavar": "N", "help": "also N networks along the front of gates and cost, into front/"},
+            ),
             _CONFIG,
         ),
         positional="source",

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from ddarts.config.schema import (
+    BudgetOptions,
     CompareSettings,
     DeriveOptions,
     DeriveSettings,
@@ -41,6 +42,7 @@ Key = tuple[str, ...]
 GROUPS: dict[str, type[BaseModel]] = {
     "search": SearchOptions,
     "derive": DeriveOptions,
+    "budget": BudgetOptions,
     "train": TrainOptions,
     "measure": MeasureOptions,
 }

@@ -8,12 +8,15 @@ groups: ``settings.seed``, ``settings.search.epochs``. Modules of the network ta
 from __future__ import annotations
 
 import os
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator
+from pydantic_core import PydanticCustomError
 
 from ddarts.config.strategies import (
     COMMON,
+    LARGEST,
     STRATEGY_SUMMARIES,
     DDartsOptions,
     Options,
@@ -243,6 +246,98 @@ class DeriveOptions(Options):
     )
 
 
+#: Units of budgets, by what is counted.
+_UNITS: dict[str, dict[str, float]] = {
+    "count": {"": 1, "k": 1e3, "M": 1e6, "G": 1e9},
+    "bytes": {"": 1, "B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30},
+    "time": {"": 1, "us": 1e-3, "ms": 1, "s": 1e3},
+}
+
+
+def quantity(value: Any, kind: str) -> float:
+    """Return a number with a unit, such as ``80k``, ``256kB`` or ``5ms``, in single units, bytes or milliseconds.
+
+    Raises:
+        PydanticCustomError: the unit is unknown, there is no number, or it is not above 0.
+    """
+    units = _UNITS[kind]
+    is_text = isinstance(value, int | float | str) and not isinstance(value, bool)
+    match = re.fullmatch(r"([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([A-Za-z]*)", str(value).strip()) if is_text else None
+    if match is None:
+        raise PydanticCustomError("quantity", "must be a number, with or without a unit")
+    number, unit = match.groups()
+    if unit not in units:
+        known = {"units": ", ".join(filter(None, units)), "unit": unit[:40]}
+        raise PydanticCustomError("unit", "has the unknown unit '{unit}'; use {units}", known)
+    try:
+        found = float(number) * units[unit]
+    except ValueError:
+        raise PydanticCustomError("quantity", "must be a number, with or without a unit") from None
+    if found > LARGEST:
+        raise PydanticCustomError("less_than_equal", "", {"le": f"{LARGEST:g}"})
+    if found < (0 if kind == "time" else 1) or found == 0:
+        raise PydanticCustomError("greater_than", "", {"gt": 0})
+    return found
+
+
+def _whole(kind: str) -> BeforeValidator:
+    return BeforeValidator(lambda value: value if value is None else int(quantity(value, kind)))
+
+
+class BudgetOptions(Options):
+    """Upper bounds on what the network costs that is trained and exported."""
+
+    max_parameters: Annotated[int | None, _whole("count")] = Field(
+        default=None, description="largest number of parameters, such as 80k", json_schema_extra=COMMON
+    )
+    max_macs: Annotated[int | None, _whole("count")] = Field(
+        default=None,
+        description="largest number of multiply-adds for an image, such as 12.5M",
+        json_schema_extra=COMMON,
+    )
+    max_activations: Annotated[int | None, _whole("bytes")] = Field(
+        default=None, description="largest memory for activations of an image, such as 256kB", json_schema_extra=COMMON
+    )
+    max_size: Annotated[int | None, _whole("bytes")] = Field(
+        default=None, description="largest file of weights, such as 100kB", json_schema_extra=COMMON
+    )
+    max_latency: str | None = Field(
+        default=None,
+        description="longest forward pass of an image, such as 5ms on this machine, or 5ms@DEVICE.json",
+        json_schema_extra=COMMON,
+    )
+    price: float = Field(
+        default=1.0, ge=0, description="weight in the loss of the gates of what their operations cost above the budget"
+    )
+
+    @field_validator("max_latency", mode="before")
+    @classmethod
+    def _latency_text(cls, value: Any) -> Any:
+        """Check the number; a bare one counts milliseconds."""
+        if value is None:
+            return None
+        number, at, device = str(value).partition("@")
+        if at and not device:
+            raise PydanticCustomError("device", "names no file after the @")
+        return f"{quantity(number if isinstance(value, str) else value, 'time'):g}ms{at}{device}"
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """The bounds that are set: parameters, macs, activations and size in bytes, latency in milliseconds."""
+        named = {
+            name.removeprefix("max_"): getattr(self, name) for name in BudgetOptions.model_fields if "max_" in name
+        }
+        found = {name: value for name, value in named.items() if value is not None}
+        if self.max_latency is not None:
+            found["latency"] = quantity(self.max_latency.partition("@")[0], "time")
+        return found
+
+    @property
+    def device(self) -> str | None:
+        """The file with latencies of another device."""
+        return (self.max_latency or "").partition("@")[2] or None
+
+
 class TrainOptions(Options):
     """Final training of the discrete network (paper, section 4)."""
 
@@ -316,12 +411,14 @@ class SearchSettings(SharedSettings):
 
     search: SearchOptions = Field(default_factory=SearchOptions)
     derive: DeriveOptions = Field(default_factory=DeriveOptions)
+    budget: BudgetOptions = Field(default_factory=BudgetOptions)
 
 
 class DeriveSettings(Options):
     """Settings of `ddarts.derive`."""
 
     derive: DeriveOptions = Field(default_factory=DeriveOptions)
+    budget: BudgetOptions = Field(default_factory=BudgetOptions)
 
 
 class TrainSettings(SharedSettings):

@@ -34,7 +34,7 @@ SUPERNET_ONLY = BASELINE_ONLY | {
 
 
 #: The largest number that a setting may have.
-_LARGEST = 1e30
+LARGEST = 1e30
 
 #: Names of the training-free scores (``ddarts.searching.scores``).
 SCORES = ("naswot", "swap", "synflow")
@@ -57,8 +57,8 @@ class Options(BaseModel):
     @classmethod
     def _bounded(cls, value: Any) -> Any:
         """Refuse numbers with which float32 overflows, such as a learning rate of 1e38."""
-        if isinstance(value, float) and value > _LARGEST:
-            raise PydanticCustomError("less_than_equal", "", {"le": f"{_LARGEST:g}"})
+        if isinstance(value, float) and value > LARGEST:
+            raise PydanticCustomError("less_than_equal", "", {"le": f"{LARGEST:g}"})
         return value
 
 

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 
-def peak_activation_bytes(network: nn.Module, input_shape: Sequence[int]) -> int:
+def peak_activation_bytes(network: nn.Module, input_shape: Sequence[int], device: str = "meta") -> int:
     """Return the most bytes that the activations of one forward pass fill at any moment, in evaluation mode.
 
     The pass runs on the meta device, where tensors have sizes and no contents; after every operation the storages that
@@ -24,10 +24,11 @@ def peak_activation_bytes(network: nn.Module, input_shape: Sequence[int]) -> int
     Args:
         network: is not changed.
         input_shape: [batch, channels, height, width].
+        device: where the pass runs; "cpu", where it computes, is faster for small networks.
     """
-    twin = copy.deepcopy(network).to("meta").eval()
+    twin = copy.deepcopy(network).to(device).eval()
     left_out = [*twin.parameters(), *twin.buffers()]
-    x = torch.empty(tuple(input_shape), device="meta")
+    x = torch.zeros(tuple(input_shape), device=device)
     with torch.no_grad(), _Alive([t.untyped_storage() for t in left_out]) as alive:
         alive.see(x)
         twin(x)
@@ -36,6 +37,11 @@ def peak_activation_bytes(network: nn.Module, input_shape: Sequence[int]) -> int
 
 class _Alive(TorchDispatchMode):
     """Adds up the storages that are alive after every operation."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Keep PyTorch from importing its compiler, which takes seconds, to leave this class out."""
+        return False
 
     def __init__(self, left_out: Sequence[torch.UntypedStorage]) -> None:
         super().__init__()

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from ddarts.cost.counting import count_macs, count_parameters
-from ddarts.genotype.choices import AnyGenotype
+from ddarts.cost.counting import SMALL, count
+from ddarts.genotype.choices import AnyGenotype, ChoiceGenotype
 from ddarts.genotype.gates import discrete_gates
 from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
-from ddarts.nn.choice_network import Removed, load_skeleton
-from ddarts.nn.network import Network
+from ddarts.nn.choice_network import AnyNetwork, Removed, build_network, load_skeleton
 from ddarts.nn.stems import STEMS
 from ddarts.space.cell_space import INPUT_STATES, SearchSpace
 from ddarts.space.choice_space import ChoiceSpace
@@ -22,6 +22,18 @@ from ddarts.space.operations import OPERATIONS, OperationCost
 
 #: Costs in the shape of the gates: [searched cell][edge][operation], or [choice][0][candidate].
 Entries = tuple[tuple[tuple[OperationCost, ...], ...], ...]
+
+
+class Clock(Protocol):
+    """Predicts latencies on a device; see `ddarts.cost.latency.Device`."""
+
+    def predict(self, name: str, macs: float, elements: float) -> float:
+        """Return the milliseconds of an operation with so many multiply-adds, inputs and outputs."""
+        ...
+
+    def whole(self, network: AnyNetwork, images: tuple[int, int, int]) -> float:
+        """Return the milliseconds of a network on the meta device, the sum over its parts."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -44,7 +56,7 @@ class CostTable:
     entries: Entries
 
     def cost(self, genotype: AnyGenotype) -> OperationCost:
-        """Return parameters and multiply-adds of a genotype's network, without an auxiliary head."""
+        """Return the costs of a genotype's network, without an auxiliary head."""
         gates = discrete_gates(self.space, genotype).values
         chosen = [
             cost
@@ -59,7 +71,7 @@ class CostTable:
         """Return the entries as one float64 tensor (edges, operations) for each searched cell.
 
         Args:
-            kind: "macs" or "parameters".
+            kind: a field of `OperationCost`.
         """
         return [
             torch.tensor([[getattr(cost, kind) for cost in row] for row in rows], dtype=torch.float64)
@@ -76,29 +88,36 @@ def cost_table(
     in_channels: int = 3,
     classes: int = 10,
     stem: str = "cifar",
+    clock: Clock | None = None,
 ) -> CostTable:
-    """Count the costs of every decision on the meta device, where nothing is computed.
+    """Count the costs of every decision.
 
     Args:
         space: the space.
         height, width: of the images, in pixels.
         channels, in_channels, classes, stem: as for `ddarts.nn.network.Network`.
+        clock: predicts latencies, which are 0 without it.
     """
     build = _choice_table if isinstance(space, ChoiceSpace) else _cell_table
-    with torch.device("meta"):
-        return build(space, (in_channels, height, width), channels, classes, stem)  # type: ignore[arg-type]
-
-
-def _counted(module: nn.Module, shape: tuple[int, ...]) -> OperationCost:
-    return OperationCost(count_parameters(module), count_macs(module, shape))
+    device = "cpu" if channels * height * width <= SMALL else "meta"
+    with torch.random.fork_rng(devices=[]), torch.device(device):
+        return build(space, (in_channels, height, width), channels, classes, stem, clock)  # type: ignore[arg-type]
 
 
 def _total(costs: list[OperationCost]) -> OperationCost:
-    return OperationCost(sum(c.parameters for c in costs), sum(c.macs for c in costs))
+    return OperationCost(*(sum(values) for values in zip(*costs, strict=True)))
 
 
-def _cell_table(space: SearchSpace, images: tuple[int, int, int], channels: int, classes: int, stem: str) -> CostTable:
-    count = cache(lambda name, *sizes: OPERATIONS.get(name).costs(*sizes))
+def _cell_table(
+    space: SearchSpace, images: tuple[int, int, int], channels: int, classes: int, stem: str, clock: Clock | None
+) -> CostTable:
+    @cache
+    def counted(name: str, wide: int, stride: int, height: int, width: int) -> OperationCost:
+        cost = OPERATIONS.get(name).costs(wide, stride, height, width)
+        pixels = height * width + -(-height // stride) * -(-width // stride)
+        ms = 0.0 if clock is None else clock.predict(name, cost.macs, wide * pixels)
+        return cost._replace(size=cost.size or 4 * cost.parameters, latency=ms)
+
     in_channels, height, width = images
     divisor = STEMS[stem].states[-1][0]
     height, width = -(-height // divisor), -(-width // divisor)
@@ -111,7 +130,9 @@ def _cell_table(space: SearchSpace, images: tuple[int, int, int], channels: int,
         at.append(
             [
                 [
-                    count(name, wide, stride, height, width) if source < INPUT_STATES else count(name, wide, 1, *below)
+                    counted(name, wide, stride, height, width)
+                    if source < INPUT_STATES
+                    else counted(name, wide, 1, *below)
                     for name in space.operations
                 ]
                 for source, _ in space.edges
@@ -125,9 +146,10 @@ def _cell_table(space: SearchSpace, images: tuple[int, int, int], channels: int,
             for position, searched in enumerate(space.sequence)
         )
     )
-    whole = _counted(Network(genotype, channels=channels, in_channels=in_channels, classes=classes, stem=stem), images)
+    network = build_network(genotype, channels=channels, in_channels=in_channels, classes=classes, stem=stem)
+    whole = count(network, images)._replace(latency=0.0 if clock is None else clock.whole(network, images))
     edges = _total([row[0] for cell in at for row in cell])
-    base = OperationCost(whole.parameters - edges.parameters, whole.macs - edges.macs)
+    base = OperationCost(*(a - b for a, b in zip(whole, edges, strict=True)))  # type: ignore[arg-type]
     entries = tuple(
         tuple(
             tuple(
@@ -145,6 +167,7 @@ class _Position(nn.Module):
     """Stands at a position of a choice, and records the shape of its input."""
 
     shape: tuple[int, ...] = ()
+    elements: int = 0
 
     def __init__(self, choice: int, outputs: int, stride: int, build: Callable[[str], nn.Module]) -> None:
         super().__init__()
@@ -153,11 +176,13 @@ class _Position(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return a tensor in the shape of the output."""
         self.shape = tuple(x.shape[1:])
-        return x.new_empty(len(x), self.outputs, *(-(-side // self.stride) for side in x.shape[2:]))
+        result = x.new_empty(len(x), self.outputs, *(-(-side // self.stride) for side in x.shape[2:]))
+        self.elements = x.numel() + result.numel()
+        return result
 
 
 def _choice_table(
-    space: ChoiceSpace, images: tuple[int, int, int], channels: int, classes: int, stem: str
+    space: ChoiceSpace, images: tuple[int, int, int], channels: int, classes: int, stem: str, clock: Clock | None
 ) -> CostTable:
     skeleton = load_skeleton(space)
     positions: list[_Position] = []
@@ -171,17 +196,26 @@ def _choice_table(
 
     blocks = skeleton.blocks(slot, channels=channels, in_channels=images[0], stem=stem)
     body, head = nn.Sequential(*(block.module for block in blocks)), nn.Linear(blocks[-1].outputs, classes)
-    body.eval()(torch.empty(1, *images))  # records the shapes
+    fixed = count(body, images)  # records the shapes
     known: dict[tuple[object, ...], OperationCost] = {}
 
-    def count(position: _Position, name: str) -> OperationCost:
+    def counted(position: _Position, name: str) -> OperationCost:
         key = (name, position.shape, position.outputs, position.stride)
         if key not in known:
-            known[key] = _counted(position.build(name), position.shape)
+            cost = count(position.build(name), position.shape)
+            if clock is not None:
+                cost = cost._replace(latency=clock.predict(name, cost.macs, position.elements))
+            known[key] = cost
         return known[key]
 
     entries = tuple(
-        (tuple(_total([count(p, name) for p in positions if p.choice == i]) for name in choice.candidates),)
+        (tuple(_total([counted(p, name) for p in positions if p.choice == i]) for name in choice.candidates),)
         for i, choice in enumerate(space.choices)
     )
-    return CostTable(space, _total([_counted(body, images), _counted(head, (blocks[-1].outputs,))]), entries)
+    base = _total([fixed, count(head, (blocks[-1].outputs,))])
+    if clock is not None:
+        genotype = ChoiceGenotype.from_indices(space, [0] * len(space))
+        network = build_network(genotype, channels=channels, in_channels=images[0], classes=classes, stem=stem)
+        chosen = sum(row[0].latency for (row,) in entries)
+        base = base._replace(latency=clock.whole(network, images) - chosen)
+    return CostTable(space, base, entries)

@@ -12,7 +12,7 @@ from typing import Any
 
 from ddarts.errors import GenotypeError, SettingsError, nearest
 from ddarts.genotype.genotype import FORMAT as CELL_FORMAT
-from ddarts.genotype.genotype import Genotype, check_name
+from ddarts.genotype.genotype import Genotype, Size, check_name, size_from, size_to_dict
 from ddarts.runtime import json_input as checks
 from ddarts.runtime.atomic_files import write_text
 from ddarts.runtime.seeds import derive_seed
@@ -31,6 +31,7 @@ class ChoiceGenotype:
         space: name of the space.
         choices: for each choice of the space, the name of the candidate.
         name: where it comes from, for people; one line of at most 200 printable characters.
+        size: see `Genotype.size`.
 
     Raises:
         GenotypeError: the space or a candidate is unknown, the number of choices does not fit the space, or a name
@@ -40,6 +41,7 @@ class ChoiceGenotype:
     space: str
     choices: tuple[str, ...]
     name: str = ""
+    size: Size | None = None
 
     def __post_init__(self) -> None:
         space = find_choice_space(self.space, "space")
@@ -88,8 +90,8 @@ class ChoiceGenotype:
         return cls(space.name, tuple(c.candidates[i] for c, i in zip(space.choices, indices, strict=True)), name)
 
     def canonical(self) -> ChoiceGenotype:
-        """Return the same architecture without a name; equal canonical forms mean the same network."""
-        return replace(self, name="")
+        """Return the same architecture without name and size; equal canonical forms mean the same network."""
+        return replace(self, name="", size=None)
 
     # -- JSON ------------------------------------------------------------------------------------------------------
 
@@ -101,6 +103,7 @@ class ChoiceGenotype:
             "name": self.name,
             "space": self.space,
             "choices": list(self.choices),
+            **size_to_dict(self.size),
         }
 
     @classmethod
@@ -111,12 +114,14 @@ class ChoiceGenotype:
             GenotypeError: with the path into the data (``choices[2]``) and the reason.
         """
         checks.header(data, where, what="genotype", form=FORMAT, version=VERSION)
-        data = checks.mapping(data, where, required=("format", "version", "space", "choices"), optional=("name",))
+        data = checks.mapping(
+            data, where, required=("format", "version", "space", "choices"), optional=("name", "size")
+        )
         name, space = (checks.text(data.get(key, ""), f"{where}: {key}") for key in ("name", "space"))
         items = checks.listing(data["choices"], f"{where}: choices")
         choices = tuple(checks.text(item, f"{where}: choices[{i}]") for i, item in enumerate(items))
         try:
-            return cls(space, choices, name)
+            return cls(space, choices, name, size_from(data, where))
         except GenotypeError as error:
             raise GenotypeError(f"{where}: {error}") from None
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ddarts.errors import GenotypeError
-from ddarts.genotype.genotype import CellGenotype, Genotype
+from ddarts.genotype.choices import AnyGenotype
+from ddarts.genotype.gates import Gates
+from ddarts.genotype.genotype import Genotype
 
 
 def deepen(genotype: Genotype, layers: int) -> Genotype:
@@ -31,28 +33,74 @@ def deepen(genotype: Genotype, layers: int) -> Genotype:
         )
     if layers == len(genotype):
         return genotype
-    searched = [cell for cell in genotype.cells if cell.reduction]
+    order = _order([cell.reduction for cell in genotype.cells], layers)
+    return replace(genotype, cells=tuple(replace(genotype.cells[i], reduction=halves) for i, halves in order))
+
+
+def laid_out(genotype: AnyGenotype, layers: int | None) -> AnyGenotype:
+    """Return a genotype of cells with so many of them; any other one, and for None, as it is."""
+    return deepen(genotype, layers) if layers is not None and isinstance(genotype, Genotype) else genotype
+
+
+def deepen_gates(gates: Gates, layers: int) -> tuple[Gates, list[int]]:
+    """Return gates from which a rule derives what `deepen` makes of the genotype that it derives from `gates`.
+
+    Cells that come from one searched cell share its gates. Returned, too, is which searched cells are used, in order.
+
+    Raises:
+        GenotypeError: see `deepen`.
+    """
+    cells = len(gates.sequence)
+    if layers < cells:
+        raise GenotypeError(
+            f"layers = {layers} is fewer than the {cells} searched cells; choose {cells} or more, "
+            "or search with fewer cells"
+        )
+    order = _order([position in gates.reductions for position in range(cells)], layers)
+    searched = [gates.sequence[i] for i, _ in order]
+    used = sorted(set(searched))
+    deeper = Gates(
+        gates.operations,
+        gates.nodes,
+        tuple(gates.space.concat_of(q) for q in used),
+        tuple(used.index(q) for q in searched),
+        tuple(position for position, (_, halves) in enumerate(order) if halves),
+        tuple(gates.values[q] for q in used),
+    )
+    return deeper, used
+
+
+def _order(reductions: list[bool], layers: int) -> list[tuple[int, bool]]:
+    """Return for every cell of the deeper network the searched cell that it comes from, and whether it is a reduction.
+
+    Args:
+        reductions: for each searched cell, whether it is one.
+        layers: cells of the deeper network.
+    """
+    if layers == len(reductions):  # reductions may stand anywhere
+        return list(enumerate(reductions))
+    searched = [i for i, halves in enumerate(reductions) if halves]
     positions = [layers * k // (len(searched) + 1) for k in range(1, len(searched) + 1)]
-    sources = [_normal_cells(genotype, stage) for stage in range(len(searched) + 1)]
-    cells: list[CellGenotype] = []
-    for stage, source in enumerate(sources):
+    cells: list[tuple[int, bool]] = []
+    for stage in range(len(searched) + 1):
         if stage > 0:
-            cells.append(searched[stage - 1])
+            cells.append((searched[stage - 1], True))
         end = positions[stage] if stage < len(positions) else layers
-        cells += [source[i % len(source)] for i in range(end - len(cells))]
-    return replace(genotype, cells=tuple(cells))
+        source = _normal_cells(reductions, stage)
+        cells += [(source[i % len(source)], False) for i in range(end - len(cells))]
+    return cells
 
 
-def _normal_cells(genotype: Genotype, stage: int) -> list[CellGenotype]:
-    """Return the normal cells that a stage repeats, its own or borrowed; never empty."""
-    stages: list[list[CellGenotype]] = [[]]
-    for cell in genotype.cells:
-        if cell.reduction:
+def _normal_cells(reductions: list[bool], stage: int) -> list[int]:
+    """Return the cells that a stage repeats as normal ones, its own or borrowed; never empty."""
+    stages: list[list[int]] = [[]]
+    for i, halves in enumerate(reductions):
+        if halves:
             stages.append([])
         else:
-            stages[-1].append(cell)
+            stages[-1].append(i)
     for own in [*reversed(stages[: stage + 1]), *stages[stage + 1 :]]:
         if own:
             return own
-    reductions = [cell for cell in genotype.cells if cell.reduction]
-    return [replace(reductions[max(stage - 1, 0)], reduction=False)]
+    halving = [i for i, halves in enumerate(reductions) if halves]
+    return [halving[max(stage - 1, 0)]]

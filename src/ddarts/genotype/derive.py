@@ -26,8 +26,8 @@ from ddarts.space.cell_space import cell_edges
 from ddarts.space.operations import is_parameter_free
 
 RULES = ("darts", "threshold_sparse", "threshold_edge", "threshold_complete")
-_EDGES_PER_NODE = 2  # of `darts` and `threshold_sparse`
-_OPERATIONS_PER_EDGE = 2  # of `threshold_edge`
+EDGES_PER_NODE = 2  # of `darts` and `threshold_sparse`
+OPERATIONS_PER_EDGE = 2  # of `threshold_edge`
 
 Rows = Sequence[Sequence[float]]
 
@@ -177,7 +177,7 @@ def _choices(cell_gates: Rows, operations: Sequence[str], nodes: int, method: st
         if method in ("darts", "threshold_sparse"):
             choices += _two_edges(incoming, target, operations, threshold if method == "threshold_sparse" else 0.0)
         else:
-            most = _OPERATIONS_PER_EDGE if method == "threshold_edge" else None
+            most = OPERATIONS_PER_EDGE if method == "threshold_edge" else None
             for source, row in incoming:
                 choices += _one_edge(row, source, target, operations, threshold, most)
     return choices
@@ -187,9 +187,9 @@ def _two_edges(
     incoming: list[tuple[int, Sequence[float]]], target: int, operations: Sequence[str], threshold: float
 ) -> list[_Choice]:
     ranked = sorted(incoming, key=lambda item: -max(item[1]))  # stable: the lower source first
-    left_out = [max(row) for _, row in ranked[_EDGES_PER_NODE:]]
+    left_out = [max(row) for _, row in ranked[EDGES_PER_NODE:]]
     choices = []
-    for source, row in ranked[:_EDGES_PER_NODE]:
+    for source, row in ranked[:EDGES_PER_NODE]:
         best = max(range(len(row)), key=lambda i: row[i])  # the first of equals
         if row[best] >= threshold:
             rivals = [gate for i, gate in enumerate(row) if i != best] + left_out

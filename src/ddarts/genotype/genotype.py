@@ -24,6 +24,8 @@ VERSION = 1
 _MAX_NODES = 32
 _MAX_CELLS = 1000
 _MAX_NAME = 200
+_MAX_CHANNELS = 2**16
+_STEMS = ("cifar", "imagenet")
 
 
 class Edge(NamedTuple):
@@ -88,6 +90,15 @@ class CellGenotype:
         return sum(is_parameter_free(e.operation) for e in self.edges) / len(self.edges)
 
 
+class Size(NamedTuple):
+    """How wide a network is to be built: what a budget has chosen besides the architecture."""
+
+    channels: int
+    """Width of the first cell, or the width setting of a choice space."""
+    stem: str
+    """``cifar`` or ``imagenet``."""
+
+
 @dataclass(frozen=True)
 class Genotype:
     """A whole architecture: its cells, first to last.
@@ -95,6 +106,7 @@ class Genotype:
     Attributes:
         cells: the cells in network order; reductions may stand anywhere and in any number.
         name: where it comes from, for people; one line of at most 200 printable characters.
+        size: the size that it was chosen for, with which it is trained unless another is asked for.
 
     Raises:
         GenotypeError: no cell, too many cells, or a name that cannot be printed.
@@ -102,6 +114,7 @@ class Genotype:
 
     cells: tuple[CellGenotype, ...]
     name: str = ""
+    size: Size | None = None
 
     def __post_init__(self) -> None:
         if not self.cells:
@@ -153,6 +166,7 @@ class Genotype:
                 }
                 for cell in self.cells
             ],
+            **size_to_dict(self.size),
         }
 
     @classmethod
@@ -167,11 +181,12 @@ class Genotype:
             GenotypeError: with the path into the data (``cells[2].edges[0].op``) and the reason.
         """
         checks.header(data, where, what="genotype", form=FORMAT, version=VERSION)
-        data = checks.mapping(data, where, required=("format", "version", "cells"), optional=("name",))
+        data = checks.mapping(data, where, required=("format", "version", "cells"), optional=("name", "size"))
         name = checks.text(data.get("name", ""), f"{where}: name")
         cells = checks.listing(data["cells"], f"{where}: cells")
+        size = size_from(data, where)
         try:
-            return cls(tuple(_cell_from(cell, f"cells[{i}]") for i, cell in enumerate(cells)), name)
+            return cls(tuple(_cell_from(cell, f"cells[{i}]") for i, cell in enumerate(cells)), name, size)
         except GenotypeError as error:
             raise GenotypeError(f"{where}: {error}") from None
 
@@ -189,9 +204,10 @@ class Genotype:
                 f'"edges": [\n      {edges}]}}'
             )
         body = ",\n".join(cells)
+        size = "".join(f'  "{key}": {json.dumps(value)},\n' for key, value in size_to_dict(self.size).items())
         return (
             f'{{\n  "format": {json.dumps(FORMAT)},\n  "version": {VERSION},\n  "name": {json.dumps(self.name)},\n'
-            f'  "cells": [\n{body}\n  ]\n}}\n'
+            f'{size}  "cells": [\n{body}\n  ]\n}}\n'
         )
 
     @classmethod
@@ -212,6 +228,25 @@ class Genotype:
             GenotypeError: with line and column where the text is not JSON.
         """
         return cls.from_dict(checks.parse(text, where, "genotype"), where)
+
+
+def size_to_dict(size: Size | None) -> dict[str, Any]:
+    """Return the entry of a genotype's JSON data for its size; none without one."""
+    return {} if size is None else {"size": size._asdict()}
+
+
+def size_from(data: Any, where: str) -> Size | None:
+    """Return the size in the JSON data of a genotype; raise `GenotypeError` if it is none."""
+    if "size" not in data:
+        return None
+    item = checks.mapping(data["size"], f"{where}: size", required=("channels", "stem"))
+    channels = checks.integer(item["channels"], f"{where}: size.channels")
+    stem = checks.text(item["stem"], f"{where}: size.stem")
+    if not 1 <= channels <= _MAX_CHANNELS:
+        raise GenotypeError(f"{where}: size.channels = {channels} is out of range, expected 1 to {_MAX_CHANNELS}")
+    if stem not in _STEMS:
+        raise GenotypeError(f"{where}: size.stem: {checks.shown(stem)} is neither of {', '.join(_STEMS)}")
+    return Size(channels, stem)
 
 
 def check_name(name: str) -> None:

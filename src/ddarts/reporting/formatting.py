@@ -93,6 +93,16 @@ def milliseconds(value: float) -> str:
     return f"{value:.3g} ms"
 
 
+def cost_text(kind: str, value: float) -> str:
+    """Return a cost of a network, such as 12.5 M, 98.2 kB or 4.1 ms."""
+    if kind == "latency":
+        return milliseconds(value)
+    text = count_text(value)
+    if kind not in ("activations", "size"):
+        return text
+    return f"{text}B" if text[-1].isalpha() else f"{text} B"
+
+
 def distance(value: float) -> str:
     """Return a distance of architectures, 0 to 1."""
     return f"{value:.4f}"

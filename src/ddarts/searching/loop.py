@@ -13,6 +13,7 @@ works on the bare supernet and averages its own gradients, which are few. Every 
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -20,8 +21,12 @@ from lightning_fabric import Fabric
 
 from ddarts.config.schema import SearchSettings
 from ddarts.config.strategies import TrialOptions
+from ddarts.cost.budget import Budget, Price
 from ddarts.data import Augment, Batches, ImageData, search_parts, split, with_classes, workers_each
 from ddarts.errors import RunError, SettingsError
+from ddarts.genotype.choices import AnyGenotype, genotype_from_dict
+from ddarts.genotype.deepen import laid_out
+from ddarts.genotype.gates import AnyGates
 from ddarts.genotype.genotype import printable_name
 from ddarts.kernels import library
 from ddarts.runs.folder import RunFolder
@@ -32,9 +37,9 @@ from ddarts.runtime.seeds import generator, streams_restored
 from ddarts.runtime.signals import StopRequest
 from ddarts.searching.alpha_step import alpha_gradients
 from ddarts.searching.collapse import check_health
-from ddarts.searching.losses import cross_entropy
+from ddarts.searching.losses import Term, cross_entropy
 from ddarts.searching.shortlist import verified
-from ddarts.searching.start import StartingPoint, build_supernet, pretrain_epochs
+from ddarts.searching.start import StartingPoint, budget_of, build_supernet, pretrain_epochs
 from ddarts.searching.state import SearchState
 from ddarts.searching.stopping import DistanceWatch
 from ddarts.searching.strategy import Differentiable, SearchOutcome, implementation_of
@@ -107,6 +112,12 @@ class _Search(ResumableLoop):
         self.strategy: Differentiable[Any] = implementation_of(options.strategy)(options.strategy)
         baseline = None if start is None else start.baseline
         net = build_supernet(settings, images, baseline, self.strategy.extra_logits)
+        self.budget = budget_of(settings, self.images, run.summary.get("fixed", {}))
+        if self.budget is not None and settings.budget.price > 0:
+            # of several processes one counts: predicted latencies may differ
+            price = self.budget.price(net.space) if self.ranks.leads else None
+            found = Price(**self.ranks.share(None if price is None else asdict(price)))
+            self.strategy.price = lambda gates: Term(settings.budget.price, found(gates))
         self.pretraining = pretrain_epochs(options)
         self.last_epoch = self.pretraining + options.epochs
         self.watch = None if start is None else DistanceWatch.of(options, start, settings.derive.threshold)
@@ -167,11 +178,34 @@ class _Search(ResumableLoop):
         name = printable_name(f"{self.run.path.name}-{rule.method}")
         genotype = self.strategy.derive(gates, rule.method, rule.threshold, name)
         genotype, seconds = verified(
-            self.settings, self.images, self.run, state.net, gates, genotype, self.alpha_batches, quiet=quiet
+            self.settings,
+            self.images,
+            self.run,
+            state.net,
+            gates,
+            genotype,
+            self.alpha_batches,
+            self.budget,
+            quiet=quiet,
         )
+        costs: dict[str, float] = {}
+        if self.budget is not None and genotype.size is None:
+            genotype, costs = self.fitted(self.budget, gates, name)
+        elif self.budget is not None:
+            costs = self.budget.costs(laid_out(genotype, self.budget.layers))
         if self.run.writes:
             genotype.save(self.run.path / "genotype.json")
-        return SearchOutcome(gates, genotype, best_epoch, state.elapsed_s + seconds, state.stopped)
+        return SearchOutcome(gates, genotype, best_epoch, state.elapsed_s + seconds, state.stopped, costs)
+
+    def fitted(self, budget: Budget, gates: AnyGates, name: str) -> tuple[AnyGenotype, dict[str, float]]:
+        """Return the genotype of the best gates that keep the budget, and its costs; of several processes, rank 0's."""
+        found: list[Any] | None = None
+        if self.ranks.leads:
+            rule = self.settings.derive
+            fitted = budget.fit(gates, rule.method, rule.threshold, name, derive=self.strategy.derive)
+            found = [fitted.genotype.to_dict(), fitted.costs]
+        data, costs = self.ranks.share(found)
+        return genotype_from_dict(data), costs
 
     def search_epoch(self, stop: StopRequest, progress: Progress) -> None:
         """Do the steps of the epoch that are left, with a checkpoint now and then.
@@ -212,7 +246,7 @@ class _Search(ResumableLoop):
             x,
             y,
             gates,
-            regulariser=lambda: self.strategy.regulariser(logits, gates, progress),
+            regulariser=lambda: self.strategy.terms(logits, gates, progress),
             plan=plan,
             autocast=self.fabric.autocast,
             loss_scale=1.0 if scaler is None else scaler.get_scale(),

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from ddarts.config.schema import SearchSettings
 from ddarts.config.strategies import RandomOptions, ShortlistOptions
+from ddarts.cost.budget import Budget
 from ddarts.data import Batches, ImageData
 from ddarts.errors import GenotypeError
 from ddarts.genotype.choices import AnyGenotype
@@ -51,6 +52,7 @@ def verified(
     gates: AnyGates,
     derived: AnyGenotype,
     batches: Batches,
+    budget: Budget | None = None,
     *,
     quiet: bool = False,
 ) -> tuple[AnyGenotype, float]:
@@ -66,6 +68,7 @@ def verified(
         gates: what the search has found.
         derived: what its rule derives from them.
         batches: of the alpha half.
+        budget: that every candidate has to keep.
         quiet: show no progress.
 
     Raises:
@@ -74,11 +77,11 @@ def verified(
     options = settings.search.strategy
     if not isinstance(options, ShortlistOptions) or not options.shortlist:
         return derived, 0.0
-    budget = RandomOptions(
+    effort = RandomOptions(
         trials=min(options.shortlist_trials, options.shortlist + 1), trial_steps=options.shortlist_steps, halving=2
     )
-    proposals = _Shortlist(budget, options, net, gates, replace(derived, name=""), batches, settings.seed)
-    trials = Trials(settings, proposals, images, run, "shortlist")
+    proposals = _Shortlist(effort, options, net, gates, replace(derived, name=""), batches, settings.seed)
+    trials = Trials(settings, proposals, images, run, "shortlist", budget, settings.derive.method)
     best = trials.run_to_the_end(quiet)
     return replace(best.genotype, name=derived.name), trials.cost()[1]
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ddarts.config.schema import PRETRAIN_EPOCHS, SearchOptions, SearchSettings
+from ddarts.config.schema import PRETRAIN_EPOCHS, RunSettings, SearchOptions, SearchSettings
+from ddarts.cost.budget import Budget
 from ddarts.data import ImageData
 from ddarts.errors import SettingsError
 from ddarts.genotype.distance import architecture_distance
@@ -82,6 +84,24 @@ def space_of(options: SearchOptions, baseline: Genotype | None) -> SearchSpace |
         baseline=baseline,
         share_gates=options.share_gates,
         shared_cells=options.strategy.shared_cells,
+    )
+
+
+def budget_of(settings: SearchSettings, images: ImageData, fixed: Mapping[str, Any]) -> Budget | None:
+    """Return the budget of a search; None if there is none.
+
+    Args:
+        settings: of the search, or of a whole run.
+        images: all images.
+        fixed: channels and layers of the network that the user has fixed.
+    """
+    return Budget.of(
+        settings.budget,
+        (images.channels, images.height, images.width),
+        len(images.classes),
+        channels=fixed.get("channels"),
+        layers=settings.derive.layers or fixed.get("layers"),
+        stem=settings.train.stem if isinstance(settings, RunSettings) else "auto",
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
@@ -46,6 +46,7 @@ class SearchOutcome:
         best_epoch: the epoch that the gates are of, or the number of the best trial.
         search_s: seconds of searching, those before a stop included.
         stopped: why it ended before the last epoch, or None.
+        costs: of the network, of each kind that has a budget.
     """
 
     gates: AnyGates
@@ -53,6 +54,7 @@ class SearchOutcome:
     best_epoch: int
     search_s: float
     stopped: str | None
+    costs: Mapping[str, float] = field(default_factory=dict)
 
 
 class Differentiable(ABC, Generic[S]):
@@ -62,10 +64,12 @@ class Differentiable(ABC, Generic[S]):
         options: its settings.
         extra_logits: columns of an alpha besides those of the operations.
         ablation_floor: floor of nu in the ablation losses of the log (`ddarts.searching.losses`).
+        price: what gates cost above a budget, with its weight in the loss; None without a budget.
     """
 
     extra_logits: ClassVar[int] = 0
     ablation_floor = 0.1
+    price: Callable[[Sequence[Tensor]], Term] | None = None
 
     def __init__(self, options: S) -> None:
         self.options = options
@@ -92,8 +96,13 @@ class Differentiable(ABC, Generic[S]):
         return self.gates(logits)
 
     def regulariser(self, logits: Sequence[Tensor], gates: Sequence[Tensor], progress: float) -> Mapping[str, Term]:
-        """Return the terms that the alpha loss has besides the cross-entropy, by the names in the log."""
+        """Return the terms that the alpha loss has besides cross-entropy and price, by the names in the log."""
         return {}
+
+    def terms(self, logits: Sequence[Tensor], gates: Sequence[Tensor], progress: float) -> Mapping[str, Term]:
+        """Return all terms that the alpha loss has besides the cross-entropy: `regulariser`, and the price."""
+        priced = {} if self.price is None else {"price": self.price(gates)}
+        return {**self.regulariser(logits, gates, progress), **priced}
 
     def plan(self, contributions: Contributions, net: Searchable, seed: int, step: int) -> AblationPlan:
         """Return which cells the alpha step ablates; by default none."""

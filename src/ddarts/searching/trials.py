@@ -17,9 +17,12 @@ from typing import Any
 import torch
 
 from ddarts.config.schema import SearchSettings, TrainOptions, TrainSettings
+from ddarts.cost.budget import LEAST, Budget
 from ddarts.data import Batches, ImageData, search_parts, split, with_classes
 from ddarts.errors import DDartsError, DivergedError, RunError, SettingsError, Stopped
 from ddarts.genotype.choices import AnyGenotype, genotype_from_json
+from ddarts.genotype.deepen import laid_out
+from ddarts.genotype.derive import derive_genotype
 from ddarts.genotype.gates import discrete_gates
 from ddarts.genotype.genotype import printable_name
 from ddarts.nn.choice_network import AnyNetwork, build_network
@@ -30,8 +33,9 @@ from ddarts.runtime.progress import Progress
 from ddarts.runtime.seeds import derive_seed, seed_everything
 from ddarts.runtime.signals import StopRequest
 from ddarts.searching.scores import rank_by_scores
-from ddarts.searching.start import space_of
+from ddarts.searching.start import budget_of, space_of
 from ddarts.searching.strategy import BlackBox, SearchOutcome, Trial, implementation_of
+from ddarts.space.cell_space import SearchSpace
 from ddarts.training.loop import train_network
 
 #: Images of which training-free scores are taken.
@@ -58,7 +62,8 @@ def search_by_trials(
     options = settings.search.strategy
     space = space_of(settings.search, None)
     strategy = implementation_of(options)(options, space, settings.seed)
-    trials = Trials(settings, strategy, images, run)
+    budget = budget_of(settings, images, run.summary.get("fixed", {}))
+    trials = Trials(settings, strategy, images, run, budget=budget)
     best = trials.run_to_the_end(quiet)
     genotype = replace(best.genotype, name=printable_name(f"{run.path.name}-{options.name}"))
     gates = discrete_gates(space, genotype)
@@ -66,7 +71,8 @@ def search_by_trials(
     run.update_summary(search_steps=sum(steps.values()), trials=len(steps), search_accuracy=best.score)
     gates.save(run.path / "gates.json")
     genotype.save(run.path / "genotype.json")
-    return SearchOutcome(gates, genotype, best.number, seconds, None)
+    costs = {} if trials.budget is None else trials.budget.costs(laid_out(genotype, trials.budget.layers))
+    return SearchOutcome(gates, genotype, best.number, seconds, None, costs)
 
 
 class Trials:
@@ -78,6 +84,8 @@ class Trials:
         images: all training images.
         run: its metrics hold a record of every trial that is done.
         stage: of these records.
+        budget: every proposal is replaced by the nearest genotype that keeps it, and trained at the width that it gets.
+        method: rule that says which genotypes there are.
     """
 
     def __init__(
@@ -87,8 +95,13 @@ class Trials:
         images: ImageData,
         run: RunFolder,
         stage: str = "search",
+        budget: Budget | None = None,
+        method: str = "darts",
     ) -> None:
         search = settings.search
+        if budget is not None and budget.layers is None and isinstance(strategy.space, SearchSpace):
+            budget = replace(budget, layers=strategy.space.cells)  # proposals have as many as the space
+        self.budget, self.method = budget, method
         self.settings, self.strategy, self.options, self.run = settings, strategy, strategy.options, run
         self.stage = stage
         if search.search_classes is not None:
@@ -99,6 +112,8 @@ class Trials:
         )
         chosen = torch.arange(min(self.options.trial_images, len(alpha_half)))
         self.images = replace(images, train=weight_half, validation=alpha_half.select(chosen), test=None)
+        if budget is not None:
+            self.strategy.fitted = self._fitted
         if self.options.prior != "none":
             self.strategy.rank = self._rank
         self.folder = run.path / "checkpoints" / "trials"
@@ -110,12 +125,13 @@ class Trials:
         self.strategy.recover([trial for (rung, _), trial in known.items() if rung == 0])
         total = sum(count for count, _ in rungs)
         best: list[Trial] = []
+        tried: list[Trial] = []
         done = 0
         with StopRequest() as stop, Progress(self.stage, total, quiet=quiet) as progress:
             for rung, (count, steps) in enumerate(rungs):
                 entrants, best = (best[:count], []) if rung else ([None] * count, [])
                 survivors = rungs[rung + 1][0] if rung + 1 < len(rungs) else 1
-                tried: list[Trial] = []
+                tried = []
                 for place, entrant in enumerate(entrants):
                     trial = known.get((rung, place))
                     if trial is None:
@@ -164,7 +180,7 @@ class Trials:
         self.seconds = 0.0
         if entrant is None:
             draw = Random(derive_seed(self.settings.seed, "search", "propose", place))
-            entrant = Trial(place, self.strategy.propose(place, draw), None, 0)
+            entrant = Trial(place, self._fitted(self.strategy.propose(place, draw)), None, 0)
         trial = entrant
         if train:
             trial = replace(entrant, score=self._score(entrant, steps), steps=steps)
@@ -172,6 +188,14 @@ class Trials:
             self.strategy.feedback(trial)
         self.seconds = time.perf_counter() - begun
         return trial
+
+    def _fitted(self, genotype: AnyGenotype) -> AnyGenotype:
+        """Return the genotype that keeps the budget and has most operations of another one in common."""
+        if self.budget is None:
+            return genotype
+        chosen = self.budget.fit(discrete_gates(self.strategy.space, genotype), self.method, 0.0)
+        fitted = derive_genotype(chosen.gates, self.method, LEAST)
+        return replace(fitted, name=genotype.name, size=chosen.genotype.size)
 
     def _score(self, trial: Trial, steps: int) -> float:
         """Return the accuracy on the alpha half after a training of so many steps, of which some may be done."""
@@ -184,6 +208,8 @@ class Trials:
             **{"drop_path": 0.0, "auxiliary_weight": 0.0, "cutout": 0, "policy": "none", "evaluations": 1},
             "crop": min(images.height, images.width) // 8,
         }
+        if trial.genotype.size is not None:
+            options |= trial.genotype.size._asdict()
         seed = derive_seed(settings.seed, "search", "trial", trial.number)
         wanted = TrainSettings(**settings.shared(seed=seed), train=TrainOptions(**options))
         path = self.folder / str(trial.number)

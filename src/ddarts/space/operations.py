@@ -28,10 +28,16 @@ Kind = Literal["separable", "dilated", "pool", "skip", "plain", "factorized", "b
 
 
 class OperationCost(NamedTuple):
-    """What an operation costs on one image: trainable scalars, and multiply-accumulate operations."""
+    """What an operation costs on one image."""
 
     parameters: int
+    """Trainable scalars."""
     macs: int
+    """Multiply-accumulate operations."""
+    size: int = 0
+    """Bytes in a file of weights, about."""
+    latency: float = 0.0
+    """Predicted milliseconds on a device, 0 without one."""
 
 
 class Operation:

@@ -31,6 +31,9 @@ from ddarts.space.choice_space import ChoiceSpace
 _SQUARED = (0.0, 0.25, 0.5, 0.75)
 _NOISE = tuple(10.0**e for e in np.arange(-3.0, 1.01, 0.5))
 
+#: Candidates, the best, that are fitted to a budget: that may take an integer programme each.
+_FITTED = 20
+
 
 class Bayes(BlackBox[BayesOptions]):
     """The first proposals are random, or the best by the prior; later ones have the largest expected improvement."""
@@ -47,11 +50,17 @@ class Bayes(BlackBox[BayesOptions]):
         known = {_key(trial.genotype) for trial in self.history}
         candidates = {_key(g): g for g in self._candidates(draw)}
         fresh = [g for key, g in candidates.items() if key not in known] or [self._random(number)]
-        mean, deviation = self.posterior.predict(fresh)
+        best = [fresh[i] for i in np.argsort(-self._improvement(fresh), kind="stable")[:_FITTED]]
+        fitted = {_key(g): g for g in map(self.fitted, best)}
+        fresh = [g for key, g in fitted.items() if key not in known] or list(fitted.values())
+        return fresh[int(np.argmax(self._improvement(fresh)))]
+
+    def _improvement(self, genotypes: Sequence[AnyGenotype]) -> np.ndarray:
+        """Return the expected improvement of each genotype over the best posterior mean of the trials."""
+        mean, deviation = self.posterior.predict(genotypes)
         best = max(self.posterior.predict([trial.genotype for trial in self.history])[0])
         gain = (mean - best) / deviation
-        improvement = deviation * (gain * norm.cdf(gain) + norm.pdf(gain))
-        return fresh[int(np.argmax(improvement))]
+        return deviation * (gain * norm.cdf(gain) + norm.pdf(gain))
 
     def _candidates(self, draw: random.Random) -> list[AnyGenotype]:
         """Random genotypes, and those one to three mutations away from the trials with the best posterior means."""
@@ -62,7 +71,7 @@ class Bayes(BlackBox[BayesOptions]):
             genotype = draw.choice(parents).genotype
             for _ in range(draw.randint(1, 3)):
                 genotype = mutate(self.space, genotype, draw)
-            found.append(self.fitted(genotype))
+            found.append(genotype)
         return found
 
     @property
