@@ -46,7 +46,7 @@ def text() -> str:
     def without(fields: dict[str, FieldInfo]) -> dict[str, FieldInfo]:
         return {name: field for name, field in fields.items() if name not in both}
 
-    search_group, derive_group = {"search": "SearchGroup"}, {"derive": "DeriveGroup"}
+    search_group, derive_group = {"search": "SearchGroup"}, {"derive": "DeriveGroup", "budget": "BudgetGroup"}
     train_group, data = {"train": "TrainGroup"}, {"data": "Any"}
     classes = (
         ("Shared", "", "Settings that every stage has", shared, {}),
@@ -54,13 +54,14 @@ def text() -> str:
         ("SearchOnly", "", "Settings of a search alone", without(search), {}),
         ("SearchGroup", "SearchOnly, StepsGroup", "Settings of a search", {}, {}),
         ("DeriveGroup", "", "Settings of the derivation of a genotype", group_fields("derive"), {}),
+        ("BudgetGroup", "", "Upper bounds of a network's costs", group_fields("budget"), {}),
         ("TrainOnly", "", "Settings of a training alone", without(train), {}),
         ("TrainGroup", "TrainOnly, StepsGroup", "Settings of a training", {}, {}),
-        ("SearchKeywords", "Shared, SearchGroup, DeriveGroup", "Settings of `ddarts.search`", {},
+        ("SearchKeywords", "Shared, SearchGroup, DeriveGroup, BudgetGroup", "Settings of `ddarts.search`", {},
          search_group | derive_group),
-        ("DeriveKeywords", "DeriveGroup", "Settings of `ddarts.derive`", {}, derive_group),
+        ("DeriveKeywords", "DeriveGroup, BudgetGroup", "Settings of `ddarts.derive`", {}, derive_group),
         ("TrainKeywords", "Shared, TrainGroup", "Settings of `ddarts.train`", {}, train_group),
-        ("RunKeywords", "Shared, SearchOnly, DeriveGroup, TrainOnly", "Settings of `ddarts.run`", {},
+        ("RunKeywords", "Shared, SearchOnly, DeriveGroup, BudgetGroup, TrainOnly", "Settings of `ddarts.run`", {},
          search_group | derive_group | train_group),
         ("CompareKeywords", "TrainKeywords", "Settings of `ddarts.compare`",
          own(schema.CompareSettings, "seeds"), data),

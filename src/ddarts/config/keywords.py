@@ -114,6 +114,17 @@ class DeriveGroup(TypedDict, total=False):
     layers: int | None
 
 
+class BudgetGroup(TypedDict, total=False):
+    """Upper bounds of a network's costs."""
+
+    max_parameters: int | None
+    max_macs: int | None
+    max_activations: int | None
+    max_size: int | None
+    max_latency: str | None
+    price: float
+
+
 class TrainOnly(TypedDict, total=False):
     """Settings of a training alone."""
 
@@ -132,17 +143,19 @@ class TrainGroup(TrainOnly, StepsGroup, total=False):
     """Settings of a training."""
 
 
-class SearchKeywords(Shared, SearchGroup, DeriveGroup, total=False):
+class SearchKeywords(Shared, SearchGroup, DeriveGroup, BudgetGroup, total=False):
     """Settings of `ddarts.search`."""
 
     search: SearchGroup
     derive: DeriveGroup
+    budget: BudgetGroup
 
 
-class DeriveKeywords(DeriveGroup, total=False):
+class DeriveKeywords(DeriveGroup, BudgetGroup, total=False):
     """Settings of `ddarts.derive`."""
 
     derive: DeriveGroup
+    budget: BudgetGroup
 
 
 class TrainKeywords(Shared, TrainGroup, total=False):
@@ -151,11 +164,12 @@ class TrainKeywords(Shared, TrainGroup, total=False):
     train: TrainGroup
 
 
-class RunKeywords(Shared, SearchOnly, DeriveGroup, TrainOnly, total=False):
+class RunKeywords(Shared, SearchOnly, DeriveGroup, BudgetGroup, TrainOnly, total=False):
     """Settings of `ddarts.run`."""
 
     search: SearchGroup
     derive: DeriveGroup
+    budget: BudgetGroup
     train: TrainGroup
 
 
