@@ -103,7 +103,14 @@ def test_onnxruntime_is_measured_where_it_is_installed(genotype):
         ("pytorch", 2),
         ("onnxruntime", 1),
         ("onnxruntime", 2),
+        ("onnxruntime int8", 1),
+        ("onnxruntime int8", 2),
     ]
+    files = dict(found.profiles[0].files)
+    assert 0 < files["onnxruntime int8"] < 50_000
+    assert 0 < files["onnxruntime"] < 50_000
+    assert found.to_dict()["profiles"][0]["file_bytes"] == files
+    assert "file for onnxruntime int8" in dict(found.rows())
     assert all(0 < x.median_ms <= x.p95_ms and x.passes >= 5 for x in found.profiles[0].latencies)
     assert found.notes == ()
 

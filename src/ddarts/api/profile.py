@@ -61,6 +61,8 @@ class ProfileResult(Outcome):
         yield "MACs per image", *(count(p.macs) for p in profiles)
         for i, (batch, _) in enumerate(first.memory):
             yield f"activations, batch {batch}", *(_bytes(p.memory[i][1]) for p in profiles)
+        for i, (runtime, _) in enumerate(first.files):
+            yield f"file for {runtime}", *(_bytes(p.files[i][1]) for p in profiles)
         for i, one in enumerate(first.latencies):
             where = f"{one.runtime}, batch {one.batch}"
             if self.device == "cpu" or one.runtime != "pytorch":
@@ -102,8 +104,13 @@ class ProfileResult(Outcome):
             "by": self.by,
             "profiles": [
                 {
-                    **{name: value for name, value in asdict(p).items() if name not in ("memory", "resolution")},
+                    **{
+                        name: value
+                        for name, value in asdict(p).items()
+                        if name not in ("memory", "resolution", "files")
+                    },
                     "resolution": list(p.resolution),
+                    "file_bytes": dict(p.files),
                     "activation_bytes": [{"batch": batch, "bytes": size} for batch, size in p.memory],
                 }
                 for p in self.profiles

@@ -23,7 +23,7 @@ class Latency:
     """Time of one forward pass.
 
     Attributes:
-        runtime: "pytorch" or "onnxruntime".
+        runtime: "pytorch", "onnxruntime" or "onnxruntime int8".
         batch: images a pass.
         threads: CPU threads.
         median_ms, p95_ms: milliseconds a pass: half of the passes, and 95 of 100, took no longer.

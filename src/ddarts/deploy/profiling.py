@@ -16,6 +16,7 @@ from ddarts.cost.activations import peak_activation_bytes
 from ddarts.cost.counting import count_macs, count_parameters
 from ddarts.cost.latency import Latency, summary, threads_set, time_passes, waiter
 from ddarts.deploy.breakdown import PartCost, cost_by_cell, cost_by_operation
+from ddarts.deploy.int8 import quantised
 from ddarts.deploy.onnxfile import onnx_bytes, open_onnx, require_exporter
 from ddarts.genotype.choices import AnyGenotype
 from ddarts.genotype.zoo.lookup import find_architecture
@@ -55,6 +56,7 @@ class Profile:
         macs: multiply-accumulate operations for one image.
         memory: (batch, bytes): the most that activations fill, see `ddarts.cost.activations`.
         latencies: one for each runtime, batch and number of threads.
+        files: (runtime, bytes): size of the ONNX file that each measured runtime reads.
         parts: of the table that was asked for; measured at the first batch and number of threads, in PyTorch.
     """
 
@@ -71,6 +73,7 @@ class Profile:
     memory: tuple[tuple[int, int], ...]
     latencies: tuple[Latency, ...]
     parts: tuple[PartCost, ...]
+    files: tuple[tuple[str, int], ...] = ()
 
 
 def subject(source: AnyGenotype | str | os.PathLike[str], settings: ProfileSettings) -> Subject:
@@ -121,14 +124,15 @@ def measure(
         found: the network.
         settings: batches, threads, seconds and the kind of table.
         device: where PyTorch computes.
-        onnx: whether to measure onnxruntime (on the CPU) too.
+        onnx: whether to measure onnxruntime (on the CPU) too, with the network as it is and quantised.
         done: called after each of `steps`.
     """
     network = found.network
     shape = (network.in_channels, *found.resolution)
     memory = tuple((batch, peak_activation_bytes(network, (batch, *shape))) for batch in settings.batch)
     macs = count_macs(network, shape)
-    latencies = list(_onnxruntime(network, shape, settings, done)) if onnx else []
+    files = _onnx_files(network, shape, done) if onnx else {}
+    latencies = [latency for file in files.items() for latency in _onnxruntime(*file, shape, settings, done)]
     network.to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     latencies = [*_pytorch(network, shape, settings, done), *latencies]
@@ -159,13 +163,14 @@ def measure(
         memory=memory,
         latencies=tuple(latencies),
         parts=parts,
+        files=tuple((runtime, len(data)) for runtime, data in files.items()),
     )
 
 
 def steps(settings: ProfileSettings, onnx: bool) -> int:
     """Return how often `measure` calls `done`."""
     passes = len(settings.batch) * len(settings.threads)
-    return passes + (1 + passes if onnx else 0) + (settings.by is not None)
+    return passes + (2 + 2 * passes if onnx else 0) + (settings.by is not None)
 
 
 def _pytorch(
@@ -183,19 +188,26 @@ def _pytorch(
     return found
 
 
-def _onnxruntime(
-    network: AnyNetwork, shape: tuple[int, int, int], settings: ProfileSettings, done: Callable[[], None]
-) -> list[Latency]:
+def _onnx_files(network: AnyNetwork, shape: tuple[int, int, int], done: Callable[[], None]) -> dict[str, bytes]:
+    """Return the network as an ONNX file and as a quantised one, by what reads them; random images calibrate it."""
     require_exporter()
     data = onnx_bytes(network, shape)
     done()
+    int8 = quantised(data, torch.randn(16, *shape, generator=torch.Generator().manual_seed(0)))
+    done()
+    return {"onnxruntime": data, "onnxruntime int8": int8}
+
+
+def _onnxruntime(
+    runtime: str, data: bytes, shape: tuple[int, int, int], settings: ProfileSettings, done: Callable[[], None]
+) -> list[Latency]:
     found = []
     for threads in settings.threads:
         model = open_onnx(data, "the exported network", threads=threads)
         for batch in settings.batch:
             x = torch.randn(batch, *shape, generator=torch.Generator().manual_seed(0))
             times = time_passes(lambda x=x, model=model: model.logits(x), seconds=settings.seconds)
-            found.append(summary(times, "onnxruntime", batch, threads))
+            found.append(summary(times, runtime, batch, threads))
             done()
     return found
 
@@ -207,7 +219,9 @@ def onnx_latency(network: AnyNetwork, shape: tuple[int, int, int], seconds: floa
         MissingPackageError: onnx, onnxscript or onnxruntime is not installed.
         ModelError: torch cannot export the network.
     """
-    return next(iter(_onnxruntime(network, shape, ProfileSettings(seconds=seconds), lambda: None)))
+    require_exporter()
+    data, settings = onnx_bytes(network, shape), ProfileSettings(seconds=seconds)
+    return next(iter(_onnxruntime("onnxruntime", data, shape, settings, lambda: None)))
 
 
 def _images(network: AnyNetwork, batch: int, shape: tuple[int, int, int]) -> Tensor:
