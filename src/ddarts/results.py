@@ -13,7 +13,6 @@ from ddarts.genotype.choices import AnyGenotype
 from ddarts.genotype.distance import cell_differences, edit_distance
 from ddarts.genotype.gates import AnyGates
 from ddarts.genotype.genotype import Genotype
-from ddarts.reporting.drawing import draw_genotype
 from ddarts.reporting.formatting import cost_text, count, difference_rows, genotype_rows, percent
 from ddarts.runs.metrics import plain
 from ddarts.runtime.progress import format_seconds
@@ -68,7 +67,7 @@ class Outcome:
         """Return the rows, and a drawing of the genotype if there is one, for a notebook."""
         rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in self.rows())
         genotype = getattr(self, "genotype", None)
-        drawing = draw_genotype(genotype) if isinstance(genotype, Genotype) else ""
+        drawing = "" if genotype is None else genotype._repr_html_()
         return f"<table><caption>{escape(self.title)}</caption>{rows}</table>{drawing}"
 
     def table(self) -> RenderableType:

@@ -1,10 +1,17 @@
 from xml.etree import ElementTree
 
+import pytest
+
+from ddarts.cost.counting import count_parameters
+from ddarts.genotype.choices import AnyGenotype, random_choices
 from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
 from ddarts.genotype.zoo.baselines import baseline
+from ddarts.nn.choice_network import build_network
 from ddarts.nn.network import Network
+from ddarts.reporting.formatting import count
 from ddarts.reporting.network_drawing import NetworkNumbers, network_scene, network_stages
 from ddarts.reporting.scene import to_svg
+from ddarts.space.mobile import MOBILE
 
 SVG = "{http://www.w3.org/2000/svg}"
 BOTH = CellGenotype((Edge("sep_conv_3x3", 0, 2), Edge("skip_connect", 1, 2)), (2,))
@@ -74,3 +81,18 @@ def test_hostile_and_long_names_are_escaped_and_cut() -> None:
     assert "<script" not in svg
     ElementTree.fromstring(svg)
     assert "\N{HORIZONTAL ELLIPSIS}" in svg
+
+
+@pytest.mark.parametrize(
+    ("genotype", "words"),
+    [(THREE, ("sep_conv_3x3", "cell 1")), (random_choices(MOBILE, seed=0), ("images", "classes"))],
+)
+def test_a_notebook_shows_genotypes_and_networks_as_drawings(genotype: AnyGenotype, words: tuple[str, ...]) -> None:
+    shown = genotype._repr_html_()
+    assert shown.startswith("<svg")
+    assert all(word in shown for word in words)
+    network = build_network(genotype, channels=8, classes=7)
+    shown = network._repr_html_()
+    assert f"<th>parameters</th><td>{count(count_parameters(network))}</td>" in shown
+    assert "[B, 7]" in shown
+    assert shown.count("<svg") == 1

@@ -15,6 +15,7 @@ from ddarts.genotype.genotype import FORMAT as CELL_FORMAT
 from ddarts.genotype.genotype import Genotype, Size, check_name, size_from, size_to_dict
 from ddarts.runtime import json_input as checks
 from ddarts.runtime.atomic_files import write_text
+from ddarts.runtime.registry import load_reference
 from ddarts.runtime.seeds import derive_seed
 from ddarts.space.choice_space import ChoiceSpace, find_choice_space
 
@@ -57,6 +58,10 @@ class ChoiceGenotype:
 
     def __len__(self) -> int:
         return len(self.choices)
+
+    def _repr_html_(self) -> str:
+        """Return a drawing for a notebook."""
+        return load_reference("ddarts.reporting.network_drawing:genotype_html")(self)
 
     @property
     def facts(self) -> ChoiceSpace:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from ddarts.errors import GenotypeError
 from ddarts.runtime import json_input as checks
 from ddarts.runtime.atomic_files import write_text
+from ddarts.runtime.registry import load_reference
 from ddarts.space.cell_space import INPUT_STATES
 from ddarts.space.operations import check_operation, is_parameter_free
 
@@ -128,6 +129,10 @@ class Genotype:
 
     def __repr__(self) -> str:
         return f"Genotype(name={self.name!r}, cells={len(self)}, reductions={self.reductions})"
+
+    def _repr_html_(self) -> str:
+        """Return a drawing for a notebook."""
+        return load_reference("ddarts.reporting.network_drawing:genotype_html")(self)
 
     @property
     def reductions(self) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ from ddarts.nn.operations import FactorizedReduce, Rectified, ReLUConvBN, build_
 from ddarts.nn.pruning import live_edges, live_inputs, live_states
 from ddarts.nn.recompute import recomputed
 from ddarts.nn.stems import ImageNetStem, build_stem
+from ddarts.runtime.registry import load_reference
 
 #: The genotype that a network is built from.
 G = TypeVar("G")
@@ -139,6 +140,10 @@ class DiscreteNetwork(nn.Module, Generic[G]):
         self.drop_path = 0.0
         self.drop_path_part: tuple[int, int] = (0, 1)
         self.recompute = False
+
+    def _repr_html_(self) -> str:
+        """Return sizes and a drawing for a notebook."""
+        return load_reference("ddarts.reporting.network_drawing:network_html")(self)
 
     def forward_head(self, features: Tensor) -> Tensor:
         """Classify what `forward_features` returned: logits [B, classes]."""

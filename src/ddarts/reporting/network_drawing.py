@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from ddarts.genotype.choices import ChoiceGenotype
+from ddarts.genotype.choices import AnyGenotype, ChoiceGenotype
 from ddarts.genotype.genotype import CellGenotype, Genotype
 from ddarts.nn.pruning import live_cells, live_inputs
 from ddarts.nn.resolution import STEM_HALVINGS
+from ddarts.reporting.drawing import draw_genotype
+from ddarts.reporting.formatting import count
 from ddarts.reporting.names import cell_title, state_name
-from ddarts.reporting.scene import Arrowhead, Box, Curve, Group, Item, Scene, Words
+from ddarts.reporting.scene import Arrowhead, Box, Curve, Group, Item, Scene, Words, to_svg
 from ddarts.space.cell_space import INPUT_STATES
 from ddarts.space.operations import is_parameter_free
+
+if TYPE_CHECKING:
+    from ddarts.nn.choice_network import AnyNetwork
 
 _WIDTH = 320.0  # of a box
 _HEIGHT = 46.0
@@ -81,6 +87,28 @@ def network_scene(genotype: Genotype, numbers: NetworkNumbers | None = None) -> 
     ]
     note = f"{'; '.join(reads)} only." if reads else "Every cell reads the two before it."
     return _chain(stages, f"Network {genotype.name}".rstrip(), lines, note)
+
+
+def genotype_html(genotype: AnyGenotype) -> str:
+    """Return the cells of a genotype, or its choices, as SVG for a notebook."""
+    return draw_genotype(genotype) if isinstance(genotype, Genotype) else to_svg(choice_scene(genotype))
+
+
+def network_html(network: AnyNetwork) -> str:
+    """Return a table of the sizes of a network and the drawing of its chain as SVG, for a notebook."""
+    from ddarts.cost.counting import count_parameters  # torch, which drawings do without
+
+    genotype = network.genotype
+    numbers = NetworkNumbers(network.channels, None, network.stem_name, network.in_channels, network.classes)
+    scene = network_scene if isinstance(genotype, Genotype) else choice_scene
+    rows = (
+        ("parameters", count(count_parameters(network))),
+        ("channels", str(network.channels)),
+        ("input", f"[B, {network.in_channels}, H, W]"),
+        ("logits", f"[B, {network.classes}]"),
+    )
+    table = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in rows)
+    return f"<table>{table}</table>{to_svg(scene(genotype, numbers))}"
 
 
 def _chain(stages: list[Stage], title: str, lines: list[list[Curve | Arrowhead]], note: str = "") -> Scene:

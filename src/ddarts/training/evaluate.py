@@ -21,6 +21,7 @@ from ddarts.errors import DataError
 from ddarts.hub.pretrained import Network
 from ddarts.hub.saved import SavedModel, images_at_once
 from ddarts.hub.saved import load_model as read_model
+from ddarts.nn.folding import folded
 from ddarts.nn.preprocessing import ModelError, Preprocessing
 from ddarts.runtime.distributed import Ranks
 from ddarts.runtime.engine import resolve_device
@@ -197,7 +198,7 @@ def test_model(
         ModelError: the model cannot be loaded, or its loss is not finite.
         SettingsError: the device is not available.
     """
-    saved = _load(model, device)
+    saved = load_model(model, device=_device(device))
     config = saved.config
     if images.test is None:
         raise DataError(f"{images.name} has no test images; put them into a folder test/ beside train/")
@@ -220,7 +221,7 @@ def test_model(
     normalise = Normalise(config.mean, config.std, device=_device(device))
     batch = images_at_once(saved.network, config, batch, str(saved.folder))
     batches = in_order(images.test, batch, normalise=normalise)
-    found = evaluate(saved.network, batches, classes=len(config.classes), worst=worst)
+    found = evaluate(_for_inference(saved), batches, classes=len(config.classes), worst=worst)
     if not math.isfinite(found.loss):
         raise ModelError(f"{saved.folder}: the loss is {found.loss}: the weights are not usable; train the model again")
     return found
@@ -253,11 +254,12 @@ def predict_images(
         ModelError: the model cannot be loaded.
         SettingsError: the device is not available.
     """
-    saved = _load(model, device)
+    saved = load_model(model, device=_device(device))
+    network = _for_inference(saved)
 
     def logits(x: Tensor) -> Tensor:
         with torch.no_grad():
-            return saved.network(x)
+            return network(x)
 
     prepared = saved.config.preprocessing
     batch = images_at_once(saved.network, saved.config, min(batch, len(paths)), str(saved.folder))
@@ -330,10 +332,9 @@ def classify_files(
     )
 
 
-def _load(model: str | os.PathLike[str], device: str) -> Model:
-    saved = load_model(model, device=_device(device))
-    saved.network.to(memory_format=torch.channels_last)
-    return saved
+def _for_inference(saved: SavedModel) -> nn.Module:
+    """Return the network with its batch norms folded, in channels-last memory."""
+    return folded(saved.network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _device(name: str) -> torch.device:
