@@ -9,9 +9,10 @@ STAMP := $(VENV)/.installed
 demo: $(STAMP)
 	$(BIN)/ddarts run --data digits --preset demo
 
-# Two processes, each with whole files: module fixtures are made once.
+# Two processes, each with whole files: module fixtures are made once. In the order of the folders: xdist would begin with
+# the files of many tests and end with those of few long ones, when the other process has nothing left to do.
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -6,6 +6,7 @@ A new interpreter needs seconds of processor time to import torch. Use one where
 from __future__ import annotations
 
 import atexit
+import contextlib
 import multiprocessing
 import os
 import shutil
@@ -16,6 +17,9 @@ from pathlib import Path
 
 #: The code of `python -m ddarts`.
 COMMAND = "import sys; from ddarts.cli.main import main; sys.exit(main())"
+
+#: Also for the first process of all, which waits until everything is imported, on a busy machine.
+_PATIENCE_S = 120
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["ddarts.pipeline", "ddarts.searching.loop", "ddarts.training.loop", "ddarts.data"])
@@ -64,25 +68,27 @@ class Started:
         return self._process.exitcode
 
     def send(self, signal: int) -> None:
-        os.kill(self.pid, signal)
+        """Send it a signal, unless it has ended."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal)
 
     def wait(self) -> int:
-        """Return its exit status; after a minute it is killed."""
-        self._process.join(60)
+        """Return its exit status; if it takes too long, it is killed."""
+        self._process.join(_PATIENCE_S)
         if self.status is None:
             self._process.kill()
-            raise AssertionError(f"a process has not ended in a minute: {self.err}")
+            raise AssertionError(f"a process has not ended in {_PATIENCE_S} s: {self.err}")
         return self.status
 
     def wait_until_it_says(self, line: str) -> None:
         """Wait for a line on standard output."""
-        for _ in range(3000):
+        for _ in range(50 * _PATIENCE_S):
             if f"{line}\n" in self.out:
                 return
             assert self.status is None, self.err
             time.sleep(0.02)
         self._process.kill()
-        raise AssertionError(f"not a word of {line!r} in a minute: {self.err}")
+        raise AssertionError(f"not a word of {line!r} in {_PATIENCE_S} s: {self.err}")
 
 
 def finished(code: str, *arguments: object, folder: Path | None = None) -> Started:

@@ -27,9 +27,9 @@ BACKEND = "aot_eager"
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def forget():
-    """Begin and end without anything compiled."""
+    """Begin and end without anything compiled; tests share what they compile alike, as cells do."""
     torch.compiler.reset()
     yield
     torch.compiler.reset()
@@ -107,6 +107,7 @@ def test_fans_of_one_shape_are_compiled_once():
         made.append(graph)
         return graph.forward
 
+    torch.compiler.reset()
     net = Supernet(build_space(cells=4, nodes=2, reductions=()), channels=4)
     compile_edges(net, backend)
     with torch.no_grad():
@@ -123,14 +124,15 @@ def test_more_shapes_than_pytorch_allows_by_itself_are_compiled():
         made.append(graph)
         return graph.forward
 
+    torch.compiler.reset()
     net = network(cells=1)
     compile_edges(net, backend)
     edges, cell = GroupedEdges(("skip_connect",), 2, 1, 1), net.cells[0]
     assert isinstance(cell, MixedCell)
     with torch.no_grad():
-        for side in range(4, 16):
+        for side in range(4, 13):
             cell.send(edges, torch.randn(2, 2, side, side), torch.rand(1, 1))
-    assert len(made) == 12
+    assert len(made) == 9  # PyTorch allows 8
 
 
 def test_a_compiled_network_has_the_same_names_and_can_be_copied():

@@ -43,19 +43,25 @@ def test_forward_and_backward(name: str) -> None:
     assert logits.isfinite().all()
     logits.mean().backward()
     assert [n for n, p in model.named_parameters() if p.grad is None] == []
+    with torch.no_grad():
+        maps = model.forward_intermediates(torch.randn(2, 3, 72, 64), intermediates_only=True)
+    _check_maps(maps, FeatureInfo(model.feature_info, len(model.feature_info)))
 
 
-@pytest.mark.parametrize("name", NAMES)
+def _check_maps(maps: list[torch.Tensor], info: FeatureInfo) -> None:
+    assert len(maps) == len(info.channels()) >= 3
+    for found, channels, reduction in zip(maps, info.channels(), info.reduction(), strict=True):
+        assert found.shape[1:] == (channels, math.ceil(72 / reduction), math.ceil(64 / reduction))
+        assert found.isfinite().all()
+
+
+@pytest.mark.parametrize("name", SAMPLE)
 def test_features_only(name: str) -> None:
     model = _create(name, features_only=True).eval()
     x = torch.randn(1, 3, 72, 64)
     with torch.no_grad():
         maps = model(x)
-    info = model.feature_info
-    assert len(maps) == len(info.channels()) >= 3
-    for found, channels, reduction in zip(maps, info.channels(), info.reduction(), strict=True):
-        assert found.shape == (1, channels, math.ceil(72 / reduction), math.ceil(64 / reduction))
-        assert found.isfinite().all()
+    _check_maps(maps, model.feature_info)
     assert "classifier" not in " ".join(model.state_dict())
 
 
