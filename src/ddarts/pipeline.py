@@ -193,6 +193,11 @@ class Opening:
             return self.resumed
         run = RunFolder.create(self.path, overwrite=self.overwrite)
         run.write_settings(self.stage, self.settings)
+        budget = getattr(self.settings, "budget", None)
+        if budget is not None and budget.device is not None:
+            from ddarts.cost.device import FILE_NAME, Device
+
+            Device.load(budget.device).save(run.path / FILE_NAME)
         run.update_summary(
             data=self.settings.data,
             seed=self.settings.seed,
@@ -358,7 +363,7 @@ def _searched_before(run: RunFolder) -> dict[str, Any] | None:
     return {"summary": summary, "gates": gates.to_dict(), "genotype": genotype.to_json()}
 
 
-def budget_of_run(run: RunFolder, options: DeriveSettings) -> Budget:
+def budget_of_run(run: RunFolder, options: DeriveSettings, space: SearchSpace | ChoiceSpace) -> Budget:
     """Return the budget of settings for the images of a run; without limits, of its search's width.
 
     Raises:
@@ -375,7 +380,10 @@ def budget_of_run(run: RunFolder, options: DeriveSettings) -> Budget:
     if not options.budget.limits:
         channels = (group_of(run.settings, "train") or group_of(run.settings, "search")).get("channels", 16)
     layers = options.derive.layers or fixed.get("layers")
-    return Budget(options.budget.limits, (shape[0], shape[1], shape[2]), classes or 2, channels, layers)
+    images = (shape[0], shape[1], shape[2])
+    about: dict[str, Any] = {"channels": channels, "layers": layers}
+    found = Budget.of(options.budget, space, images, classes or 2, folder=run.path, **about)
+    return found or Budget({}, images, classes or 2, **about)
 
 
 def sized(settings: Any, genotype: AnyGenotype) -> Any:

@@ -76,7 +76,7 @@ def fit_cells(
         SettingsError: no network keeps the budget; the message says what the smallest one has.
     """
     options = settings.search
-    budget = budget_of(settings, images, fixed)
+    budget = budget_of(settings, images, fixed, space)
     assert budget is not None
     fewest = options.cells
     if isinstance(space, SearchSpace) and options.baseline is None and "layers" not in fixed and not budget.layers:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,10 +12,12 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 
 from benchmarks.tables.spaces import MACRO as CHOICES
+from ddarts.config.schema import BudgetOptions
 from ddarts.cost.activations import peak_activation_bytes
 from ddarts.cost.budget import USE, Budget
 from ddarts.cost.counting import count_macs, count_parameters, file_bytes
-from ddarts.errors import SettingsError
+from ddarts.cost.device import OTHER, Device
+from ddarts.errors import GenotypeError, SettingsError
 from ddarts.genotype.choices import genotype_from_json
 from ddarts.genotype.gates import AnyGates, gates_of
 from ddarts.genotype.genotype import Size
@@ -169,3 +172,46 @@ def test_a_genotype_keeps_its_size_in_a_file() -> None:
     for space in (CELLS, CHOICES):
         genotype = replace(random_genotype(space, seed=0), size=Size(12, "imagenet"))
         assert genotype_from_json(genotype.to_json()) == genotype
+
+
+def test_a_file_of_latencies_is_kept_and_predicts_networks(tmp_path: Path) -> None:
+    space = build_space("darts", cells=2, nodes=1)
+    rows = {
+        name: [(0.0, 1000.0, 0.01), (1e6, 1000.0, 0.02), (0.0, 9000.0, 0.05)] for name in (*space.operations, OTHER)
+    }
+    Device("phone", rows).save(tmp_path / "phone.json")
+    assert Device.load(tmp_path / "phone.json") == Device("phone", rows)
+    options = BudgetOptions(max_latency=f"2ms@{tmp_path / 'phone.json'}")
+    budget = Budget.of(options, space, IMAGES, CLASSES)
+    assert budget is not None
+    assert budget.clock is not None
+    found = budget.fit(gates(space, 1))
+    assert USE * 2 <= found.costs["latency"] <= 2
+    assert found.genotype.size is not None
+    genotype = replace(random_genotype(space, seed=3), size=found.genotype.size)
+    table = budget.table(space, found.genotype.size)
+    assert table.cost(genotype).latency == pytest.approx(budget.clock.whole(network(genotype), IMAGES))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[]", "operations must be an object"),
+        ("{}", "1 to"),
+        ('{"a": [[1, 2]]}', r"operations\.a\[0\]"),
+        ('{"a": [[1, 2, -3]]}', "milliseconds"),
+        ('{"a": [[1, 2, 3]]}', "has no latency of"),
+    ],
+)
+def test_a_file_of_latencies_that_does_not_fit_is_refused(tmp_path: Path, text: str, reason: str) -> None:
+    path = tmp_path / "phone.json"
+    path.write_text(f'{{"format": "ddarts-latencies", "version": 1, "device": "x", "operations": {text}}}')
+    with pytest.raises((GenotypeError, SettingsError), match=reason):
+        Budget.of(BudgetOptions(max_latency=f"5ms@{path}"), CELLS, IMAGES, CLASSES)
+
+
+def test_operations_are_measured_on_this_machine() -> None:
+    space = build_space("darts", cells=2, nodes=1)
+    device = Device.measure(space, 8, 8, seconds=0.0)
+    assert set(device.rows) == {*space.operations, OTHER}
+    assert device.predict("sep_conv_5x5", 1e6, 1e4) > 0

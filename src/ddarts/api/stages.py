@@ -224,7 +224,7 @@ def derive(
     if options.budget.limits or front is not None:
         if folder is None:
             raise SettingsError(f"{source} is no run; a budget needs one, which knows the size of the images")
-        budget = budget_of_run(folder, options)
+        budget = budget_of_run(folder, options, gates.space)
         networks = [] if front is None else budget.front(gates, front, *rule)
         if options.budget.limits:
             fitted = budget.fit(gates, *rule)

@@ -17,6 +17,7 @@ import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
@@ -25,6 +26,8 @@ from torch import Tensor
 from ddarts.config.schema import BudgetOptions
 from ddarts.cost.activations import peak_activation_bytes
 from ddarts.cost.counting import SMALL, count, count_parameters, file_bytes
+from ddarts.cost.device import FILE_NAME, Device
+from ddarts.cost.latency import measure_latency
 from ddarts.cost.tables import Clock, CostTable, cost_table
 from ddarts.errors import SettingsError
 from ddarts.genotype.choices import AnyGenotype
@@ -115,9 +118,40 @@ class Budget:
         self._costs: dict[Any, dict[str, float]] = {}
 
     @classmethod
-    def of(cls, options: BudgetOptions, images: tuple[int, int, int], classes: int, **fixed: Any) -> Budget | None:
-        """Return the budget that the settings name; None if they name none."""
-        return cls(options.limits, images, classes, **fixed) if options.limits else None
+    def of(
+        cls,
+        options: BudgetOptions,
+        space: SearchSpace | ChoiceSpace,
+        images: tuple[int, int, int],
+        classes: int,
+        *,
+        folder: Path | None = None,
+        **fixed: Any,
+    ) -> Budget | None:
+        """Return the budget that the settings name; None if they name none.
+
+        Latencies are those of the file that they name, or of its copy in `folder`; without a file those of this
+        machine: operations are measured now, and every network is before it counts as keeping the budget.
+
+        Raises:
+            GenotypeError, SettingsError: the file is not valid, or of other operations.
+        """
+        if not options.limits:
+            return None
+        if "latency" not in options.limits:
+            return cls(options.limits, images, classes, **fixed)
+        if options.device is None:
+
+            def timed(network: AnyNetwork) -> float:
+                network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+                return measure_latency(network, images).median_ms
+
+            return cls(options.limits, images, classes, clock=Device.measure(space, *images[1:]), timed=timed, **fixed)
+        path = Path(options.device).expanduser()
+        copy = None if folder is None else folder / FILE_NAME
+        clock = Device.load(copy if copy is not None and copy.is_file() and not path.is_file() else path)
+        clock.check(space, str(path))
+        return cls(options.limits, images, classes, clock=clock, **fixed)
 
     # -- costs -----------------------------------------------------------------------------------------------------
 
@@ -273,7 +307,9 @@ class Budget:
             return found[0]
         first = self.channels or widest or 1
         for channels in range(first, first + (1 if self.channels else _BEYOND + 1)):
-            chosen = self._best(gates, method, threshold, Size(channels, stem), lambda g, c=channels: fitted(g, c))
+            chosen = self._best(
+                gates, method, threshold, Size(channels, stem), free, lambda g, c=channels: fitted(g, c)
+            )
             found += [chosen] if chosen is not None else []
         return max(found, key=lambda f: (min(f.use, self.least_use), f.worth, f.use), default=None)
 
@@ -295,14 +331,20 @@ class Budget:
         return low
 
     def _best(
-        self, gates: AnyGates, method: str, threshold: float, size: Size, fitted: Callable[[AnyGates], Fitted]
+        self,
+        gates: AnyGates,
+        method: str,
+        threshold: float,
+        size: Size,
+        free: AnyGates,
+        fitted: Callable[[AnyGates], Fitted],
     ) -> Fitted | None:
         """Return the best gates at a width that keep the budgets and use `USE` of one, or else just keep them."""
         kinds = [kind for kind in self.limits if kind in LINEAR]
-        found = [self._at_least(gates, method, threshold, size, fitted, kind) for kind in kinds]
+        found = [self._at_least(gates, method, threshold, size, free, fitted, kind) for kind in kinds]
         used = [f for f in found if f is not None]
         if not any(f.use >= self.least_use for f in used):
-            used += [f for f in [self._at_least(gates, method, threshold, size, fitted, None)] if f is not None]
+            used += [f for f in [self._at_least(gates, method, threshold, size, free, fitted, None)] if f is not None]
         return max(used, key=lambda f: (min(f.use, self.least_use), f.worth, f.use), default=None)
 
     def _at_least(
@@ -311,17 +353,31 @@ class Budget:
         method: str,
         threshold: float,
         size: Size,
+        free: AnyGates,
         fitted: Callable[[AnyGates], Fitted],
         floor: str | None,
     ) -> Fitted | None:
         """Solve the integer programme, with a lower bound on the cost `floor`, until the network keeps the limits.
 
-        The table is corrected by the difference to what the last network really cost, and at last tightened.
+        What is not a sum over operations is taken to be what it was in the last network; at last bounds are tightened.
         """
         table = self.table(gates.space, size)
         kinds = [kind for kind in self.limits if kind in LINEAR]
         entries = {k: [[[getattr(c, k) for c in row] for row in cell] for cell in table.entries] for k in kinds}
-        base = {kind: float(getattr(table.base, kind)) for kind in kinds}
+        base: dict[str, float] = {}
+
+        def correct(known: Fitted) -> None:
+            """Set what a network costs besides the entries of the table that it has chosen."""
+            for kind in kinds:
+                base[kind] = known.costs[kind] - sum(
+                    cost
+                    for costs, picks in zip(entries[kind], known.gates.values, strict=True)
+                    for row, picked in zip(costs, picks, strict=True)
+                    for cost, pick in zip(row, picked, strict=True)
+                    if pick > 0
+                )
+
+        correct(fitted(free))
         best: Fitted | None = None
         for attempt in range(_ATTEMPTS):
             slack = 1 - 0.005 * max(attempt - 1, 0)
@@ -338,15 +394,7 @@ class Budget:
                 best = found
             if found.use <= 1 and (floor is None or found.use >= self.least_use):
                 break
-            for kind in kinds:
-                linear = sum(
-                    cost
-                    for costs, picks in zip(entries[kind], chosen.values, strict=True)
-                    for row, picked in zip(costs, picks, strict=True)
-                    for cost, pick in zip(row, picked, strict=True)
-                    if pick > 0
-                )
-                base[kind] = found.costs[kind] - linear
+            correct(found)
         return best
 
     def front(

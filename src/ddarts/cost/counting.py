@@ -50,14 +50,14 @@ def count(module: nn.Module, input_shape: Sequence[int]) -> OperationCost:
     networks. The size is that of the tensors, with about what a header takes for each.
     """
     device = next((p.device for p in module.parameters()), torch.get_default_device())
-    with torch.no_grad(), _Flops() as flops:
+    with torch.no_grad(), Flops() as flops:
         module.eval()(torch.zeros(1, *input_shape, device=device))
     tensors = module.state_dict().values()
     size = sum(t.numel() * t.element_size() + _HEADER for t in tensors)
     return OperationCost(count_parameters(module), flops.total // 2, size)
 
 
-class _Flops(TorchDispatchMode):
+class Flops(TorchDispatchMode):
     """Adds up what PyTorch's formulas say; `FlopCounterMode` keeps a tree of modules too, and takes much longer."""
 
     @classmethod

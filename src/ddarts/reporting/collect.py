@@ -15,6 +15,8 @@ from ddarts.genotype.genotype import Genotype
 from ddarts.genotype.operation_weights import FILE_NAME as WEIGHTS_FILE
 from ddarts.genotype.operation_weights import OperationWeights
 from ddarts.reporting.background import read_numbers, rule_of
+from ddarts.reporting.budgets import front_chart
+from ddarts.reporting.charts import Chart
 from ddarts.reporting.network_drawing import NetworkNumbers
 from ddarts.reporting.thumbnails import read_thumbnail
 from ddarts.runs.folder import RunFolder
@@ -90,6 +92,7 @@ class RunContents:
     weights: OperationWeights
     numbers: NetworkNumbers
     test: TestOutcome | None
+    front: Chart | None = None
 
     def records(self, stage: str) -> list[dict[str, Any]]:
         """Return the records of the epochs of a stage."""
@@ -126,6 +129,7 @@ def read_run(path: Path) -> RunContents:
             weights=OperationWeights.load(weights) if weights.exists() else OperationWeights.published(),
             numbers=read_numbers(run.path, settings),
             test=_read_test(run.path / "test.json"),
+            front=front_chart(run.path),
         )
     except GenotypeError as error:
         raise RunError(f"{error} (fix the file, or remove it to leave it out of the report)") from None

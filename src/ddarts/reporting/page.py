@@ -10,6 +10,7 @@ from typing import Any
 from ddarts.config.layers import STAGES, presets
 from ddarts.config.loading import load_settings
 from ddarts.reporting.background import Background
+from ddarts.reporting.budgets import budget_bars
 from ddarts.reporting.charts import stage_charts
 from ddarts.reporting.collect import RunContents, read_run
 from ddarts.reporting.names import StateText
@@ -60,6 +61,8 @@ def render(run: RunContents) -> str:
         verdict=verdict(run),
         headline=headline(run),
         summary=summary_rows(run),
+        budgets=budget_bars(run.summary),
+        front=run.front,
         cells=cells,
         cells_left_out=len(run.genotype) - sum(view.count for view in cells) if run.genotype else 0,
         chain=to_svg(chain) if chain else "",

@@ -112,7 +112,7 @@ class _Search(ResumableLoop):
         self.strategy: Differentiable[Any] = implementation_of(options.strategy)(options.strategy)
         baseline = None if start is None else start.baseline
         net = build_supernet(settings, images, baseline, self.strategy.extra_logits)
-        self.budget = budget_of(settings, self.images, run.summary.get("fixed", {}))
+        self.budget = budget_of(settings, self.images, run.summary.get("fixed", {}), net.space, run.path)
         if self.budget is not None and settings.budget.price > 0:
             # of several processes one counts: predicted latencies may differ
             price = self.budget.price(net.space) if self.ranks.leads else None

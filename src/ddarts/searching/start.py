@@ -87,21 +87,34 @@ def space_of(options: SearchOptions, baseline: Genotype | None) -> SearchSpace |
     )
 
 
-def budget_of(settings: SearchSettings, images: ImageData, fixed: Mapping[str, Any]) -> Budget | None:
+def budget_of(
+    settings: SearchSettings,
+    images: ImageData,
+    fixed: Mapping[str, Any],
+    space: SearchSpace | ChoiceSpace,
+    folder: Path | None = None,
+) -> Budget | None:
     """Return the budget of a search; None if there is none.
 
     Args:
         settings: of the search, or of a whole run.
         images: all images.
         fixed: channels and layers of the network that the user has fixed.
+        space: of the search.
+        folder: of the run, which may hold a copy of the file of latencies.
+
+    Raises:
+        GenotypeError, SettingsError: the file of latencies is not valid, or of other operations.
     """
     return Budget.of(
         settings.budget,
+        space,
         (images.channels, images.height, images.width),
         len(images.classes),
         channels=fixed.get("channels"),
         layers=settings.derive.layers or fixed.get("layers"),
         stem=settings.train.stem if isinstance(settings, RunSettings) else "auto",
+        folder=folder,
     )
 
 

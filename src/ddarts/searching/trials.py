@@ -62,7 +62,7 @@ def search_by_trials(
     options = settings.search.strategy
     space = space_of(settings.search, None)
     strategy = implementation_of(options)(options, space, settings.seed)
-    budget = budget_of(settings, images, run.summary.get("fixed", {}))
+    budget = budget_of(settings, images, run.summary.get("fixed", {}), space, run.path)
     trials = Trials(settings, strategy, images, run, budget=budget)
     best = trials.run_to_the_end(quiet)
     genotype = replace(best.genotype, name=printable_name(f"{run.path.name}-{options.name}"))
