@@ -34,7 +34,6 @@ from ddarts.space.operations import (
     BUILT_IN_OPERATIONS,
     OPERATIONS,
     Operation,
-    OperationCost,
     check_operation,
     is_parameter_free,
     register_operation,
