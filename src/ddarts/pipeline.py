@@ -124,7 +124,7 @@ class Opening:
         if self.resumed is not None or not self.settings.budget.limits:
             return self
         options = self.settings.search
-        cells = fit_cells(self.settings, images, space, self.fixed)
+        cells = current().share(fit_cells(self.settings, images, space, self.fixed))
         if cells == options.cells:
             return self
         say(f"search.cells = {cells} instead of {options.cells}: the budget has no room for more")

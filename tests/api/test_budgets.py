@@ -14,15 +14,15 @@ from ddarts.cost.counting import count_macs, count_parameters
 from ddarts.hub.saved import load_model
 
 TINY: dict[str, Any] = {"data": "digits", "limit": 200, "threads": 1, "quiet": True}
-SEARCH: dict[str, Any] = {"nodes": 1, "channels": 2, "epochs": 1, "steps_per_epoch": 2, "batch": 16}
-BLACK_BOX: dict[str, Any] = {"trials": 2, "trial_steps": 2, "nodes": 1, "channels": 2, "batch": 16}
+SEARCH: dict[str, Any] = {"nodes": 1, "epochs": 1, "steps_per_epoch": 2, "batch": 16}
+BLACK_BOX: dict[str, Any] = {"trials": 2, "trial_steps": 2, "nodes": 1, "batch": 16}
 
 
 def test_the_trained_network_keeps_the_budgets_and_the_report_shows_them(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    train = {"epochs": 1, "steps_per_epoch": 2, "batch": 16}
+    train: dict[str, Any] = {"epochs": 1, "steps_per_epoch": 2, "batch": 16}
     result = ddarts.run(
-        **TINY, out=run, max_parameters="4k", max_macs="400k", search={**SEARCH, "cells": 3}, train=train
+        **TINY, out=run, max_parameters="4k", max_macs="400k", search={**SEARCH, "cells": 3, "channels": 2}, train=train
     )
     network = load_model(run).network
     assert count_parameters(network) == result.parameters

@@ -249,8 +249,9 @@ def derive(
             write_json(target.parent / "front" / "front.json", {"networks": rows})
         if out is None:
             draw_cells(folder, genotype, gates, wanted)
-            with folder:
-                folder.update_summary(budget={"limits": options.budget.limits, "costs": costs} if costs else None)
+            if costs or "budget" in folder.summary:
+                with folder:
+                    folder.update_summary(budget={"limits": options.budget.limits, "costs": costs})
     return DeriveResult(genotype, target, wanted.method, wanted.threshold, costs, tuple(rows))
 
 

@@ -26,7 +26,7 @@ from torch import Tensor
 from ddarts.config.schema import BudgetOptions
 from ddarts.cost.activations import peak_activation_bytes
 from ddarts.cost.counting import SMALL, count, count_parameters, file_bytes
-from ddarts.cost.device import FILE_NAME, Device
+from ddarts.cost.device import FILE_NAME, HERE_NAME, Device
 from ddarts.cost.latency import measure_latency
 from ddarts.cost.tables import Clock, CostTable, cost_table
 from ddarts.errors import SettingsError
@@ -131,7 +131,8 @@ class Budget:
         """Return the budget that the settings name; None if they name none.
 
         Latencies are those of the file that they name, or of its copy in `folder`; without a file those of this
-        machine: operations are measured now, and every network is before it counts as keeping the budget.
+        machine: operations are measured, once for a folder, and every network is before it counts as keeping the
+        budget.
 
         Raises:
             GenotypeError, SettingsError: the file is not valid, or of other operations.
@@ -146,7 +147,14 @@ class Budget:
                 network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
                 return measure_latency(network, images).median_ms
 
-            return cls(options.limits, images, classes, clock=Device.measure(space, *images[1:]), timed=timed, **fixed)
+            here = None if folder is None or not folder.is_dir() else folder / HERE_NAME
+            if here is not None and here.is_file():  # a search that is resumed has the same price
+                clock = Device.load(here)
+            else:
+                clock = Device.measure(space, *images[1:])
+                if here is not None:
+                    clock.save(here)
+            return cls(options.limits, images, classes, clock=clock, timed=timed, **fixed)
         path = Path(options.device).expanduser()
         copy = None if folder is None else folder / FILE_NAME
         clock = Device.load(copy if copy is not None and copy.is_file() and not path.is_file() else path)

@@ -29,8 +29,10 @@ from ddarts.space.choice_space import ChoiceSpace
 
 FORMAT = "ddarts-latencies"
 VERSION = 1
-#: Name of the file inside the folder of a run.
+#: Name of the copy of the file inside the folder of a run.
 FILE_NAME = "device.json"
+#: Of the latencies of the machine that searches.
+HERE_NAME = "latencies.json"
 #: Stands for the convolutions between operations: stems, inputs of cells, classifiers.
 OTHER = "other"
 _MOST = 10_000
