@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
@@ -10,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from ddarts.cost.counting import SMALL, count
+from ddarts.cost.counting import SMALL, count, count_parameters
 from ddarts.genotype.choices import AnyGenotype, ChoiceGenotype
 from ddarts.genotype.gates import discrete_gates
 from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
@@ -18,6 +17,7 @@ from ddarts.nn.choice_network import AnyNetwork, Removed, build_network, load_sk
 from ddarts.nn.stems import STEMS
 from ddarts.space.cell_space import INPUT_STATES, SearchSpace
 from ddarts.space.choice_space import ChoiceSpace
+from ddarts.space.imported import is_imported
 from ddarts.space.operations import OPERATIONS, OperationCost
 
 #: Costs in the shape of the gates: [searched cell][edge][operation], or [choice][0][candidate].
@@ -99,7 +99,8 @@ def cost_table(
         clock: predicts latencies, which are 0 without it.
     """
     build = _choice_table if isinstance(space, ChoiceSpace) else _cell_table
-    device = "cpu" if channels * height * width <= SMALL else "meta"
+    small = channels * height * width <= SMALL and not is_imported(getattr(space, "name", ""))
+    device = "cpu" if small else "meta"
     with torch.random.fork_rng(devices=[]), torch.device(device):
         return build(space, (in_channels, height, width), channels, classes, stem, clock)  # type: ignore[arg-type]
 
@@ -169,9 +170,10 @@ class _Position(nn.Module):
     shape: tuple[int, ...] = ()
     elements: int = 0
 
-    def __init__(self, choice: int, outputs: int, stride: int, build: Callable[[str], nn.Module]) -> None:
+    def __init__(self, choice: int, outputs: int, stride: int, candidates: dict[str, nn.Module]) -> None:
         super().__init__()
-        self.choice, self.outputs, self.stride, self.build = choice, outputs, stride, build
+        self.choice, self.outputs, self.stride = choice, outputs, stride
+        self.candidates = {name: (module,) for name, module in candidates.items()}  # hidden: no parts of the network
 
     def forward(self, x: Tensor) -> Tensor:
         """Return a tensor in the shape of the output."""
@@ -188,10 +190,9 @@ def _choice_table(
     positions: list[_Position] = []
 
     def slot(choice: int, inputs: int, outputs: int, stride: int = 1, *, removed: Removed = "input") -> nn.Module:
-        def build(name: str) -> nn.Module:
-            return skeleton.candidate(name, inputs, outputs, stride, affine=True)
-
-        positions.append(_Position(choice, outputs, stride, build))
+        names = space.choices[choice].candidates
+        built = {name: skeleton.candidate(name, inputs, outputs, stride, affine=True) for name in names}
+        positions.append(_Position(choice, outputs, stride, built))
         return positions[-1]
 
     blocks = skeleton.blocks(slot, channels=channels, in_channels=images[0], stem=stem)
@@ -200,9 +201,10 @@ def _choice_table(
     known: dict[tuple[object, ...], OperationCost] = {}
 
     def counted(position: _Position, name: str) -> OperationCost:
-        key = (name, position.shape, position.outputs, position.stride)
+        (module,) = position.candidates[name]
+        key = (name, position.shape, position.outputs, position.stride, count_parameters(module))
         if key not in known:
-            cost = count(position.build(name), position.shape)
+            cost = count(module, position.shape)
             if clock is not None:
                 cost = cost._replace(latency=clock.predict(name, cost.macs, position.elements))
             known[key] = cost

@@ -8,7 +8,7 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ddarts.errors import GenotypeError, SettingsError, nearest
 from ddarts.genotype.genotype import FORMAT as CELL_FORMAT
@@ -281,6 +281,32 @@ def neighbours(genotype: ChoiceGenotype) -> Iterator[ChoiceGenotype]:
             if candidate != genotype.choices[i]:
                 changed = (*genotype.choices[:i], candidate, *genotype.choices[i + 1 :])
                 yield ChoiceGenotype(genotype.space, changed)
+
+
+class Difference(NamedTuple):
+    """A choice in which two genotypes differ."""
+
+    choice: str
+    kind: str
+    """``added`` or ``removed`` where one of both has no weights there, else ``changed``."""
+    before: str
+    after: str
+
+
+def choice_differences(a: ChoiceGenotype, b: ChoiceGenotype) -> list[Difference]:
+    """Return the choices in which `b` differs from `a`, in the order of the network.
+
+    Raises:
+        SettingsError: they are of different spaces.
+    """
+    choice_distance(a, b)
+    free = a.facts.parameter_free
+    found = []
+    for choice, x, y in zip(a.facts.choices, a.choices, b.choices, strict=True):
+        if x != y:
+            kind = "added" if x in free and y not in free else "removed" if y in free and x not in free else "changed"
+            found.append(Difference(choice.name, kind, x, y))
+    return found
 
 
 def choice_distance(a: ChoiceGenotype, b: ChoiceGenotype) -> float:

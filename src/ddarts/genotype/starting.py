@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ddarts.errors import SettingsError
+from ddarts.genotype.choices import AnyGenotype, ChoiceGenotype
 from ddarts.genotype.genotype import Genotype
 from ddarts.genotype.zoo.baselines import shared_sequence
 from ddarts.space.cell_space import SearchSpace, build_space
+from ddarts.space.choice_space import ChoiceSpace, find_choice_space
+from ddarts.space.imported import ORIGINAL
 
 #: Initial alphas, [searched cell][edge][operation].
 Alphas = tuple[tuple[tuple[float, ...], ...], ...]
@@ -64,7 +67,18 @@ def search_space(
     )
 
 
-def starting_alphas(space: SearchSpace, baseline: Genotype, *, used: float = 10.0, unused: float = 0.0) -> Alphas:
+def original_genotype(name: str) -> ChoiceGenotype:
+    """Return the genotype of a network ``torchvision:NAME`` or ``timm:NAME``: all of its own blocks.
+
+    Raises:
+        GenotypeError: the network is not supported; the message lists those that are.
+    """
+    return ChoiceGenotype(name, (ORIGINAL,) * len(find_choice_space(name)), name)
+
+
+def starting_alphas(
+    space: SearchSpace | ChoiceSpace, baseline: AnyGenotype, *, used: float | None = None, unused: float | None = None
+) -> Alphas:
     """Return alphas at which the gates say the baseline: `used` where it has an operation, `unused` elsewhere.
 
     With `used` above and `unused` below the threshold, the rule `threshold_edge` gives the baseline back (at most two
@@ -73,9 +87,20 @@ def starting_alphas(space: SearchSpace, baseline: Genotype, *, used: float = 10.
     Args:
         space: what `search_space` returned for this baseline.
         baseline: the network to start from.
-        used: alpha of an operation that the baseline has; 10 in the paper, a gate of 0.99995.
-        unused: alpha of any other; 0 in the paper, a gate of 1/2.
+        used: alpha of an operation that the baseline has; if not given 10 as in the paper, a gate of 0.99995, or 2 in
+            a choice space, a gate of 0.88.
+        unused: alpha of any other; if not given 0 as in the paper, a gate of 1/2, or -2 in a choice space, where gates
+            of 1/2 would drown the block of the original in the others.
     """
+    defaults = (2.0, -2.0) if isinstance(space, ChoiceSpace) else (10.0, 0.0)
+    used, unused = (d if value is None else value for value, d in zip((used, unused), defaults, strict=True))
+    if isinstance(space, ChoiceSpace):
+        assert isinstance(baseline, ChoiceGenotype)
+        return tuple(
+            (tuple(used if name == chosen else unused for name in choice.candidates),)
+            for choice, chosen in zip(space.choices, baseline.choices, strict=True)
+        )
+    assert isinstance(baseline, Genotype)
     rows = []
     for searched in range(space.searched_cells):
         cell = baseline.cells[space.sequence.index(searched)]

@@ -61,7 +61,10 @@ class Slot(Protocol):
 
 
 class Skeleton(Protocol):
-    """The modules of a choice space: written once for the supernet and for the discrete network."""
+    """The modules of a choice space: written once for the supernet and for the discrete network.
+
+    A class with a method ``of_space(space)`` serves several spaces; its instances are the skeletons.
+    """
 
     def candidate(self, name: str, inputs: int, outputs: int, stride: int, *, affine: bool) -> nn.Module:
         """Build one candidate that maps [B, inputs, H, W] to [B, outputs, ceil(H / stride), ceil(W / stride)].
@@ -89,7 +92,8 @@ def load_skeleton(space: ChoiceSpace) -> Skeleton:
         SettingsError: it cannot be imported.
     """
     try:
-        return load_reference(space.skeleton)
+        skeleton = load_reference(space.skeleton)
+        return skeleton.of_space(space) if hasattr(skeleton, "of_space") else skeleton
     except (ImportError, AttributeError) as error:
         raise SettingsError(f"space {space.name}: skeleton {space.skeleton} cannot be imported: {error}") from None
 
@@ -106,6 +110,7 @@ class ChoiceNetwork(DiscreteNetwork[ChoiceGenotype]):
         classes: number of classes.
         stem: "cifar" or "imagenet".
         auxiliary: whether to build an auxiliary head, after the first two thirds of the blocks.
+        skeleton: builds the modules instead of the space's own skeleton.
 
     Attributes:
         drop_path, drop_path_part, recompute: see `ddarts.nn.network.DiscreteNetwork`; drop-path drops the branches
@@ -125,9 +130,10 @@ class ChoiceNetwork(DiscreteNetwork[ChoiceGenotype]):
         classes: int = 10,
         stem: str = "cifar",
         auxiliary: bool = False,
+        skeleton: Skeleton | None = None,
     ) -> None:
         super().__init__(genotype, channels, in_channels, classes, stem)
-        skeleton = load_skeleton(genotype.facts)
+        skeleton = skeleton or load_skeleton(genotype.facts)
         self._chosen: list[tuple[str, nn.Module]] = []
 
         def slot(choice: int, inputs: int, outputs: int, stride: int = 1, *, removed: Removed = "input") -> nn.Module:

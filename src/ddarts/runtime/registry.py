@@ -38,6 +38,7 @@ class Registry(Generic[T]):
         built_in: name -> value, or a reference "package.module:attribute" that is imported when the name is used.
         convert: makes the stored value of what was registered, built-in or loaded; it may raise a `DDartsError`.
         error: the exception for an unknown name.
+        families: prefix -> reference of a function, which returns the value of a name of the form ``prefix:rest``.
     """
 
     def __init__(
@@ -48,8 +49,10 @@ class Registry(Generic[T]):
         *,
         convert: Callable[[str, Any], T] | None = None,
         error: type[DDartsError] = SettingsError,
+        families: Mapping[str, str] | None = None,
     ) -> None:
         self.kind, self.group, self.error = kind, group, error
+        self._families = dict(families or {})
         self._convert = convert
         self._references: dict[str, str] = {}
         self._values: dict[str, T] = {}
@@ -93,6 +96,8 @@ class Registry(Generic[T]):
         if name not in self._values:
             if name in self._references:
                 self._values[name] = self._converted(name, load_reference(self._references[name]))
+            elif ":" in name and name.partition(":")[0] in self._families:
+                self._values[name] = load_reference(self._families[name.partition(":")[0]])(name)
             elif name in self._found():
                 self._values[name] = self._load(self._found()[name])
             else:

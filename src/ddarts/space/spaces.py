@@ -16,4 +16,5 @@ SPACES: Registry[Any] = Registry(
         "dartopti": "ddarts.space.cell_space:DARTOPTI",
         "mobile": "ddarts.space.mobile:MOBILE",
     },
+    families=dict.fromkeys(("torchvision", "timm"), "ddarts.space.imported:imported_space"),
 )

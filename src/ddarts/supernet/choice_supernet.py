@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ddarts.genotype.choices import ChoiceGenotype
 from ddarts.nn.batch_norm import running_statistics
-from ddarts.nn.choice_network import Removed, load_skeleton
+from ddarts.nn.choice_network import ChoiceNetwork, Removed, Skeleton, load_skeleton
 from ddarts.nn.recompute import recomputed
 from ddarts.space.choice_space import ChoiceSpace
 from ddarts.supernet.interface import Searchable, Trunk
@@ -116,14 +116,22 @@ class ChoiceSupernet(Searchable[ChoiceSpace]):
         in_channels: channels of the images.
         classes: number of classes.
         stem: "cifar" or "imagenet".
+        skeleton: builds the modules instead of the space's own skeleton.
     """
 
     def __init__(
-        self, space: ChoiceSpace, *, channels: int = 16, in_channels: int = 3, classes: int = 10, stem: str = "cifar"
+        self,
+        space: ChoiceSpace,
+        *,
+        channels: int = 16,
+        in_channels: int = 3,
+        classes: int = 10,
+        stem: str = "cifar",
+        skeleton: Skeleton | None = None,
     ) -> None:
         super().__init__()
         self.space = space
-        skeleton = load_skeleton(space)
+        skeleton = skeleton or load_skeleton(space)
 
         def slot(choice: int, inputs: int, outputs: int, stride: int = 1, *, removed: Removed = "input") -> nn.Module:
             names = space.choices[choice].candidates
@@ -164,6 +172,30 @@ class ChoiceSupernet(Searchable[ChoiceSpace]):
             F.one_hot(torch.tensor([index], device=alpha.device), alpha.shape[1]).to(alpha.dtype)
             for alpha, index in zip(self.alphas, genotype.indices, strict=True)
         ]
+
+    def discrete(self, genotype: ChoiceGenotype) -> ChoiceNetwork:
+        """Return the discrete network of a genotype with copies of the weights of its candidates.
+
+        Only of skeletons whose candidates have the same batch norms in a search as after it.
+        """
+        first = next(module for module in self.modules() if isinstance(module, nn.Conv2d))
+        network = ChoiceNetwork(genotype, in_channels=first.in_channels, classes=self.classifier.out_features)
+        mixed = {p: genotype.indices[m.choice] for p, m in self.named_modules() if isinstance(m, MixedChoice)}
+        state: dict[str, Tensor] = {}
+        for key, tensor in self.state_dict().items():
+            path = next((p for p in mixed if key.startswith(f"{p}.candidates.")), None)
+            if path is not None:
+                index, _, rest = key.removeprefix(f"{path}.candidates.").partition(".")
+                if int(index) != mixed[path]:
+                    continue
+                key = f"{path}.{rest}"
+            block, name, *inside = key.split(".")
+            if block == "blocks":  # without the name of the module in `MixedBlock`
+                state[".".join((block, name, *inside[1:]))] = tensor
+            elif block == "classifier":
+                state[key] = tensor
+        network.load_state_dict(state)
+        return network
 
     def _run(self, states: list[Tensor], gates: Sequence[Tensor | None], first: int, *, track: bool) -> Tensor:
         """Run the blocks from `first` on, append what each returns to `states`, and return the logits."""

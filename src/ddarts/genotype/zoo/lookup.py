@@ -11,9 +11,11 @@ from ddarts.errors import GenotypeError, nearest
 from ddarts.genotype.choices import AnyGenotype, ChoiceGenotype, genotype_from_json, load_genotype
 from ddarts.genotype.genotype import Genotype
 from ddarts.genotype.interop.formats import read_genotype
+from ddarts.genotype.starting import original_genotype
 from ddarts.genotype.zoo.baselines import BASELINES, baseline
 from ddarts.genotype.zoo.catalogue import published_names, zoo_entry, zoo_names
 from ddarts.runtime import json_input as checks
+from ddarts.space.imported import is_imported
 
 PathLike = str | os.PathLike[str]
 
@@ -41,7 +43,8 @@ def find_architecture(source: AnyGenotype | PathLike) -> AnyGenotype:
     Args:
         source: a `Genotype`; a genotype file, as JSON or in a published text format (`formats`; the content decides);
             ``FILE.py:NAME`` for one of several assignments in a file; a run folder that has a genotype; or the name of
-            a baseline or of an entry of the zoo, in upper or lower case. What is there as a file wins over a name. A
+            a baseline or of an entry of the zoo, in upper or lower case, or of a network as ``torchvision:NAME`` or
+            ``timm:NAME``. What is there as a file wins over a name. A
             two-cell genotype, from a file or the zoo, is laid out over 20 cells.
 
     Raises:
@@ -55,6 +58,8 @@ def find_architecture(source: AnyGenotype | PathLike) -> AnyGenotype:
     file, colon, name = text.rpartition(":")
     if colon and Path(file).is_file():
         return _load(file, name)
+    if is_imported(text):
+        return original_genotype(text)
     if text.lower() in BASELINES:
         return baseline(text)
     if text.lower() in {known.lower() for known in (*zoo_names(), *published_names())}:

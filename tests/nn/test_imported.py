@@ -1,0 +1,148 @@
+"""Networks of torchvision and timm as networks of choices."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from ddarts.errors import SettingsError
+from ddarts.genotype.choices import ChoiceGenotype
+from ddarts.nn.choice_network import ChoiceNetwork
+from ddarts.nn.imported import (
+    Imported,
+    alternative,
+    build_original,
+    exported_network,
+    imported_network,
+    load_original,
+)
+from ddarts.nn.preprocessing import ModelError
+from ddarts.space.choice_space import find_choice_space
+from ddarts.space.imported import FAMILIES
+from ddarts.supernet.choice_supernet import ChoiceSupernet
+
+SOME = (
+    "torchvision:resnet18",
+    "timm:resnext50_32x4d",
+    "torchvision:mobilenet_v2",
+    "torchvision:mobilenet_v3_small",
+    "timm:resnet26d",
+    "timm:mobilenetv2_050",
+    "timm:mobilenetv3_small_050",
+)
+SMALL = "timm:mobilenetv3_small_050"
+
+
+def original(name: str, classes: int = 5) -> nn.Module:
+    """Build a network whose batch norms, statistics included, are not those of a new network."""
+    torch.manual_seed(0)
+    network = build_original(name, classes=classes)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.1)
+            module.running_mean = torch.randn(module.num_features) * 0.1
+            module.running_var = torch.rand(module.num_features) + 0.5
+    return network.eval()
+
+
+@pytest.mark.parametrize("name", SOME)
+@torch.no_grad()
+def test_it_computes_the_function_of_the_original(name: str):
+    network = original(name)
+    x = torch.randn(2, 3, 48, 40)
+    torch.testing.assert_close(imported_network(name, network)(x), network(x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", SOME)
+@torch.no_grad()
+def test_the_supernet_on_the_path_of_the_original_computes_its_function(name: str):
+    network, space = original(name), find_choice_space(name)
+    supernet = ChoiceSupernet(space, classes=5, skeleton=Imported(space, network)).eval()
+    imported = imported_network(name, network)
+    supernet.classifier.load_state_dict(imported.classifier.state_dict())
+    x = torch.randn(2, 3, 33, 33)
+    torch.testing.assert_close(supernet(x, supernet.path(imported.genotype)), network(x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", SOME)
+@torch.no_grad()
+def test_every_alternative_has_the_shape_of_the_block_and_the_network_returns_to_the_class_of_the_original(name: str):
+    space = find_choice_space(name)
+    x = torch.randn(2, 3, 33, 33)
+    for shift in range(max(len(choice.candidates) for choice in space.choices)):
+        indices = [(i + shift) % len(choice.candidates) for i, choice in enumerate(space.choices)]
+        genotype = ChoiceGenotype.from_indices(space, indices)
+        network = ChoiceNetwork(genotype, classes=5, skeleton=Imported(space, original(name))).eval()
+        back = exported_network(network)
+        assert type(back) is type(build_original(name, classes=5))
+        torch.testing.assert_close(back(x), network(x))
+
+
+def test_every_listed_network_has_the_blocks_of_its_space():
+    for library, families in FAMILIES.items():
+        for family in families:
+            for network in family.networks:
+                name = f"{library}:{network}"
+                with torch.device("meta"):
+                    whole = build_original(name, classes=10)
+                paths = [choice.name for choice in find_choice_space(name).choices]
+                blocks = {path for path in paths if whole.get_submodule(path) is not None}
+                parts = {*blocks, *family.paths.stem, *family.paths.head, *family.paths.pooled, family.paths.classifier}
+                inside = sum(p.numel() for part in parts for p in whole.get_submodule(part).parameters())
+                assert inside == sum(p.numel() for p in whole.parameters()), name
+
+
+@torch.no_grad()
+def test_alternatives_take_over_weights():
+    block = original("torchvision:resnet18").layer1[0].eval()  # type: ignore[index]
+    x = torch.randn(1, 64, 9, 9).relu()
+    for name in ("squeeze", "kernel5"):
+        torch.testing.assert_close(alternative(name, block, 64, inherit=True)(x), block(x))
+        assert not torch.allclose(alternative(name, block, 64, inherit=False)(x), block(x))
+    exact = copy.deepcopy(block)
+    kernels = torch.randn(64, 1, 3, 3), torch.randn(64, 64, 1, 1)
+    exact.conv1.weight.copy_(kernels[1] * kernels[0].transpose(0, 1))  # type: ignore[union-attr]
+    exact.conv2 = nn.Conv2d(64, 64, 1, bias=False)  # type: ignore[assignment]
+    for name in ("separable3", "separable5"):
+        torch.testing.assert_close(alternative(name, exact, 64, inherit=True)(x), exact(x), rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_narrow_drops_the_weak_channels():
+    block = original("torchvision:resnet50").layer1[1].eval()  # type: ignore[index]
+    for conv, norm in ((block.conv1, block.bn1), (block.conv2, block.bn2)):
+        conv.weight[::2] *= 1e-3
+        for tensor in (norm.weight, norm.bias):
+            tensor[::2] = 0
+    x = torch.randn(1, 256, 7, 7)
+    narrow = alternative("narrow", block, 256, inherit=True)
+    assert narrow.conv2.weight.shape == (32, 32, 3, 3)  # type: ignore[union-attr]
+    torch.testing.assert_close(narrow(x), block(x))
+
+
+def test_weights_are_checked_against_the_network():
+    state = original(SMALL, classes=7).state_dict()
+    assert load_original(SMALL, state, "f").classifier.out_features == 7  # type: ignore[union-attr]
+    with pytest.raises(ModelError, match=r"f: no tensor fc.weight"):
+        load_original("timm:resnet18", state, "f")
+    with pytest.raises(ModelError, match=r"f lacks the tensor conv_stem.weight"):
+        load_original(SMALL, {k: v for k, v in state.items() if k != "conv_stem.weight"}, "f")
+    with pytest.raises(ModelError, match=r"f holds, and .* the tensor extra"):
+        load_original(SMALL, state | {"extra": torch.ones(1)}, "f")
+    with pytest.raises(ModelError, match=r"f: classifier.bias has the shape \[3\], .* has \[7\]"):
+        load_original(SMALL, state | {"classifier.bias": torch.ones(3)}, "f")
+
+
+def test_another_network_is_refused_with_the_list():
+    with pytest.raises(
+        SettingsError, match=r"torchvision:vgg11 cannot be searched: of torchvision, resnet18, .* can be"
+    ):
+        find_choice_space("torchvision:vgg11")
+
+
+def test_images_of_one_channel():
+    space = find_choice_space("torchvision:mobilenet_v3_small")
+    network = ChoiceNetwork(ChoiceGenotype.from_indices(space, [0] * len(space)), in_channels=1, classes=2)
+    assert network.eval()(torch.zeros(1, 1, 32, 32)).shape == (1, 2)
