@@ -291,7 +291,7 @@ def search_stage(
             summary["search_s"] or 0.0,
             summary.get("stopped"),
             summary.get("distance"),
-            *_against_baseline(start, Genotype.from_json(over["genotype"]), settings, images),
+            *_against_baseline(start, genotype_from_json(over["genotype"]), settings, images),
         )
     from ddarts.reporting.livepictures import CellPictures
     from ddarts.searching.loop import search_architecture
@@ -315,7 +315,7 @@ def search_stage(
     if run.writes:
         genotype.save(genotype_file)
         draw_cells(run, genotype, outcome.gates, settings.derive)
-    distance = start.distance(outcome.genotype) if start and isinstance(outcome.genotype, Genotype) else None
+    distance = start.distance(outcome.genotype) if start else None
     told: dict[str, Any] = {} if distance is None else {"distance": distance}
     if outcome.costs:
         told["budget"] = {"limits": settings.budget.limits, "costs": outcome.costs}
@@ -334,10 +334,17 @@ def search_stage(
 
 def _against_baseline(
     start: StartingPoint | None, genotype: AnyGenotype, settings: SearchSettings, images: ImageData
-) -> tuple[Genotype | None, tuple[int, int] | None]:
-    """Return the baseline with as many cells as the genotype, and the parameters of both at the width of the search."""
-    if start is None or not isinstance(genotype, Genotype):
-        return None, None
+) -> tuple[AnyGenotype | None, tuple[int, int] | None, tuple[int, int] | None]:
+    """Return the baseline with as many cells as the genotype, and the costs of both at the width of the search.
+
+    Parameters of all networks; multiply-adds of those of torchvision and timm.
+    """
+    if start is None:
+        return None, None, None
+    costs = start.costs(genotype, images)
+    if costs is not None or not (isinstance(start.baseline, Genotype) and isinstance(genotype, Genotype)):
+        parameters, macs = costs or (None, None)
+        return start.baseline, parameters, macs
     import torch
 
     from ddarts.cost.counting import count_parameters
@@ -351,7 +358,7 @@ def _against_baseline(
             )
             for g in (baseline, genotype)
         ]
-    return baseline, (sizes[0], sizes[1])
+    return baseline, (sizes[0], sizes[1]), None
 
 
 def _searched_before(run: RunFolder) -> dict[str, Any] | None:

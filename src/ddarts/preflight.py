@@ -9,13 +9,14 @@ from ddarts.config.layers import drop_none, flatten
 from ddarts.config.schema import BaselineOptions, EngineOptions, SearchSettings, SharedSettings, TrainOptions
 from ddarts.data import Augment, ImageData, check_share, search_parts, split, with_classes
 from ddarts.errors import DataError, SettingsError
-from ddarts.genotype.genotype import Genotype
+from ddarts.genotype.choices import AnyGenotype
 from ddarts.nn.resolution import check_resolution, choose_stem
 from ddarts.runtime.engine import check_engine
 from ddarts.runtime.processes import find_place
 from ddarts.searching.start import budget_of, space_of
 from ddarts.space.cell_space import SearchSpace
 from ddarts.space.choice_space import ChoiceSpace
+from ddarts.space.imported import is_imported
 
 #: Fewest cells to which a budget reduces a search: one for each resolution.
 _FEWEST_CELLS = 3
@@ -23,7 +24,7 @@ _FEWEST_CELLS = 3
 _COMFORTABLE = 8
 
 
-def check_search_settings(settings: SearchSettings, baseline: Genotype | None) -> SearchSpace | ChoiceSpace:
+def check_search_settings(settings: SearchSettings, baseline: AnyGenotype | None) -> SearchSpace | ChoiceSpace:
     """Return the space of a search.
 
     Raises:
@@ -60,6 +61,13 @@ def check_baseline_options(stage: str, settings: SearchSettings, given: Mapping[
         if idle:
             raise SettingsError(f"{min(idle)} has no effect without a baseline; name one, or leave {min(idle)} out")
         return
+    imported = is_imported(options.baseline)
+    idle = names & (
+        {"share_gates", "operation_weights", "channels"} if imported else {"baseline_weights", "never_larger"}
+    )
+    if idle:
+        kind = "a network of torchvision or timm" if imported else "a baseline of cells"
+        raise SettingsError(f"{min(idle)} has no effect with {options.baseline}, {kind}; leave it out")
     idle = names & {"cells", "nodes", "reductions"}
     if idle:
         raise SettingsError(

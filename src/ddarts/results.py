@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ddarts.errors import printable
-from ddarts.genotype.choices import AnyGenotype
+from ddarts.genotype.choices import AnyGenotype, ChoiceGenotype, choice_differences
 from ddarts.genotype.distance import cell_differences, edit_distance
 from ddarts.genotype.gates import AnyGates
 from ddarts.genotype.genotype import Genotype
@@ -104,6 +104,7 @@ class SearchResult(Outcome):
         distance: Hausdorff distance to the baseline, 0 to 1, if the search started at one.
         baseline: the architecture at which the search started, with as many cells as `genotype`.
         parameters: of the baseline's network and of the derived one, at the width of the search.
+        macs: multiply-adds of both for an image, if the baseline is a network of torchvision or timm.
     """
 
     path: Path
@@ -113,8 +114,9 @@ class SearchResult(Outcome):
     search_s: float
     stopped: str | None = None
     distance: float | None = None
-    baseline: Genotype | None = None
+    baseline: AnyGenotype | None = None
     parameters: tuple[int, int] | None = None
+    macs: tuple[int, int] | None = None
 
     title = "search"
 
@@ -124,15 +126,22 @@ class SearchResult(Outcome):
         yield "cells in the network", str(len(self.genotype))
         yield "epoch whose gates are kept", str(self.best_epoch)
         yield "stopped early", self.stopped or "no"
-        if self.baseline is not None and isinstance(self.genotype, Genotype):
+        if isinstance(self.baseline, Genotype) and isinstance(self.genotype, Genotype):
             edits = edit_distance(self.baseline, self.genotype)
             hausdorff = "" if self.distance is None else f"Hausdorff {self.distance:.4f}, "
             yield "distance to the baseline", f"{hausdorff}edit {edits:.4f}"
             yield from difference_rows(cell_differences(self.baseline, self.genotype))
             if edits == 0:
                 yield "operations", "none changed: search for more steps, or with a larger --alpha-lr"
+        if isinstance(self.baseline, ChoiceGenotype) and isinstance(self.genotype, ChoiceGenotype):
+            changes = choice_differences(self.baseline, self.genotype)
+            yield "blocks changed", f"{len(changes)} of {len(self.genotype)}"
+            for change in changes:
+                yield f"{change.kind} {change.choice}", f"{change.before} -> {change.after}"
         if self.parameters is not None:
             yield "parameters", "{:,} in the baseline, {:,} now".format(*self.parameters)
+        if self.macs is not None:
+            yield "multiply-adds", "{:,} in the baseline, {:,} now".format(*self.macs)
         yield "search time", format_seconds(self.search_s)
         yield "run", str(self.path)
         yield "genotype", str(self.path / "genotype.json")
@@ -150,7 +159,13 @@ class SearchResult(Outcome):
         }
 
     def _against_the_baseline(self) -> dict[str, Any]:
-        if self.baseline is None or not isinstance(self.genotype, Genotype):
+        if isinstance(self.baseline, ChoiceGenotype) and isinstance(self.genotype, ChoiceGenotype):
+            costs = {"parameters": self.parameters, "macs": self.macs}
+            return {
+                "differences": [change._asdict() for change in choice_differences(self.baseline, self.genotype)],
+                **{name: dict(zip(("before", "after"), pair or (), strict=False)) for name, pair in costs.items()},
+            }
+        if not isinstance(self.baseline, Genotype) or not isinstance(self.genotype, Genotype):
             return {}
         return {
             "edit_distance": edit_distance(self.baseline, self.genotype),

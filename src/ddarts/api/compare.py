@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Unpack
 from ddarts.config.schema import CompareSettings, TrainSettings
 from ddarts.errors import RunError, SettingsError, Stopped
 from ddarts.experiments.trials import Board, Trial, boards
-from ddarts.genotype.genotype import Genotype, printable_name
-from ddarts.genotype.zoo.lookup import find_genotype, short_names
+from ddarts.genotype.choices import AnyGenotype, load_genotype
+from ddarts.genotype.genotype import printable_name
+from ddarts.genotype.zoo.lookup import find_architecture, short_names
 from ddarts.pipeline import Opening, load_images, say, test_stage, train_stage, write_json
 from ddarts.results import Outcome
 from ddarts.runtime.progress import format_seconds
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from ddarts.runs.folder import RunFolder
 
 PathLike = str | os.PathLike[str]
-Architecture = Genotype | PathLike
+Architecture = AnyGenotype | PathLike
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,9 @@ def compare(
         GenotypeError: an architecture does not exist, or its file is broken.
     """
     from ddarts.preflight import check_engine_settings, check_train_data
+    from ddarts.training.initial import copy_for_training
 
-    if isinstance(architectures, str | os.PathLike | Genotype):
+    if isinstance(architectures, str | os.PathLike | AnyGenotype):
         architectures = [architectures]
     opening = Opening.of("compare", out, preset, config, resume, overwrite, settings)
     wanted: CompareSettings = opening.settings
@@ -126,6 +128,8 @@ def compare(
     with opening.start(images) as folder:
         for place, genotype in named.items():
             genotype.save(folder.path / _FOLDER / f"{place}.json")
+        for source, place in zip(architectures, named, strict=False):  # none of a comparison that is resumed
+            copy_for_training(source, folder.path / _FOLDER / place)
         seeds = tuple(range(wanted.seed, wanted.seed + wanted.seeds))
         ended: list[tuple[str, int, dict[str, Any]]] = []
         total, start = len(seeds) * len(named), time.monotonic()
@@ -166,27 +170,27 @@ def report_comparison(folder: RunFolder, target: Path | None = None) -> Path:
 _FOLDER = "architectures"
 
 
-def _named(architectures: Sequence[Architecture]) -> dict[str, Genotype]:
+def _named(architectures: Sequence[Architecture]) -> dict[str, AnyGenotype]:
     """Return the architectures by file name, each genotype named as the user called it."""
-    named = {}
+    named: dict[str, AnyGenotype] = {}
     for i, (source, label) in enumerate(zip(architectures, short_names(architectures, endings=False), strict=True)):
         safe = re.sub(r"[^A-Za-z0-9_.-]+", "-", label).strip("-.")[:60] or "genotype"
-        named[f"{i}-{safe}"] = replace(find_genotype(source), name=printable_name(label))
+        named[f"{i}-{safe}"] = replace(find_architecture(source), name=printable_name(label))
     return named
 
 
-def _kept(folder: Path) -> dict[str, Genotype]:
+def _kept(folder: Path) -> dict[str, AnyGenotype]:
     """Return the architectures of a comparison that is resumed, in their order."""
     files = sorted(folder.glob("*.json"), key=lambda p: int(re.match(r"\d*", p.name).group() or 0))  # type: ignore[union-attr]
     if len(files) < 2:
         raise SettingsError(f"{folder} holds {len(files)} architectures; start the comparison anew")
-    return {path.stem: Genotype.load(path) for path in files}
+    return {path.stem: load_genotype(path) for path in files}
 
 
 def _train_and_test(
     folder: RunFolder,
     place: str,
-    genotype: Genotype,
+    genotype: AnyGenotype,
     settings: CompareSettings,
     seed: int,
     images: ImageData,
@@ -194,17 +198,19 @@ def _train_and_test(
 ) -> dict[str, Any]:
     """Train one architecture with one seed, or resume, and return the summary of the run; it may be there already."""
     from ddarts.runs.folder import RunFolder
+    from ddarts.training.initial import copy_for_training
 
     wanted = TrainSettings(**settings.shared(seed=seed), train=settings.train)
     path = folder.path / "trainings" / f"{place}-seed{seed}"
     resumed = RunFolder.open(path) if (path / "settings.yaml").is_file() else None
     with Opening("train", wanted, path, resumed, overwrite=False).start(images) as run:
+        copy_for_training(folder.path / _FOLDER / place, run.path)
         train_stage(genotype, wanted, images, run, quiet)
         test_stage(run, images, wanted)
         return run.summary
 
 
-def _board(data: str, named: Mapping[str, Genotype], ended: Sequence[tuple[str, int, dict[str, Any]]]) -> Board:
+def _board(data: str, named: Mapping[str, AnyGenotype], ended: Sequence[tuple[str, int, dict[str, Any]]]) -> Board:
     """Return the board of trainings that are complete, given as (place, seed, summary)."""
     part = "test" if any(summary.get("test_top1") is not None for _, _, summary in ended) else "validation"
     trials = []

@@ -270,7 +270,9 @@ def train(
     on_epoch: Hook | None = None,
     **settings: Unpack[TrainKeywords],
 ) -> TrainResult:
-    """Train the network of a genotype from new weights (paper, section 4).
+    """Train the network of a genotype (paper, section 4).
+
+    From new weights, or from those that a search from a network of torchvision or timm left in the run `genotype`.
 
     Args:
         data: the data set, as ``--data``, or data from Python; the embedded digits if not given.
@@ -288,6 +290,7 @@ def train(
     """
     from ddarts.preflight import check_engine_settings, check_train_data
     from ddarts.runtime.engine import join
+    from ddarts.training.initial import copy_for_training
 
     opening = Opening.of("train", out, preset, config, resume, overwrite, {**settings, "data": data})
     wanted: TrainSettings = opening.settings
@@ -308,6 +311,8 @@ def train(
     wanted = opening.settings
     check_train_data(wanted.train, wanted, images, len(architecture.reductions))
     with opening.begin(images, Hooks(loss, on_step, on_epoch)) as folder:
+        if folder.writes:
+            copy_for_training(genotype, folder.path)
         return train_stage(architecture, wanted, images, folder, quiet)
 
 

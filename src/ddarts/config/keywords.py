@@ -49,9 +49,11 @@ class SearchOnly(TypedDict, total=False):
     """Settings of a search alone."""
 
     baseline: str | os.PathLike[str] | None
+    baseline_weights: str | os.PathLike[str] | None
+    never_larger: bool
     share_gates: bool
-    baseline_alpha: float
-    unused_alpha: float
+    baseline_alpha: float | None
+    unused_alpha: float | None
     pretrain_epochs: int | None
     stop_on_distance: bool
     distance_tolerance: float

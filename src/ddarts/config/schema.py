@@ -120,14 +120,30 @@ class BaselineOptions(Options):
 
     baseline: str | None = Field(
         default=None,
-        description="network to start from: resnet18 | resnet50 | ... (ddarts baselines) | FILE | RUN",
+        description="network to start from: resnet18 | ... (ddarts baselines) | FILE | RUN | torchvision:NAME",
         json_schema_extra=COMMON,
     )
-    share_gates: bool = Field(default=True, description="cells that are equal in the baseline share gates, not weights")
-    baseline_alpha: float = Field(
-        default=10.0, ge=-30, le=30, description="initial alpha of the operations that the baseline has"
+    baseline_weights: str | None = Field(
+        default=None,
+        description="FILE or FOLDER with the state dict of a network of torchvision or timm; new weights if not given",
     )
-    unused_alpha: float = Field(default=0.0, ge=-30, le=30, description="initial alpha of all other operations")
+    never_larger: bool = Field(
+        default=False,
+        description="keep parameters and multiply-adds at or below those of a network of torchvision or timm",
+    )
+    share_gates: bool = Field(default=True, description="cells that are equal in the baseline share gates, not weights")
+    baseline_alpha: float | None = Field(
+        default=None,
+        ge=-30,
+        le=30,
+        description="initial alpha of the operations that the baseline has; 10, or 2 of torchvision and timm",
+    )
+    unused_alpha: float | None = Field(
+        default=None,
+        ge=-30,
+        le=30,
+        description="initial alpha of all other operations; 0, or -2 of torchvision and timm",
+    )
     pretrain_epochs: int | None = Field(
         default=None,
         ge=0,

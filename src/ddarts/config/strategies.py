@@ -23,7 +23,7 @@ ParseRule = Literal["darts", "threshold_sparse", "threshold_edge", "threshold_co
 BASELINE_ONLY = frozenset(
     {
         *("baseline", "share_gates", "baseline_alpha", "unused_alpha", "stop_on_distance", "distance_tolerance"),
-        *("distance_epochs", "operation_weights"),
+        *("distance_epochs", "operation_weights", "baseline_weights", "never_larger"),
     }
 )
 #: Settings that only a supernet uses.

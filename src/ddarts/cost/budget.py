@@ -179,7 +179,7 @@ class Budget:
         assert genotype.size is not None
         channels, stem = genotype.size
         in_channels, height, width = self.images
-        small = channels * height * width <= SMALL and channels <= 64
+        small = channels * height * width <= SMALL and channels <= 64 and isinstance(genotype, Genotype)
         sizes: dict[str, Any] = {
             "channels": channels,
             "in_channels": in_channels,

@@ -117,6 +117,7 @@ def read_run(path: Path) -> RunContents:
     try:
         architecture = load_genotype(genotype) if genotype.exists() else None
         found = load_gates(gates) if gates.exists() else None
+        start = load_genotype(baseline) if baseline.exists() else None
         return RunContents(
             name=run.path.resolve().name,
             summary=run.summary,
@@ -125,7 +126,7 @@ def read_run(path: Path) -> RunContents:
             genotype=architecture if isinstance(architecture, Genotype) else None,
             choices=architecture if isinstance(architecture, ChoiceGenotype) else None,
             gates=found if isinstance(found, Gates) else None,
-            baseline=Genotype.load(baseline) if baseline.exists() else None,
+            baseline=start if isinstance(start, Genotype) else None,
             weights=OperationWeights.load(weights) if weights.exists() else OperationWeights.published(),
             numbers=read_numbers(run.path, settings),
             test=_read_test(run.path / "test.json"),

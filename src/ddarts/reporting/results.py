@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ddarts.genotype.distance import architecture_distance, cell_distances, edit_distance
+from ddarts.nn.pruning import live_cells
 from ddarts.reporting.collect import RunContents
 from ddarts.reporting.formatting import count_text, distance, milliseconds, percent
 from ddarts.runs.folder import group_of
@@ -130,7 +131,9 @@ def summary_rows(run: RunContents) -> list[tuple[str, str]]:
         reductions = ", ".join(map(str, run.genotype.reductions)) or "none"
         rows.append(("Cells", f"{len(run.genotype)} (reductions: {reductions})"))
     if run.baseline:
-        rows.append(("Baseline", run.baseline.name or f"{len(run.baseline)} cells"))
+        live = len(live_cells(run.baseline))
+        unread = f", of which {live} reach the output" if live < len(run.baseline) else ""
+        rows.append(("Baseline", f"{run.baseline.name} ({len(run.baseline)} cells{unread})".lstrip()))
     return rows
 
 

@@ -24,7 +24,7 @@ from ddarts.config.strategies import TrialOptions
 from ddarts.cost.budget import Budget, Price
 from ddarts.data import Augment, Batches, ImageData, search_parts, split, with_classes, workers_each
 from ddarts.errors import RunError, SettingsError
-from ddarts.genotype.choices import AnyGenotype, genotype_from_dict
+from ddarts.genotype.choices import AnyGenotype, ChoiceGenotype, genotype_from_dict
 from ddarts.genotype.deepen import laid_out
 from ddarts.genotype.gates import AnyGates
 from ddarts.genotype.genotype import printable_name
@@ -46,6 +46,8 @@ from ddarts.searching.strategy import Differentiable, SearchOutcome, implementat
 from ddarts.searching.trials import search_by_trials
 from ddarts.supernet.backends.inductor import compiler_errors_explained
 from ddarts.supernet.backends.selection import on_backend
+from ddarts.supernet.choice_supernet import ChoiceSupernet
+from ddarts.training.initial import FOLDER, save_for_training
 from ddarts.training.resumable import ResumableLoop, reads_every
 from ddarts.training.schedule import cosine
 
@@ -111,7 +113,8 @@ class _Search(ResumableLoop):
             images = with_classes(images, options.search_classes, seed=settings.seed)
         self.strategy: Differentiable[Any] = implementation_of(options.strategy)(options.strategy)
         baseline = None if start is None else start.baseline
-        net = build_supernet(settings, images, baseline, self.strategy.extra_logits)
+        self.start = start
+        net = build_supernet(settings, images, baseline, self.strategy.extra_logits, start and start.original)
         self.budget = budget_of(settings, self.images, run.summary.get("fixed", {}), net.space, run.path)
         if self.budget is not None and settings.budget.price > 0:
             # of several processes one counts: predicted latencies may differ
@@ -195,6 +198,7 @@ class _Search(ResumableLoop):
             costs = self.budget.costs(laid_out(genotype, self.budget.layers))
         if self.run.writes:
             genotype.save(self.run.path / "genotype.json")
+            self.keep_weights(genotype)
         return SearchOutcome(gates, genotype, best_epoch, state.elapsed_s + seconds, state.stopped, costs)
 
     def fitted(self, budget: Budget, gates: AnyGates, name: str) -> tuple[AnyGenotype, dict[str, float]]:
@@ -206,6 +210,16 @@ class _Search(ResumableLoop):
             found = [fitted.genotype.to_dict(), fitted.costs]
         data, costs = self.ranks.share(found)
         return genotype_from_dict(data), costs
+
+    def keep_weights(self, genotype: AnyGenotype) -> None:
+        """Write the networks of torchvision or timm before and after the search, for trainings to start with."""
+        net = self.state.net
+        if self.start is None or not isinstance(genotype, ChoiceGenotype) or not isinstance(net, ChoiceSupernet):
+            return
+        save_for_training(self.run.path / FOLDER, self.images, net.discrete(genotype))
+        before = self.start.network(len(self.images.classes))
+        if before is not None:
+            save_for_training(self.run.path / "original", self.images, before)
 
     def search_epoch(self, stop: StopRequest, progress: Progress) -> None:
         """Do the steps of the epoch that are left, with a checkpoint now and then.

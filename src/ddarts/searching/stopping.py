@@ -8,12 +8,11 @@ from itertools import pairwise
 
 from ddarts.config.schema import SearchOptions
 from ddarts.errors import GenotypeError
+from ddarts.genotype.choices import AnyGenotype
 from ddarts.genotype.derive import derive_genotype
-from ddarts.genotype.distance import architecture_distance
-from ddarts.genotype.gates import AnyGates, Gates
-from ddarts.genotype.genotype import Genotype
+from ddarts.genotype.gates import AnyGates
 from ddarts.genotype.operation_weights import OperationWeights
-from ddarts.searching.start import StartingPoint
+from ddarts.searching.start import StartingPoint, distance_between
 
 #: The rule that derives the current architecture, whatever rule derives the final one.
 _RULE = "threshold_edge"
@@ -31,7 +30,7 @@ class DistanceWatch:
         epochs: number of consecutive changes, none above `tolerance`, that make the distance steady.
     """
 
-    baseline: Genotype
+    baseline: AnyGenotype
     weights: OperationWeights
     threshold: float
     tolerance: float
@@ -44,12 +43,11 @@ class DistanceWatch:
 
     def measure(self, gates: AnyGates) -> float | None:
         """Return the distance of the current architecture, 0 to 1; None while a cell would be empty."""
-        assert isinstance(gates, Gates), "a baseline consists of cells"
         try:
             current = derive_genotype(gates, _RULE, self.threshold)
         except GenotypeError:
             return None
-        return architecture_distance(self.baseline, current, self.weights)
+        return distance_between(self.baseline, current, self.weights)
 
     def steady(self, distances: Sequence[float | None]) -> bool:
         """Return whether the last distances, one per epoch, are steady.

@@ -34,6 +34,7 @@ from ddarts.runtime.seeds import seed_everything, streams_restored
 from ddarts.runtime.signals import StopRequest
 from ddarts.training.ema import WeightAverage
 from ddarts.training.evaluate import evaluate
+from ddarts.training.initial import load_initial
 from ddarts.training.resumable import ResumableLoop, reads_every
 from ddarts.training.schedule import cosine, drop_path_at, is_evaluated
 from ddarts.training.state import TrainingState
@@ -64,7 +65,9 @@ class TrainOutcome:
 def train_network(
     genotype: AnyGenotype, settings: TrainSettings, images: ImageData, run: RunFolder, *, quiet: bool = False
 ) -> TrainOutcome:
-    """Train the network of a genotype from new weights, or resume from the run's checkpoint if it has one.
+    """Train the network of a genotype, or resume from the run's checkpoint if it has one.
+
+    The weights are new, or those that the run has for it (`ddarts.training.initial`).
 
     Of several processes that train together (`ddarts.runtime.engine.join`) one writes; all get the same outcome.
 
@@ -138,6 +141,7 @@ class _Training(ResumableLoop):
             stem=stem,
             auxiliary=options.auxiliary_weight > 0,
         )
+        load_initial(network, genotype, run)
         self.parameters = count_parameters(network)
         self.macs = count_macs(network, (images.channels, images.height, images.width))
         network.to(fabric.device).to(memory_format=torch.channels_last)
