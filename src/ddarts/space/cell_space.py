@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from ddarts.errors import SettingsError
 from ddarts.runtime.json_input import shown
@@ -156,4 +156,4 @@ def build_space(
     build: Any = SPACES.get(name)
     if not callable(build):
         raise SettingsError(f"search space {name!r} does not consist of cells, which this search needs; choose darts")
-    return build(cells=cells, nodes=nodes, reductions=reductions)
+    return cast(SearchSpace, build(cells=cells, nodes=nodes, reductions=reductions))
