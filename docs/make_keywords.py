@@ -61,8 +61,8 @@ def text() -> str:
          search_group | derive_group),
         ("DeriveKeywords", "DeriveGroup, BudgetGroup", "Settings of `ddarts.derive`", {}, derive_group),
         ("TrainKeywords", "Shared, TrainGroup", "Settings of `ddarts.train`", {}, train_group),
-        ("RunKeywords", "Shared, SearchOnly, DeriveGroup, BudgetGroup, TrainOnly", "Settings of `ddarts.run`", {},
-         search_group | derive_group | train_group),
+        ("RunKeywords", "Shared, SearchOnly, DeriveGroup, BudgetGroup, TrainOnly", "Settings of `ddarts.run`",
+         own(schema.RunSettings, "time"), search_group | derive_group | train_group),
         ("CompareKeywords", "TrainKeywords", "Settings of `ddarts.compare`",
          own(schema.CompareSettings, "seeds"), data),
         ("MeasureKeywords", "Shared, TrainGroup", "Settings of `ddarts.measure_operations`", measure,
@@ -83,6 +83,8 @@ def text() -> str:
 def _type(name: str, field: FieldInfo, model: type[BaseModel] | None) -> str:
     if name == "strategy":
         return "str | StrategyOptions | Mapping[str, Any]"
+    if name == "time":
+        return "str | float | None"
     written = _written(field.annotation)
     if "FILE" in str(field.description):
         written = written.replace("str", "str | os.PathLike[str]")

@@ -50,6 +50,7 @@ ROOMS = (
     "reporting",
     "results",
     "preflight",
+    "planning",
     "pipeline",
     "experiments",
     "api",

@@ -59,6 +59,7 @@ class Opening:
     overwrite: bool
     given: GivenData | None = None
     chosen: frozenset[str] = frozenset()  # dotted names of the settings that the caller chose, not a preset
+    found: tuple[str, ...] = ()  # names of the settings that were found from the images and the machine
 
     @classmethod
     def of(
@@ -132,19 +133,43 @@ class Opening:
         return replace(self, settings=self.settings.model_copy(update={"search": search}))
 
     def fitted(self, images: ImageData) -> Opening:
-        """Return the opening with batches that fit the images, if they are too large and nobody chose them."""
-        from ddarts.preflight import fit_batch
+        """Return the opening with what was left open settled by the images and the machine, as it will be recorded.
 
-        groups = {}
+        Batches shrink and epochs grow for few images, unless somebody chose them.
+        """
+        if self.resumed is not None:
+            return self
+        from ddarts.data.batches import default_workers
+        from ddarts.data.streamed import StreamedPixels
+        from ddarts.preflight import fit_batch, fit_epochs
+        from ddarts.runtime.engine import threads_of
+
+        settings = self.settings
+        streams = isinstance(images.train.pixels, StreamedPixels)  # images in memory need no processes to decode them
+        found: dict[str, Any] = {
+            "flip": images.flip,
+            "threads": threads_of(settings),
+            "workers": default_workers() if streams else 0,
+        }
+        if images.height == images.width:
+            found["resolution"] = images.height
+        found = {name: value for name, value in found.items() if getattr(settings, name) is None}
+        settings = settings.model_copy(update=found)
         for stage in ("search", "train"):
-            options, key = getattr(self.settings, stage, None), f"{stage}.batch"
-            if options is None or self.resumed is not None or key in self.chosen:
+            options, key = getattr(settings, stage, None), f"{stage}.batch"
+            if options is None or key in self.chosen:
                 continue
-            batch = fit_batch(stage, self.settings, images)
+            batch = fit_batch(stage, settings, images)
             if batch != options.batch:
                 say(f"{key} = {batch} instead of {options.batch}: there are few training images")
-                groups[stage] = options.model_copy(update={"batch": batch})
-        return replace(self, settings=self.settings.model_copy(update=groups))
+                settings = settings.model_copy(update={stage: options.model_copy(update={"batch": batch})})
+        for stage in ("train", "measure"):
+            options = getattr(settings, stage, None)
+            if options is None or (f"{stage}.epochs" in self.chosen and f"{stage}.min_steps" not in self.chosen):
+                continue
+            update = {"epochs": fit_epochs(options, settings, images)}
+            settings = settings.model_copy(update={stage: options.model_copy(update=update)})
+        return replace(self, settings=settings, found=tuple(sorted(found)))
 
     @contextlib.contextmanager
     def begin(self, images: ImageData, hooks: Hooks | None = None) -> Iterator[RunFolder]:
@@ -205,6 +230,7 @@ class Opening:
             train_images=len(images.train),
             image_shape=[images.channels, images.height, images.width],
             **({"fixed": self.fixed} if self.stage in ("run", "search") and self.fixed else {}),
+            found=list(self.found),
             skipped=len(images.skipped),
             versions=versions(),
         )
@@ -408,9 +434,8 @@ def train_stage(
     over = "train_s" in summary and (run.path / "model" / "config.json").is_file()
     summary = current().share(summary if over else None)
     if summary is not None:
-        return TrainResult(
-            run.path, summary["parameters"], summary["macs"], summary["train_s"], summary.get("val_top1")
-        )
+        figures = summary["parameters"], summary["macs"], summary["train_s"], summary.get("val_top1")
+        return TrainResult(run.path, *figures, _longer(run))
     from ddarts.training.loop import train_network
 
     if run.writes and not (run.path / "genotype.json").is_file():
@@ -422,7 +447,16 @@ def train_stage(
     )
     if run.writes:
         keep_latency(run)
-    return TrainResult(run.path, outcome.parameters, outcome.macs, outcome.train_s, outcome.val_top1)
+    return TrainResult(run.path, outcome.parameters, outcome.macs, outcome.train_s, outcome.val_top1, _longer(run))
+
+
+def _longer(run: RunFolder) -> str | None:
+    """Return the command for a longer training if the validation accuracy was still rising at the end."""
+    from ddarts.reporting.results import longer_training, still_rising
+
+    if not run.writes or not still_rising(run.metrics("train", "epoch")):
+        return None
+    return longer_training(run.settings, str(run.path), run.summary.get("found", ()))
 
 
 def keep_latency(run: RunFolder) -> None:

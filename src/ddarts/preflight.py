@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ddarts.config.layers import drop_none, flatten
-from ddarts.config.schema import BaselineOptions, EngineOptions, SearchSettings, SharedSettings, TrainOptions
+from ddarts.config.schema import (
+    BaselineOptions,
+    EngineOptions,
+    RunSettings,
+    SearchSettings,
+    SharedSettings,
+    TrainOptions,
+)
 from ddarts.data import Augment, ImageData, check_share, search_parts, split, with_classes
 from ddarts.errors import DataError, SettingsError
 from ddarts.genotype.choices import AnyGenotype
@@ -97,6 +104,22 @@ def fit_cells(
     return fewest
 
 
+def check_time(settings: RunSettings, chosen: Collection[str]) -> None:
+    """Raise SettingsError if the time of a job is to settle what somebody chose, or cannot be planned.
+
+    Args:
+        settings: of the job.
+        chosen: dotted names of the settings that the caller chose.
+    """
+    if settings.time is None:
+        return
+    both = sorted({"train.epochs", "train.steps_per_epoch", "train.min_steps"} & set(chosen))
+    if both:
+        raise SettingsError(f"{both[0]} follows from time = {settings.time:g} s; leave one of them out")
+    if find_place(settings.devices, settings.machines).size > 1:
+        raise SettingsError("time is planned for one process; leave it out, or devices and machines")
+
+
 def check_engine_settings(options: EngineOptions, **batches: int) -> None:
     """Raise SettingsError if the device is not available or cannot compute in this precision, or there are too few.
 
@@ -120,6 +143,13 @@ def fit_batch(stage: str, settings: Any, images: ImageData) -> int:
     processes = find_place(settings.devices, settings.machines).size
     most -= most % processes
     return batch if batch <= most or most < 2 else most
+
+
+def fit_epochs(options: TrainOptions, settings: SharedSettings, images: ImageData) -> int:
+    """Return the epochs of a training, more of them if they would have fewer than `min_steps` steps."""
+    steps = len(split(images, validation=settings.validation, seed=settings.seed).train) // options.batch
+    steps = max(min(steps, options.steps_per_epoch or steps), 1)
+    return max(options.epochs, -(-options.min_steps // steps))
 
 
 def _search_limit(settings: SearchSettings, images: ImageData) -> tuple[int, str]:

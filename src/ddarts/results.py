@@ -215,13 +215,17 @@ class DeriveResult(Outcome):
 
 @dataclass(frozen=True)
 class TrainResult(Outcome):
-    """What `ddarts.train` made; the model lies in ``path / "model"``."""
+    """What `ddarts.train` made; the model lies in ``path / "model"``.
+
+    If validation accuracy was still rising at the end, `longer` is the command for a longer training.
+    """
 
     path: Path
     parameters: int
     macs: int
     train_s: float
     val_top1: float | None = None
+    longer: str | None = None
 
     title = "training"
 
@@ -231,6 +235,8 @@ class TrainResult(Outcome):
         yield "parameters", count(self.parameters)
         yield "MACs", count(self.macs)
         yield "training time", format_seconds(self.train_s)
+        if self.longer:
+            yield "still improving", f"train longer: {self.longer}"
         yield "run", str(self.path)
         yield "model", str(self.path / "model")
 
@@ -304,7 +310,7 @@ class TestResult(Outcome):
 
 @dataclass(frozen=True)
 class RunResult(Outcome):
-    """What `ddarts.run` made, from the search to the test."""
+    """What `ddarts.run` made, from the search to the test; `longer` is as in `TrainResult`."""
 
     path: Path
     test_top1: float | None
@@ -315,6 +321,7 @@ class RunResult(Outcome):
     val_top1: float | None = None
     stopped: str | None = None
     files: tuple[str, ...] = field(default=())
+    longer: str | None = None
 
     title = "run"
 
@@ -328,6 +335,8 @@ class RunResult(Outcome):
         yield "training time", format_seconds(self.train_s)
         if self.stopped:
             yield "search stopped early", self.stopped
+        if self.longer:
+            yield "still improving", f"train longer: {self.longer}"
         yield "run", str(self.path)
         for name in self.files:
             yield f"  {name}", str(self.path / name)

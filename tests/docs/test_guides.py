@@ -87,8 +87,11 @@ def _grouped(group: str, options: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def shortened(words: list[str]) -> list[str]:
-    """Add settings that make a command short; a run that goes on has its own."""
+    """Add settings that make a command short, in place of a time; a run that goes on has its own."""
     name = words[0]
+    if "--time" in words:
+        at = words.index("--time")
+        words = words[:at] + words[at + 2 :]
     if "--resume" in words:
         return [*words, *(() if name == "study" else ("--threads", "1")), "--quiet"]
     resolution = ("--resolution", "16") if "--resolution" in words and name in ("search", "train") else ()

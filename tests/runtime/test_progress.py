@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from ddarts.runtime.progress import Progress, format_seconds
+from ddarts.runtime.progress import Progress, format_seconds, work_after
 
 
 class Terminal(io.StringIO):
@@ -100,3 +100,20 @@ def test_a_narrow_terminal_keeps_steps_and_time_left_and_drops_losses_first(monk
     assert len(last) <= columns
     assert re.search(r"7/150 .*left -:--:-- ", last)
     assert last.endswith(fields)
+
+
+def test_time_left_is_that_of_the_whole_job(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("ddarts.runtime.progress.time.monotonic", lambda: now[0])
+    log = io.StringIO()
+    with work_after(300), Progress("search", 10, stream=log) as progress:
+        now[0] = 20.0
+        progress.update(5)
+    assert log.getvalue().endswith("search: 5/10  left 6 min 40 s\n")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm")
+    screen = Terminal()
+    with work_after(3700), Progress("search", 10, stream=screen) as progress:
+        for done in (1, 2, 10):
+            progress.update(done)
+    assert "left 1:01:40" in screen.getvalue()

@@ -118,6 +118,8 @@ def compare(
         named = _named(architectures)
     check_engine_settings(wanted)
     images = load_images(wanted, quiet, given=opening.given)
+    opening = opening.fitted(images)
+    wanted = opening.settings
     for genotype in named.values():
         check_train_data(wanted.train, wanted, images, len(genotype.reductions))
     part = "test" if images.test is not None else "validation"

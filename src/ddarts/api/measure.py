@@ -146,6 +146,8 @@ def measure_operations(
     wanted: MeasureSettings = opening.settings
     check_engine_settings(wanted)
     images = load_images(wanted, quiet, given=opening.given)
+    opening = opening.fitted(images)
+    wanted = opening.settings
     check_train_data(wanted.measure, wanted, images, len(default_reductions(wanted.measure.cells)))
     from ddarts.training.operation_scores import check_validation, measure
 

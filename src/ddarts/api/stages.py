@@ -8,6 +8,7 @@ example ``ddarts.search("digits", epochs=3)``. Where groups of a stage share a n
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +32,7 @@ from ddarts.pipeline import (
     load_images,
     read_given,
     resumable_by,
+    say,
     search_stage,
     sized,
     test_stage,
@@ -49,10 +51,12 @@ from ddarts.results import (
 from ddarts.runs import paths as places
 from ddarts.runs.folder import PRODUCTS, Hooks, RunFolder, group_of
 from ddarts.runtime.atomic_files import write_text
+from ddarts.runtime.progress import work_after
 
 if TYPE_CHECKING:
     from ddarts.config.keywords import DeriveKeywords, EvaluateKeywords, RunKeywords, SearchKeywords, TrainKeywords
     from ddarts.cost.budget import Fitted
+    from ddarts.data import ImageData
 
 PathLike = str | os.PathLike[str]
 Config = PathLike | Mapping[str, Any]
@@ -88,34 +92,66 @@ def run(
             as in metrics.jsonl. Like `loss`, they are not stored: give them again with `resume`.
         **settings: fields of `ddarts.config.schema.RunSettings`.
     """
+    from ddarts.planning import Plan, TimeBudget, plan_job, training_steps
     from ddarts.preflight import (
         check_baseline_options,
         check_engine_settings,
         check_search_data,
         check_search_settings,
+        check_time,
         check_train_data,
     )
     from ddarts.runtime.engine import join
     from ddarts.searching.start import StartingPoint
 
+    began = time.perf_counter()
     opening = Opening.of("run", out, preset, config, resume, overwrite, {**settings, "data": data})
     wanted: RunSettings = opening.settings
     check_engine_settings(wanted, search=wanted.search.batch, train=wanted.train.batch)
     check_baseline_options("run", wanted, settings)
+    check_time(wanted, opening.chosen)
     start = StartingPoint.of(wanted.search, opening.resumed)
     space = check_search_settings(wanted, start and start.baseline)
-    quiet = not join(wanted).leads or quiet
+    alone, quiet = join(wanted).size == 1, not join(wanted).leads or quiet
     images = load_images(wanted, quiet, given=opening.given)
     opening = opening.fitted(images).budgeted(images, space)
     wanted = opening.settings
     check_search_data(wanted, space, images)
     check_train_data(wanted.train, wanted, images, len(space.reductions))
+    plan, speeds = Plan.of(opening.resumed), None
+    if opening.resumed is None and wanted.time is not None:
+
+        def reload(side: int) -> ImageData:
+            return load_images(wanted.model_copy(update={"resolution": side}), True, given=opening.given)
+
+        budget = TimeBudget(wanted.time, began)
+        wanted, images, speeds = budget.before_the_search(wanted, images, start, opening.chosen, reload)
+        opening = replace(opening, settings=wanted)
+        check_search_data(wanted, space, images)
+        check_train_data(wanted.train, wanted, images, len(space.reductions))
+    if opening.resumed is None and alone and (speeds or not quiet):
+        plan = plan_job(wanted, images, start=start, found=opening.found, speeds=speeds)
+        if not quiet:
+            _say_plan(plan.lines)
     with opening.begin(images, Hooks(loss, on_step, on_epoch)) as folder, resumable_by("run"):
-        searched = search_stage(wanted, images, folder, start, quiet)
+        if opening.resumed is None:
+            plan.keep(folder, time.perf_counter() - began)
+        with work_after(plan.train_s + plan.rest_s):
+            searched = search_stage(wanted, images, folder, start, quiet)
         if searched.genotype.size is not None:
             wanted = sized(wanted, searched.genotype)
             folder.write_settings("run", wanted)
-        trained = train_stage(searched.genotype, wanted, images, folder, quiet)
+        if wanted.time is not None and not folder.summary["plan"]["final"]:
+            used = folder.summary["plan"]["setup_s"] + searched.search_s
+            budget = TimeBudget(wanted.time, time.perf_counter() - used)
+            wanted = budget.before_the_training(searched.genotype, wanted, images)
+            folder.write_settings("run", wanted)
+            plan.keep(folder, folder.summary["plan"]["setup_s"], final=True)
+            if not quiet:
+                steps = training_steps(wanted, images)
+                say(f"training: {wanted.train.epochs} epochs of {steps} steps fit into the time that is left")
+        with work_after(plan.rest_s):
+            trained = train_stage(searched.genotype, wanted, images, folder, quiet)
         tested = None
         if folder.writes:
             tested = test_stage(folder, images, wanted)
@@ -130,6 +166,7 @@ def run(
             train_s=trained.train_s,
             stopped=searched.stopped,
             files=tuple(name for name in PRODUCTS if (folder.path / name).exists()),
+            longer=trained.longer,
         )
 
 
@@ -160,6 +197,7 @@ def search(
             as in metrics.jsonl. They are not stored: give them again with `resume`.
         **settings: fields of `ddarts.config.schema.SearchSettings`.
     """
+    from ddarts.planning import plan_job
     from ddarts.preflight import (
         check_baseline_options,
         check_engine_settings,
@@ -180,6 +218,8 @@ def search(
     opening = opening.fitted(images).budgeted(images, space)
     wanted = opening.settings
     check_search_data(wanted, space, images)
+    if opening.resumed is None and not quiet and join(wanted).size == 1:
+        _say_plan(plan_job(wanted, images, start=start, found=opening.found).lines)
     with opening.begin(images, Hooks(None, on_step, on_epoch)) as folder:
         return search_stage(wanted, images, folder, start, quiet)
 
@@ -288,6 +328,7 @@ def train(
             as in metrics.jsonl. Like `loss`, they are not stored: give them again with `resume`.
         **settings: fields of `ddarts.config.schema.TrainSettings`.
     """
+    from ddarts.planning import plan_job
     from ddarts.preflight import check_engine_settings, check_train_data
     from ddarts.runtime.engine import join
     from ddarts.training.initial import copy_for_training
@@ -310,6 +351,8 @@ def train(
     opening = opening.fitted(images)
     wanted = opening.settings
     check_train_data(wanted.train, wanted, images, len(architecture.reductions))
+    if opening.resumed is None and not quiet and join(wanted).size == 1:
+        _say_plan(plan_job(wanted, images, genotype=architecture, found=opening.found).lines)
     with opening.begin(images, Hooks(loss, on_step, on_epoch)) as folder:
         if folder.writes:
             copy_for_training(genotype, folder.path)
@@ -385,6 +428,12 @@ def predict(
     folder = places.newest_model() if model is None else places.model_of(model)[0]
     found = predict_images(folder, paths, top=top, strict=strict, device=device)
     return PredictResult(folder, tuple(found), found.skipped)
+
+
+def _say_plan(lines: Sequence[str]) -> None:
+    """Print a plan on stderr."""
+    for line in lines:
+        say(line)
 
 
 def _name_of(source: Path, method: str) -> str:

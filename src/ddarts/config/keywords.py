@@ -131,6 +131,7 @@ class TrainOnly(TypedDict, total=False):
     """Settings of a training alone."""
 
     stem: Literal["auto", "cifar", "imagenet"]
+    min_steps: int
     drop_path: float
     auxiliary_weight: float
     cutout: int
@@ -169,6 +170,7 @@ class TrainKeywords(Shared, TrainGroup, total=False):
 class RunKeywords(Shared, SearchOnly, DeriveGroup, BudgetGroup, TrainOnly, total=False):
     """Settings of `ddarts.run`."""
 
+    time: str | float | None
     search: SearchGroup
     derive: DeriveGroup
     budget: BudgetGroup

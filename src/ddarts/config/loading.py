@@ -24,6 +24,9 @@ Config = str | os.PathLike[str] | Mapping[str, Any] | None
 #: `backend` change the order of sums, and so the results.
 FREE_ON_RESUME = frozenset({"device", "devices", "machines", "workers", "memory", "checkpoint_steps"})
 
+#: Settings that follow the images if nobody chose them (`ddarts.pipeline.Opening.fitted`).
+FITTED = frozenset({("search", "batch"), ("train", "batch"), ("train", "epochs"), ("measure", "epochs")})
+
 #: Stages that start from a preset if none is named.
 WITH_PRESET = ("run", "search", "train", "compare", "measure-operations")
 
@@ -121,6 +124,8 @@ def resume_settings(
         before, after = get_setting(settings, key), get_setting(now, key)
         if before == after:
             continue
+        if key in FITTED and not given[key].asked:
+            continue  # a preset is named again; the run has what fitted its images
         if key[-1] in FREE_ON_RESUME:
             settings = _with(settings, key, after)
         else:

@@ -362,6 +362,12 @@ class TrainOptions(Options):
         default="auto", description="layers before the first cell", json_schema_extra=_STEMS
     )
     epochs: int = Field(default=600, ge=1, description="passes over the training images", json_schema_extra=COMMON)
+    min_steps: int = Field(
+        default=0,
+        ge=0,
+        le=10_000_000,
+        description="smallest number of training steps: epochs grow for few images, unless they are chosen",
+    )
     steps_per_epoch: int | None = Field(default=None, ge=1, description="largest number of steps in an epoch")
     batch: int = Field(default=128, ge=2, description="images per batch")
     lr: float = Field(default=0.025, gt=0, description="learning rate (SGD), at the start")
@@ -414,6 +420,15 @@ class MeasureOptions(TrainOptions):
     policy: Policy = Field(default="none", description="augmentation policy", json_schema_extra=_POLICIES)
 
 
+def seconds_of(value: Any) -> Any:
+    """Turn a duration such as ``1h30m``, ``45 min`` or ``90s`` into seconds; other values are returned as they are."""
+    match = re.fullmatch(r"\s*(?:(\d+)\s*h)?\s*(?:(\d+)\s*m(?:in)?)?\s*(?:(\d+)\s*s)?\s*", str(value))
+    if not isinstance(value, str) or match is None or not any(match.groups()):
+        return value
+    hours, minutes, seconds = (int(text or 0) for text in match.groups())
+    return float(3600 * hours + 60 * minutes + seconds)
+
+
 class SharedSettings(DataOptions, EngineOptions):
     """Settings that every stage has."""
 
@@ -445,6 +460,15 @@ class TrainSettings(SharedSettings):
 
 class RunSettings(TrainSettings, SearchSettings):
     """Settings of `ddarts.run`: those of its stages."""
+
+    time: Annotated[float | None, BeforeValidator(seconds_of)] = Field(
+        default=None,
+        gt=0,
+        le=1e8,
+        description="time for the whole job, such as 90s, 30m or 2h30m: resolution, steps and epochs are planned "
+        "for it",
+        json_schema_extra=COMMON,
+    )
 
 
 class CompareSettings(TrainSettings):

@@ -143,7 +143,7 @@ def write_entry(key: str, data: ImageData, *, quiet: bool) -> None:
                     np.save(stream, tensor.numpy(), allow_pickle=False)
                     stream.flush()
                     os.fsync(stream.fileno())
-        names = ("name", "classes", "channels", "height", "width", "mean", "std", "flip", "skipped")
+        names = ("name", "classes", "channels", "height", "width", "mean", "std", "flip", "skipped", "sizes")
         facts = {name: getattr(data, name) for name in names} | {"splits": list(splits)}
         if data.test is not None:
             facts["test_names"] = data.test.names

@@ -110,6 +110,11 @@ def decode_all(
             raise _nothing(place, "train", tried, skipped)
         channels = 1 if all(h.grey for h in headers) else 3
         shape = (channels, *_settle_size(headers, request.resolution))
+        sides = sorted(min(h.height, h.width) for h in headers)
+        if len({(h.height, h.width) for h in headers}) > 1:
+            sizes = f"about the median short side of images of {sides[0]} to {sides[-1]} pixels, at most {_LARGEST}"
+        else:
+            sizes = "the size of all images"
         if stream:
             images, figures = _stream(chosen, looked, shape, reading)
         else:
@@ -130,6 +135,7 @@ def decode_all(
         validation=images.get("validation"),
         test=images.get("test"),
         skipped=tuple(skipped),
+        sizes=sizes,
         statistics=figures,
     )
 

@@ -105,6 +105,7 @@ class ImageData:
         validation: only if the data set brings a part of its own for it.
         test: None if the data set has none.
         skipped: files that could not be decoded, "path: reason".
+        sizes: how the resolution was found, for people.
     """
 
     name: str
@@ -119,6 +120,7 @@ class ImageData:
     validation: Images | None
     test: Images | None
     skipped: tuple[str, ...] = ()
+    sizes: str = "the size of the images"
 
     def __repr__(self) -> str:
         parts = {"training": self.train, "validation": self.validation, "test": self.test}

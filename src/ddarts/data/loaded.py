@@ -44,6 +44,8 @@ class Loaded:
     validation: Images | None = None
     test: Images | None = None
     skipped: tuple[str, ...] = ()
+    sizes: str = "the size of the images"
+    """How the resolution was found."""
     statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     """Mean and deviation of the training images, where they are known already."""
 
@@ -90,6 +92,7 @@ def finish(loaded: Loaded, request: Request, flip: bool | None) -> ImageData:
         validation=validation,
         test=test,
         skipped=tuple(map(printable, loaded.skipped)),
+        sizes=loaded.sizes if request.resolution is None else "as chosen",
     )
 
 

@@ -15,7 +15,15 @@ from ddarts.reporting.charts import stage_charts
 from ddarts.reporting.collect import RunContents, read_run
 from ddarts.reporting.names import StateText
 from ddarts.reporting.network_drawing import choice_scene
-from ddarts.reporting.results import distances_to_baseline, headline, summary_rows, verdict, what_was_run
+from ddarts.reporting.results import (
+    distances_to_baseline,
+    headline,
+    longer_training,
+    still_rising,
+    summary_rows,
+    verdict,
+    what_was_run,
+)
 from ddarts.reporting.scene import to_svg
 from ddarts.reporting.template import render_page
 from ddarts.reporting.views import (
@@ -59,6 +67,9 @@ def render(run: RunContents) -> str:
         name=run.name,
         what=what_was_run(run),
         verdict=verdict(run),
+        longer=longer_training(run.settings, run.name, run.summary.get("found", ()))
+        if still_rising(run.records("train"))
+        else "",
         headline=headline(run),
         summary=summary_rows(run),
         budgets=budget_bars(run.summary),
@@ -109,8 +120,9 @@ def settings_of(run: RunContents) -> tuple[str, list[SettingsView]]:
         for key, value in flat(section):
             group, _, name = key.rpartition(".")
             view = groups.setdefault(group, SettingsView(f"Settings: {group or stage}", [], []))
-            view.rows.append((name, value))
-            if usual.get(key, value) != value:
+            was_found = key in run.summary.get("found", ())
+            view.rows.append((name, f"{value} (found)" if was_found else value))
+            if usual.get(key, value) != value and not was_found:
                 view.changed.append((name, f"{value} (preset: {usual[key]})"))
         views += groups.values()
     return nearest, views

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+import shlex
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ddarts.config.layers import presets
+from ddarts.config.loading import default_preset, load_settings
+from ddarts.config.schema import SharedSettings, TrainOptions
 from ddarts.genotype.distance import architecture_distance, cell_distances, edit_distance
 from ddarts.nn.pruning import live_cells
 from ddarts.reporting.collect import RunContents
@@ -43,7 +47,12 @@ _LABELS = {
     "best_epoch": "Epoch of the gates",
     "stopped": "Search stopped early",
 }
-_HIDDEN = ("latency_p95_ms", "latency_on", "latency_runtime", "latency_pytorch_ms")  # shown with latency_ms
+#: Shown with latency_ms, or beside the settings.
+_HIDDEN = ("latency_p95_ms", "latency_on", "latency_runtime", "latency_pytorch_ms", "found")
+#: Settings of a final training that a longer one shares.
+_TRAINED = (SharedSettings.model_fields.keys() | TrainOptions.model_fields.keys()) - {
+    *("device", "devices", "machines", "min_steps", "steps_per_epoch", "checkpoint_steps")
+}
 _RISING = 0.005  # share of images by which a validation curve must rise over its last fifth
 
 
@@ -79,30 +88,70 @@ def headline(run: RunContents) -> list[Tile]:
 
 
 def verdict(run: RunContents) -> str:
-    """Return a sentence or two that answer whether the result is good; empty if nothing was measured yet."""
-    sentences = []
+    """Return a sentence that answers whether the result is good; empty if nothing was measured yet."""
     test, val = run.test, run.summary.get("val_top1")
     if test is not None and test.count:
         low, high = wilson_interval(test.top1, test.count)
-        sentences.append(
+        sentence = (
             f"{percent(test.top1)} of {test.count} test images are classified correctly "
-            f"(95 % confidence interval {percent(low)} to {percent(high)})."
+            f"(95 % confidence interval {percent(low)} to {percent(high)})"
         )
         named = zip(test.classes, test.confusion, strict=True)
         classes = [(row[i] / sum(row), sum(row), name) for i, (name, row) in enumerate(named) if sum(row)]
         if len(classes) > 1:
             totals = [total for _, total, _ in classes]
-            chance = percent(max(totals) / sum(totals))
-            sentences.append(f"Always naming the most frequent class would give {chance}.")
             weakest, _, name = min(classes)
-            sentences.append(f"The weakest class is {name} with {percent(weakest)}.")
-    elif isinstance(val, int | float):
-        sentences.append(f"{percent(val)} of the validation images are classified correctly; it was not tested yet.")
-    curve = [v for r in run.records("train") if isinstance(v := r.get("val_accuracy"), int | float)]
+            sentence += f", where always naming the most frequent class would give {percent(max(totals) / sum(totals))}"
+            sentence += f"; the weakest class is {name} with {percent(weakest)}"
+        return f"{sentence}."
+    if isinstance(val, int | float):
+        return f"{percent(val)} of the validation images are classified correctly; it was not tested yet."
+    return ""
+
+
+def still_rising(records: Iterable[Mapping[str, Any]]) -> bool:
+    """Return whether the validation accuracy in records of epochs was higher in their last fifth than before."""
+    curve = [v for r in records if isinstance(v := r.get("val_accuracy"), int | float)]
     last = max(1, len(curve) // 5)
-    if sentences and len(curve) > 2 and max(curve[-last:]) > max(curve[:-last]) + _RISING:
-        sentences.append("Validation accuracy was still rising at the end: train for more epochs.")
-    return " ".join(sentences)
+    return len(curve) > 2 and max(curve[-last:]) > max(curve[:-last]) + _RISING
+
+
+def longer_training(settings: Mapping[str, Mapping[str, Any]], where: str, found: Iterable[str] = ()) -> str:
+    """Return the command, or the Python of data from Python, that trains the network of a run twice as long.
+
+    Args:
+        settings: of the run by stage.
+        where: the run.
+        found: names of settings that were found from the images and the machine; they are found again.
+    """
+    stored: dict[str, Any] = {}
+    for stage in ("train", "run"):
+        stored |= settings.get(stage, {})
+    options = stored.get("train", {})
+    wanted = {name: v for name, v in (stored | options).items() if name in _TRAINED and name not in found}
+    steps = options.get("steps_per_epoch")
+    wanted["epochs"] = 2 * options.get("epochs", 1)
+
+    def differences(preset: str) -> dict[str, Any]:
+        usual = load_settings("train", preset=preset).model_dump()
+        usual |= usual.pop("train")
+        return {name: v for name, v in wanted.items() if usual.get(name) != v or name in ("epochs", "data")}
+
+    data = str(stored.get("data", "digits"))
+    given, usual = " sha256:" in data, default_preset(data)
+    preset = min((usual, *presets()), key=lambda name: len(differences(name)))
+    shown = {"data": data, "genotype": where} | ({} if preset == usual else {"preset": preset}) | differences(preset)
+    shown |= {"out": f"{where}-longer"} | ({} if steps is None else {"steps_per_epoch": steps})
+    if given:
+        return f"ddarts.train({', '.join(f'{k}={v!r}' if k != 'data' else 'data' for k, v in shown.items())})"
+    flags = []
+    for name, value in shown.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            flags.append(f"--{flag}" if value else f"--no-{flag}")
+        elif value is not None:
+            flags.append(f"--{flag} {shlex.quote(str(value))}")
+    return f"ddarts train {' '.join(flags)}"
 
 
 def wilson_interval(share: float, count: int) -> tuple[float, float]:

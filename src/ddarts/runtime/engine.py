@@ -171,7 +171,7 @@ def _launch(options: EngineOptions, place: Place) -> Fabric:
     import torch
 
     accelerator, index = check_engine(options)
-    threads = options.threads or max(available_cores() // place.local_size, 1)
+    threads = threads_of(options)
     torch.set_num_threads(threads)
     if accelerator == "cuda":
         _compute_exactly()
@@ -207,6 +207,12 @@ def _launch(options: EngineOptions, place: Place) -> Fabric:
         fabric.launch()
     torch.set_num_threads(threads)  # Fabric's launcher may have set its own
     return fabric
+
+
+def threads_of(options: EngineOptions) -> int:
+    """Return the CPU threads of a process: those of the settings, else its share of the cores."""
+    place = find_place(options.devices, options.machines)
+    return options.threads or max(available_cores() // place.local_size, 1)
 
 
 def _compute_exactly() -> None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
+from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
@@ -19,6 +21,34 @@ from ddarts.errors import printable
 
 _LINE_EVERY_S = 10.0  # shortest time between two lines of a log
 _WIDE = 110  # columns of a terminal that has room for a bar and the elapsed time
+
+
+_later: ContextVar[float] = ContextVar("later", default=0.0)
+
+
+@contextlib.contextmanager
+def work_after(seconds: float) -> Iterator[None]:
+    """Let the time left that `Progress` shows inside include `seconds` of work after what it counts."""
+    token = _later.set(seconds)
+    try:
+        yield
+    finally:
+        _later.reset(token)
+
+
+class _LeftColumn(ProgressColumn):
+    """The time left of the whole job: of the task, and `later` seconds after it."""
+
+    def __init__(self, later: float) -> None:
+        super().__init__()
+        self._later = later
+
+    def render(self, task: Task) -> Text:
+        """Return it as h:mm:ss."""
+        if task.time_remaining is None:
+            return Text("left -:--:--")
+        minutes, seconds = divmod(int(task.time_remaining + self._later), 60)
+        return Text(f"left {minutes // 60}:{minutes % 60:02}:{seconds:02}")
 
 
 class Progress:
@@ -41,6 +71,7 @@ class Progress:
         self.title = title
         self.total = total
         self.quiet = quiet
+        self._later = _later.get()
         self._stream = sys.stderr if stream is None else stream
         self._bar: RichProgress | None = None
         self._start = self._said = time.monotonic()
@@ -58,8 +89,7 @@ class Progress:
                 *([BarColumn(bar_width=24)] if wide else []),
                 MofNCompleteColumn(),
                 *([TimeElapsedColumn()] if wide else []),
-                TextColumn("left"),
-                TimeRemainingColumn(),
+                _LeftColumn(self._later),
                 TextColumn("{task.fields[shown]}", markup=False),
                 console=console,
                 refresh_per_second=4,
@@ -89,7 +119,7 @@ class Progress:
         now = time.monotonic()
         if now - self._said >= _LINE_EVERY_S or done >= self.total:
             self._said = now
-            left = (now - self._start) / max(done - self._first, 1) * max(self.total - done, 0)
+            left = self._later + (now - self._start) / max(done - self._first, 1) * max(self.total - done, 0)
             parts = [f"{self.title}: {done}/{self.total}", _shown(fields), f"left {format_seconds(left)}"]
             self._say("  ".join(p for p in parts if p))
 

@@ -59,6 +59,7 @@ def given_data(data: Any) -> GivenData:
             validation=data.validation,
             test=data.test,
             skipped=data.skipped,
+            sizes=data.sizes,
             statistics=(data.mean, data.std),
         )
         return _given("images", shape, loaded)

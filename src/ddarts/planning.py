@@ -1,0 +1,366 @@
+"""The plan of a job before it starts: what it will do and why, how long that takes, and how much disk it needs.
+
+Speeds are measured: a few steps of the search, and of the training of a random genotype, in a temporary run.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from ddarts.config.schema import RunSettings, SearchSettings, SharedSettings, TrainSettings
+from ddarts.config.strategies import TrialOptions
+from ddarts.data import ImageData, search_parts, split
+from ddarts.errors import SettingsError, Stopped
+from ddarts.genotype.choices import AnyGenotype
+from ddarts.genotype.random import random_genotype
+from ddarts.runs.folder import Hooks, RunFolder
+from ddarts.runtime.progress import format_seconds
+from ddarts.searching.start import StartingPoint, pretrain_epochs, space_of
+from ddarts.training.schedule import is_evaluated
+
+#: Steps that are measured at least; the first one warms up and is not counted.
+_STEPS = 5
+#: Seconds for which a speed is measured at most, if so many steps are done.
+_SECONDS = 3.0
+#: What follows a training besides the test: latency, export, drawings, the report. Seconds, about.
+_AFTERWARDS = 10.0
+#: Files of a run besides checkpoints and model, in bytes, about.
+_FILES = 3_000_000
+
+#: With a time budget: the share of it that is planned, the largest share for the search, the share for a measurement.
+_PLANNED, _FOR_SEARCH, _FOR_MEASURING = 0.97, 0.3, 0.02
+#: With a time budget: the smallest number of steps of a training, and the smallest resolution.
+_LEAST_TRAINING, _LEAST_SIDE = 20, 32
+#: With a time budget: epochs of a training at least, so that there is a curve, if their evaluations take little time.
+_CURVE = 5
+#: With a time budget, resolution shrinks until the training has so many steps.
+_ENOUGH_STEPS = 600
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a stage costs on this machine: seconds a step and for the end of an epoch, bytes of its checkpoints."""
+
+    step_s: float
+    epoch_s: float
+    disk: int
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """Of a search in a supernet, None for a search by trials, and of a training."""
+
+    search: Speed | None
+    train: Speed
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a job will do: lines for people, the seconds of each stage and of what follows, and bytes on the disk."""
+
+    lines: tuple[str, ...]
+    search_s: float
+    train_s: float
+    rest_s: float
+    disk: int
+
+    @classmethod
+    def of(cls, run: RunFolder | None) -> Plan:
+        """Return the seconds that `keep` has left in a run; zeros if there are none."""
+        kept = {} if run is None else run.summary.get("plan", {})
+        search_s, train_s, rest_s = (float(kept.get(name, 0.0)) for name in ("search_s", "train_s", "rest_s"))
+        return cls((), search_s, train_s, rest_s, 0)
+
+    def keep(self, run: RunFolder, setup_s: float, *, final: bool = False) -> None:
+        """Write the plan into the summary of a run.
+
+        Args:
+            run: the run.
+            setup_s: seconds that were used before the search.
+            final: whether a time budget has settled the training for the network that was found.
+        """
+        plan = {"search_s": self.search_s, "train_s": self.train_s, "rest_s": self.rest_s}
+        run.update_summary(plan={**{k: round(v, 1) for k, v in plan.items()}, "setup_s": setup_s, "final": final})
+
+
+class _Enough(Exception):  # noqa: N818 (no error: it ends a measurement)
+    pass
+
+
+def _measure(work: Callable[[RunFolder], Any], seconds: float) -> Speed:
+    """Let `work` run in a temporary folder until enough steps are done."""
+    moments: list[tuple[float, int]] = []
+
+    def look(record: dict[str, Any]) -> None:
+        moments.append((time.perf_counter(), record["epoch"]))
+        if len(moments) >= _STEPS and moments[-1][0] - moments[0][0] >= seconds:
+            raise _Enough
+
+    with tempfile.TemporaryDirectory(prefix="ddarts-") as place:
+        with RunFolder.create(Path(place) / "speed") as run:
+            run.hooks = Hooks(on_step=look)
+            try:
+                work(run)
+            except _Enough:
+                pass
+            except Stopped:
+                raise Stopped("stopped before the job has started; nothing was written") from None
+        disk = sum(path.stat().st_size for path in Path(place).rglob("*.pt"))
+    within = [b - a for (a, i), (b, j) in pairwise(moments) if i == j]
+    across = [b - a for (a, i), (b, j) in pairwise(moments) if i != j]
+    step = median(within or across)
+    return Speed(step, max(median(across) - step, 0.0) if across and within else 0.0, disk)
+
+
+def search_speed(
+    settings: SearchSettings, images: ImageData, start: StartingPoint | None, seconds: float = _SECONDS
+) -> Speed:
+    """Measure a search in a supernet."""
+    from ddarts.searching.loop import search_architecture
+
+    options = settings.search.model_copy(
+        update={"epochs": 1000, "pretrain_epochs": 0, "steps_per_epoch": 2, "checkpoint_steps": 10**6}
+    )
+    wanted = settings.model_copy(update={"search": options})
+    return _measure(
+        lambda run: search_architecture(wanted, replace(images, test=None), run, start=start, quiet=True), seconds
+    )
+
+
+def training_speed(
+    genotype: AnyGenotype, settings: TrainSettings, images: ImageData, seconds: float = _SECONDS
+) -> Speed:
+    """Measure a final training."""
+    from ddarts.training.loop import train_network
+
+    options = settings.train.model_copy(
+        update={"epochs": 1000, "steps_per_epoch": 2, "evaluations": 1, "checkpoint_steps": 10**6}
+    )
+    wanted = settings.model_copy(update={"train": options})
+    return _measure(lambda run: train_network(genotype, wanted, replace(images, test=None), run, quiet=True), seconds)
+
+
+# -- steps and seconds -------------------------------------------------------------------------------------------------
+
+
+def search_steps(settings: SearchSettings, images: ImageData) -> int:
+    """Return the steps of an epoch of a search."""
+    options = settings.search
+    train = split(images, validation=settings.validation, seed=settings.seed).train
+    parts = search_parts(train, seed=settings.seed, weights=options.weights_share, alphas=options.alphas_share)
+    steps = max(len(parts[0]) // options.batch, 1)
+    return min(steps, options.steps_per_epoch or steps)
+
+
+def training_steps(settings: TrainSettings, images: ImageData) -> int:
+    """Return the steps of an epoch of a training."""
+    options = settings.train
+    steps = max(len(split(images, validation=settings.validation, seed=settings.seed).train) // options.batch, 1)
+    return min(steps, options.steps_per_epoch or steps)
+
+
+def _evaluation_s(settings: TrainSettings, images: ImageData, speed: Speed, count: int) -> float:
+    """Return the seconds for the evaluation of `count` images: a forward pass is about a third of a step."""
+    return count / settings.train.batch * speed.step_s / 3
+
+
+def training_s(settings: TrainSettings, images: ImageData, speed: Speed) -> float:
+    """Return the seconds of a training, its evaluations included."""
+    options = settings.train
+    epochs = options.epochs
+    validation = split(images, validation=settings.validation, seed=settings.seed).validation
+    each = _evaluation_s(settings, images, speed, len(validation or ()))
+    evaluations = sum(is_evaluated(epoch + 1, epochs, options.evaluations) for epoch in range(epochs))
+    return epochs * (training_steps(settings, images) * speed.step_s + speed.epoch_s) + evaluations * each
+
+
+def _search_s(settings: SearchSettings, images: ImageData, speed: Speed | None, trained: Speed | None) -> float:
+    """Return the seconds of a search; of one by trials, those of the steps of the trials."""
+    strategy = settings.search.strategy
+    if isinstance(strategy, TrialOptions):
+        return strategy.trials * strategy.trial_steps * (trained.step_s if trained else 0.0)
+    assert speed is not None
+    epochs = pretrain_epochs(settings.search) + settings.search.epochs
+    seconds = epochs * (search_steps(settings, images) * speed.step_s + speed.epoch_s)
+    if getattr(strategy, "shortlist", 0) and trained is not None:
+        seconds += 2 * strategy.shortlist_trials * strategy.shortlist_steps * trained.step_s  # type: ignore[attr-defined]
+    return seconds
+
+
+# -- the plan ----------------------------------------------------------------------------------------------------------
+
+
+def plan_job(
+    settings: SharedSettings,
+    images: ImageData,
+    *,
+    start: StartingPoint | None = None,
+    genotype: AnyGenotype | None = None,
+    found: tuple[str, ...] = (),
+    speeds: Speeds | None = None,
+) -> Plan:
+    """Measure the stages that the settings have, unless their speeds are given, and return the plan.
+
+    Args:
+        settings: of `ddarts.run`, `search` or `train`.
+        images: the data.
+        start: where a search from a baseline starts.
+        genotype: what is trained; a random genotype of the search's space stands for what a search will find.
+        found: names of the settings that were found from the images and the machine.
+        speeds: those that were measured before.
+    """
+    search, train = (None, None) if speeds is None else (speeds.search, speeds.train)
+    searches = settings if isinstance(settings, SearchSettings) else None
+    trains = settings if isinstance(settings, TrainSettings) else None
+    of = ("search.", "train.") if searches and trains else ("", "")
+    lines, search_s, train_s, rest_s, disk = list(_about_data(settings, images, found)), 0.0, 0.0, 0.0, _FILES
+    if trains and train is None:
+        if genotype is None:
+            assert searches is not None
+            genotype = random_genotype(space_of(searches.search, start and start.baseline), seed=settings.seed)
+        train = training_speed(genotype, trains, images)
+    if searches:
+        options, trial = searches.search, searches.search.strategy
+        if isinstance(trial, TrialOptions):
+            what = f"{trial.trials} trials of {trial.trial_steps} steps"
+            change = f"--{of[0]}trials, --{of[0]}trial-steps"
+        else:
+            search = search or search_speed(searches, images, start)
+            epochs = pretrain_epochs(options) + options.epochs
+            what = f"{epochs} epochs of {search_steps(searches, images)} steps, batch {options.batch}"
+            change = f"--{of[0]}epochs, --{of[0]}batch"
+        search_s = _search_s(searches, images, search, train)
+        disk += 2 * (search.disk if search else 0)
+        lines.append(f"search      {what}{f', {_about(search_s)}' if search_s else ''} ({change})")
+    if trains and train is not None:
+        options = trains.train
+        train_s = training_s(trains, images, train)
+        rest_s = _AFTERWARDS + _evaluation_s(trains, images, train, len(images.test or ()))
+        disk += 2 * train.disk + train.disk // 2
+        what = f"{options.epochs} epochs of {training_steps(trains, images)} steps, batch {options.batch}"
+        lines.append(f"training    {what}, {_about(train_s)} (--{of[1]}epochs, --{of[1]}batch)")
+    total = search_s + train_s + rest_s
+    lines.append(f"in all      {_about(total)}, {disk / 2**20:.0f} MiB of disk; Ctrl-C stops, --resume continues")
+    return Plan(("plan:", *(f"  {line}" for line in lines)), search_s, train_s, rest_s, disk)
+
+
+def _about_data(settings: SharedSettings, images: ImageData, found: tuple[str, ...]) -> tuple[str, str]:
+    why = "as chosen" if settings.resolution is not None and "resolution" not in found else images.sizes
+    flip = "yes" if images.flip else "no"
+    reason = "found from the data" if "flip" in found else "as chosen"
+    return (
+        f"resolution  {images.height}x{images.width}: {why} (--resolution)",
+        f"flip        {flip}: {reason} (--{'no-' if images.flip else ''}flip)",
+    )
+
+
+def _about(seconds: float) -> str:
+    return f"about {format_seconds(seconds)}"
+
+
+# -- a time budget -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TimeBudget:
+    """A time for a whole job.
+
+    Attributes:
+        seconds: the time.
+        began: when the job began, by `time.perf_counter`; earlier by what it has used before it was resumed.
+    """
+
+    seconds: float
+    began: float
+
+    @property
+    def left(self) -> float:
+        """Seconds that can still be planned."""
+        return self.began + _PLANNED * self.seconds - time.perf_counter()
+
+    def before_the_search(
+        self,
+        settings: RunSettings,
+        images: ImageData,
+        start: StartingPoint | None,
+        chosen: frozenset[str],
+        reload: Callable[[int], ImageData],
+    ) -> tuple[RunSettings, ImageData, Speeds]:
+        """Choose resolution, steps of the search and, for the time being, epochs of the training.
+
+        Args:
+            settings: of the job.
+            images: the data at the resolution of the settings.
+            start: where a search from a baseline starts.
+            chosen: dotted names of the settings that somebody chose; they stay.
+            reload: loads the data at another resolution.
+
+        Returns:
+            The settings, the data, and the speeds that were measured, for `plan_job`.
+
+        Raises:
+            SettingsError: the time is too short for the smallest search and training.
+        """
+        seconds = max(min(_FOR_MEASURING * self.seconds, 20.0), 0.5)
+        stand_in = random_genotype(space_of(settings.search, start and start.baseline), seed=settings.seed)
+        train = training_speed(stand_in, settings, images, seconds)
+        side = images.height
+        if "resolution" not in chosen and side > _LEAST_SIDE and side == images.width:
+            steps = (1 - _FOR_SEARCH) * self.left / train.step_s
+            smaller = max(int(side * min(steps / _ENOUGH_STEPS, 1.0) ** 0.5) // 8 * 8, _LEAST_SIDE)
+            if smaller < side:  # the time of a step grows with the pixels
+                images = replace(reload(smaller), sizes=f"so that {_ENOUGH_STEPS} training steps fit into the time")
+                settings = settings.model_copy(update={"resolution": smaller})
+                train = training_speed(stand_in, settings, images, seconds)
+        search = None
+        options = settings.search
+        if not isinstance(options.strategy, TrialOptions):
+            search = search_speed(settings, images, start, seconds)
+            if not {"search.epochs", "search.steps_per_epoch"} & chosen:
+                steps = int(_FOR_SEARCH * self.left / search.step_s)
+                per_epoch = search_steps(settings, images)
+                epochs = max(min(options.epochs, steps // max(per_epoch, 1)), min(options.epochs, 5, max(steps, 1)))
+                update = {"epochs": epochs, "steps_per_epoch": max(min(per_epoch, steps // epochs), 1)}
+                settings = settings.model_copy(update={"search": options.model_copy(update=update)})
+        left = self.left - _search_s(settings, images, search, train)
+        missing = _LEAST_TRAINING * train.step_s + _AFTERWARDS - left
+        if missing > 0:
+            needed = format_seconds((self.seconds + missing) * 1.1)
+            raise SettingsError(
+                f"time = {format_seconds(self.seconds)} is too short for these images and networks: about {needed} are "
+                "needed; allow more time, or choose fewer channels or cells"
+            )
+        return self._trained_in(settings, images, train, left), images, Speeds(search, train)
+
+    def before_the_training(self, genotype: AnyGenotype, settings: RunSettings, images: ImageData) -> RunSettings:
+        """Choose the epochs of the training anew: for the network that was found, in the time that is left."""
+        seconds = max(min(_FOR_MEASURING * self.seconds, 20.0), 0.5)
+        return self._trained_in(settings, images, training_speed(genotype, settings, images, seconds), self.left)
+
+    def _trained_in(self, settings: RunSettings, images: ImageData, speed: Speed, left: float) -> RunSettings:
+        """Return settings whose training, with what follows it, takes `left` seconds."""
+        left -= _AFTERWARDS + _evaluation_s(settings, images, speed, len(images.test or ()))
+        parts = split(images, validation=settings.validation, seed=settings.seed)
+        per_epoch = max(len(parts.train) // settings.train.batch, 1)
+        evaluation = _evaluation_s(settings, images, speed, len(parts.validation or ()))
+        times = settings.train.evaluations
+
+        def overhead(epochs: int) -> float:
+            every = max(1, epochs // times)
+            return epochs * speed.epoch_s + -(-epochs // every) * evaluation
+
+        epochs = max(int(left / (per_epoch * speed.step_s + speed.epoch_s + evaluation)), 1)
+        while epochs * per_epoch * speed.step_s + overhead(epochs) < left:
+            epochs += 1
+        if epochs < _CURVE and overhead(_CURVE) < left / 10:
+            epochs = _CURVE
+        steps = int((left - overhead(epochs)) / speed.step_s / epochs)  # the last epoch shortens all of them a little
+        update = {"epochs": epochs, "steps_per_epoch": min(max(steps, 1), per_epoch)}
+        return settings.model_copy(update={"train": settings.train.model_copy(update=update)})

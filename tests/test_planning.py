@@ -1,0 +1,163 @@
+"""The plan of a job, and time budgets."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+import ddarts
+from ddarts.cli.main import main
+from ddarts.config.loading import load_settings
+from ddarts.config.schema import RunSettings, TrainSettings
+from ddarts.errors import SettingsError, Stopped
+from ddarts.genotype.zoo.lookup import find_architecture
+from ddarts.planning import Speed, Speeds, TimeBudget, plan_job, training_s, training_steps
+from ddarts.reporting.results import longer_training
+from ddarts.runs.folder import RunFolder
+
+SMALL = {
+    "limit": 60,
+    "threads": 1,
+    "device": "cpu",
+    "search": {"cells": 3, "nodes": 1, "channels": 2, "batch": 8, "ablation": "off", "epochs": 2, "steps_per_epoch": 3},
+    "train": {"channels": 2, "batch": 8},
+}
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return ddarts.load_data("digits")
+
+
+def settings_of(**changes) -> RunSettings:
+    return load_settings("run", overrides={"data": "digits", **changes})
+
+
+def test_a_plan_adds_up_the_steps_of_all_stages_and_says_how_to_change_them(digits):
+    speeds = Speeds(Speed(2.0, 1.0, 2**20), Speed(0.5, 0.25, 2**20))
+    plan = plan_job(settings_of(), digits, found=("resolution", "flip"), speeds=speeds)
+    assert plan.search_s == 15 * (10 * 2.0 + 1.0)  # 647 images of the half in batches of 64
+    validated = 25 * 144 / 64 * 0.5 / 3
+    assert plan.train_s == pytest.approx(25 * (20 * 0.5 + 0.25) + validated, rel=0.01)
+    text = "\n".join(plan.lines)
+    assert "resolution  8x8: the size of the images (--resolution)" in text
+    assert "flip        no: found from the data (--flip)" in text
+    assert "search      15 epochs of 10 steps, batch 64, about 5 min 15 s (--search.epochs, --search.batch)" in text
+    assert "training    25 epochs of 20 steps, batch 64, about" in text
+    assert "in all      about 9 min" in text
+    assert "MiB of disk" in text
+
+
+def test_speeds_are_measured_where_they_are_not_given_and_leave_nothing_behind(digits, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    settings = load_settings("train", overrides={"data": "digits", "channels": 2, "batch": 8, "threads": 1})
+    plan = plan_job(settings, digits, genotype=find_architecture("resnet18"))
+    assert plan.train_s > 0
+    assert plan.search_s == 0
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("left", [20.0, 60.0, 300.0, 4000.0])
+@pytest.mark.parametrize("step_s", [0.02, 0.4])
+def test_a_training_is_as_long_as_the_time_left(digits, left, step_s):
+    speed = Speed(step_s, 0.1, 0)
+    settings = TimeBudget(1.0, 0.0)._trained_in(settings_of(), digits, speed, left + 10)
+    seconds = training_s(settings, digits, speed)
+    tested = 359 / 64 * step_s / 3
+    assert left - tested - step_s * settings.train.epochs - 1e-6 <= seconds <= left - tested + 1e-6
+    assert 1 <= training_steps(settings, digits) <= 20
+
+
+def test_a_time_becomes_a_plan_that_a_resumed_run_keeps(tmp_path):
+    def stop(record):
+        if record["stage"] == "search":
+            raise Stopped("enough")
+
+    wanted = {**SMALL, "time": "2m", "search": {k: v for k, v in SMALL["search"].items() if "epoch" not in k}}
+    with pytest.raises(Stopped):
+        ddarts.run("digits", out=tmp_path / "run", quiet=True, on_epoch=stop, **wanted)
+    run = RunFolder.open(tmp_path / "run")
+    assert run.read_settings("run")["time"] == 120.0
+    assert not run.summary["plan"]["final"]
+    first = run.read_settings("run")["search"]
+    assert 1 <= first["epochs"] * first["steps_per_epoch"] <= 45
+    with pytest.raises(SettingsError, match=r"time \(the run has 120.0, given is 60.0\)"):
+        ddarts.run(resume=tmp_path / "run", quiet=True, time="1m")
+    run.update_summary(plan=run.summary["plan"] | {"setup_s": 120.0})  # so that nothing is left for the training
+    ddarts.run(resume=tmp_path / "run", quiet=True, time="2m")
+    stored = run.read_settings("run")
+    assert stored["search"] == first
+    assert run.summary["plan"]["final"]
+    assert (stored["train"]["epochs"], stored["train"]["steps_per_epoch"]) == (1, 1)
+    assert [record["step"] for record in run.metrics("train", "epoch")] == [1]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"time": "5m", "train": {"epochs": 3}}, "train.epochs follows from time = 300 s; leave one of them out"),
+        ({"time": "5m", "devices": 2}, "time is planned for one process"),
+        ({"time": "soon"}, "time = 'soon' must be a number"),
+        ({"time": 0}, "time = 0 must be above 0"),
+        ({"time": "11s", **SMALL}, "time = 11 s is too short for these images and networks: about"),
+    ],
+)
+def test_a_time_that_cannot_be_kept_is_refused(given, told, tmp_path):
+    with pytest.raises(SettingsError) as caught:
+        ddarts.run("digits", out=tmp_path / "run", quiet=True, **given)
+    assert told in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("30m", 1800), ("2h30m", 9000), ("45 min", 2700), ("12", 12), (7.5, 7.5)]
+)
+def test_durations_are_read(text, seconds):
+    assert settings_of(time=text).time == seconds
+
+
+def test_few_images_are_passed_over_more_often_and_what_was_found_is_recorded(tmp_path, capsys):
+    genotype = find_architecture("resnet18")
+    tiny = {"limit": 60, "channels": 2, "batch": 10, "device": "cpu"}
+    done = ddarts.train("digits", genotype=genotype, preset="small", min_steps=12, out=tmp_path / "a", **tiny)
+    assert "plan:" in capsys.readouterr().err
+    run = RunFolder.open(done.path)
+    stored = run.read_settings("train")
+    assert stored["train"]["epochs"] == 5  # 5 steps each are more than 12
+    assert (stored["resolution"], stored["flip"], stored["workers"]) == (8, False, 0)
+    assert stored["threads"] >= 1
+    assert run.summary["found"] == ["flip", "resolution", "threads", "workers"]
+    assert "8 (found)" in ddarts.report(done.path).path.read_text()
+    assert ddarts.train(resume=done.path, quiet=True, preset="small").parameters == done.parameters
+    for changes, epochs in (({"min_steps": 31}, 7), ({"epochs": 1}, 1), ({"epochs": 1, "min_steps": 9}, 2)):
+        out = tmp_path / str(epochs)
+        ddarts.train("digits", genotype=genotype, preset="small", out=out, quiet=True, threads=1, **tiny, **changes)
+        assert RunFolder.open(out).read_settings("train")["train"]["epochs"] == epochs
+
+
+@pytest.mark.parametrize("stage", ["train", "run"])
+def test_the_command_for_a_longer_training_has_the_settings_of_the_run(stage, monkeypatch):
+    group = {"channels": 12, "epochs": 7, "policy": "none"}
+    options = {"data": "./my images", "seed": 3, "validation": 0.2, "resolution": 24, "strict": True}
+    overrides = options | ({"train": group} if stage == "run" else group)
+    settings = load_settings(stage, overrides=overrides)
+    command = longer_training({stage: settings.model_dump()}, "runs/a", found=("resolution",))
+    seen = {}
+    monkeypatch.setattr("ddarts.api.stages.train", lambda **given: seen.update(given) or ddarts_result())
+    assert main(shlex.split(command)[1:]) == 0
+    assert (seen.pop("genotype"), seen.pop("out")) == ("runs/a", "runs/a-longer")
+    again: TrainSettings = load_settings("train", overrides=seen)
+    assert again == load_settings("train", overrides=options | group | {"epochs": 14, "resolution": None})
+
+
+def ddarts_result():
+    from ddarts.results import TrainResult
+
+    return TrainResult(Path("runs/a-longer"), 1, 1, 1.0)
+
+
+def test_the_python_for_a_longer_training_on_data_from_python():
+    settings = load_settings("train", overrides={"data": "arrays 6x8x8 sha256:0123456789abcdef", "epochs": 3})
+    code = longer_training({"train": settings.model_dump()}, "runs/a")
+    assert code == "ddarts.train(data, genotype='runs/a', epochs=6, out='runs/a-longer')"
