@@ -1,9 +1,11 @@
 """The plan of a job, and time budgets."""
 
+import dataclasses
 import shlex
 from pathlib import Path
 
 import pytest
+import torch
 
 import ddarts
 from ddarts.cli.main import main
@@ -11,7 +13,9 @@ from ddarts.config.loading import load_settings
 from ddarts.config.schema import RunSettings, TrainSettings
 from ddarts.errors import SettingsError, Stopped
 from ddarts.genotype.zoo.lookup import find_architecture
+from ddarts.pipeline import Opening
 from ddarts.planning import Speed, Speeds, TimeBudget, plan_job, training_s, training_steps
+from ddarts.reporting.page import write_report
 from ddarts.reporting.results import longer_training
 from ddarts.runs.folder import RunFolder
 
@@ -117,23 +121,31 @@ def test_durations_are_read(text, seconds):
     assert settings_of(time=text).time == seconds
 
 
-def test_few_images_are_passed_over_more_often_and_what_was_found_is_recorded(tmp_path, capsys):
-    genotype = find_architecture("resnet18")
-    tiny = {"limit": 60, "channels": 2, "batch": 10, "device": "cpu"}
-    done = ddarts.train("digits", genotype=genotype, preset="small", min_steps=12, out=tmp_path / "a", **tiny)
-    assert "plan:" in capsys.readouterr().err
-    run = RunFolder.open(done.path)
-    stored = run.read_settings("train")
-    assert stored["train"]["epochs"] == 5  # 5 steps each are more than 12
+def test_what_was_found_is_recorded_and_kept_on_resume(digits, tmp_path):
+    given = {"data": "digits", "channels": 2, "min_steps": 100}
+    opening = Opening.of("train", tmp_path / "run", "small", None, None, False, given).fitted(digits)
+    with opening.start(digits) as run:
+        stored = run.read_settings("train")
+    assert stored["train"]["epochs"] == 8  # 13 steps each
     assert (stored["resolution"], stored["flip"], stored["workers"]) == (8, False, 0)
     assert stored["threads"] >= 1
     assert run.summary["found"] == ["flip", "resolution", "threads", "workers"]
-    assert "8 (found)" in ddarts.report(done.path).path.read_text()
-    assert ddarts.train(resume=done.path, quiet=True, preset="small").parameters == done.parameters
-    for changes, epochs in (({"min_steps": 31}, 7), ({"epochs": 1}, 1), ({"epochs": 1, "min_steps": 9}, 2)):
-        out = tmp_path / str(epochs)
-        ddarts.train("digits", genotype=genotype, preset="small", out=out, quiet=True, threads=1, **tiny, **changes)
-        assert RunFolder.open(out).read_settings("train")["train"]["epochs"] == epochs
+    assert "8 (found)" in write_report(run.path).read_text()
+    again = Opening.of("train", None, "small", None, run.path, False, given)  # the preset's epochs are nobody's wish
+    assert again.settings.train.epochs == 8
+    with pytest.raises(SettingsError, match=r"train.epochs \(the run has 8, given is 9\)"):
+        Opening.of("train", None, None, None, run.path, False, {"epochs": 9})
+
+
+@pytest.mark.parametrize(
+    ("changes", "epochs"),
+    [({}, 300), ({"min_steps": 31}, 7), ({"epochs": 1}, 1), ({"epochs": 1, "min_steps": 9}, 2)],
+)
+def test_few_images_are_passed_over_more_often_unless_epochs_are_chosen(digits, tmp_path, changes, epochs):
+    given = {"data": "digits", "batch": 10, **changes}
+    opening = Opening.of("train", tmp_path / "run", "small", None, None, False, given)
+    few = dataclasses.replace(digits, train=digits.train.select(torch.arange(60)))
+    assert opening.fitted(few).settings.train.epochs == epochs
 
 
 @pytest.mark.parametrize("stage", ["train", "run"])
