@@ -123,6 +123,20 @@ def test_an_operation_that_the_kernels_do_not_know_keeps_its_cell_on_modules() -
     assert not network.cells["0"]._fused.possible  # type: ignore[union-attr]
 
 
+def test_parameters_and_batch_norms_may_be_replaced() -> None:
+    torch.manual_seed(0)
+    source = Network(_every_operation(), channels=8, classes=3).train()
+    with torch.device("meta"):
+        network = Network(_every_operation(), channels=8, classes=3).train()
+    network.load_state_dict(source.state_dict(), assign=True)
+    for module in network.modules():  # assigned parameters need no gradient
+        module.requires_grad_()
+    x, y = torch.randn(3, 3, 8, 8), torch.tensor([0, 1, 2])
+    assert torch.equal(_step(network, x, y), _step(source, x, y))
+    for ours, theirs in zip(network.parameters(), source.parameters(), strict=True):
+        assert torch.equal(ours.grad, theirs.grad)  # type: ignore[arg-type]
+
+
 def test_a_single_value_a_channel_is_refused() -> None:
     from ddarts.errors import SettingsError
 

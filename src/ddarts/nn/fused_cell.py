@@ -135,11 +135,14 @@ class _Pointwise:
     def __init__(self, module: ReLUConvBN | FactorizedReduce) -> None:
         self.norm = module.norm
         if isinstance(module, FactorizedReduce):
-            convolutions = [module.conv1, *([] if module.conv2 is None else [module.conv2])]
+            self.convolutions = [module.conv1, *([] if module.conv2 is None else [module.conv2])]
         else:
-            convolutions = [module.conv]
-        self.weights = [conv.weight for conv in convolutions]
-        self.stride = convolutions[0].stride[0]
+            self.convolutions = [module.conv]
+        self.stride = self.convolutions[0].stride[0]
+
+    @property
+    def weights(self) -> list[Tensor]:
+        return [conv.weight for conv in self.convolutions]
 
     def forward(self, x: Tensor, tape: _Tape) -> _Result:
         u, mean, var = operators.relu_pointwise(x, self.weights, self.stride)
@@ -238,7 +241,14 @@ class FusedCell:
             for name, norm in owner.named_children()
             if isinstance(norm, nn.BatchNorm2d)
         ]
-        self.parameters = [parameter for module in modules for parameter in module.parameters()]
+        # not the parameters themselves, which `load_state_dict(..., assign=True)` replaces
+        self._weighted = [(owner, name) for m in modules for owner in m.modules() for name in owner._parameters]
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """All parameters of the cell."""
+        found = (owner._parameters[name] for owner, name in self._weighted)
+        return [parameter for parameter in found if parameter is not None]
 
     def fits(self, *inputs: Tensor | None) -> bool:
         """Return whether the kernels can run the cell now: training with a graph, every parameter trained."""
