@@ -75,7 +75,7 @@ def test_a_search_starts_from_the_weights_and_a_training_continues_from_those_it
 
 def test_the_best_gates_within_the_cost_of_the_original() -> None:
     space, images = find_choice_space(NAME), made_up(height=32, width=32)
-    budget = budget_of(settings(baseline=NAME, never_larger=True), images, {})
+    budget = budget_of(settings(baseline=NAME, never_larger=True), images, {}, space)
     assert budget is not None
     original = replace(original_genotype(NAME), size=Size(4, "cifar"))
     assert budget.costs(original) == budget.limits

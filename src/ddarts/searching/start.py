@@ -179,25 +179,21 @@ def budget_of(
     Raises:
         GenotypeError, SettingsError: the file of latencies is not valid, or of other operations.
     """
-    shape = (images.channels, images.height, images.width)
-    options = settings.search
+    shape, classes = (images.channels, images.height, images.width), len(images.classes)
+    options, wanted = settings.search, settings.budget
+    fixed = {
+        "channels": fixed.get("channels"),
+        "layers": settings.derive.layers or fixed.get("layers"),
+        "stem": settings.train.stem if isinstance(settings, RunSettings) else "auto",
+    }
     if options.never_larger and is_imported(options.baseline or ""):
         size = Size(options.channels, choose_stem("auto", images.height, images.width))  # no effect on these networks
         original = replace(original_genotype(options.baseline or ""), size=size)
-        costs = Budget({"parameters": 1, "macs": 1}, shape, len(images.classes)).costs(original)
-        limits = settings.budget.limits
-        limits |= {kind: min(cost, limits.get(kind, cost)) for kind, cost in costs.items()}
-        return Budget(limits, shape, len(images.classes), size.channels, stem=size.stem, least_use=0.0)
-    return Budget.of(
-        settings.budget,
-        space,
-        shape,
-        len(images.classes),
-        channels=fixed.get("channels"),
-        layers=settings.derive.layers or fixed.get("layers"),
-        stem=settings.train.stem if isinstance(settings, RunSettings) else "auto",
-        folder=folder,
-    )
+        costs = Budget({"parameters": 1, "macs": 1}, shape, classes).costs(original)
+        limits = {f"max_{kind}": min(int(cost), wanted.limits.get(kind, int(cost))) for kind, cost in costs.items()}
+        wanted = wanted.model_copy(update=limits)
+        fixed = {**size._asdict(), "least_use": 0.0}
+    return Budget.of(wanted, space, shape, classes, folder=folder, **fixed)
 
 
 def pretrain_epochs(options: SearchOptions) -> int:
