@@ -12,6 +12,7 @@ import ddarts
 from ddarts.cli.main import main
 from ddarts.cost.counting import count_macs, count_parameters
 from ddarts.hub.saved import load_model
+from ddarts.reporting.formatting import cost_text
 
 TINY: dict[str, Any] = {"data": "digits", "limit": 200, "threads": 1, "quiet": True}
 SEARCH: dict[str, Any] = {"nodes": 1, "epochs": 1, "steps_per_epoch": 2, "batch": 16}
@@ -32,7 +33,7 @@ def test_the_trained_network_keeps_the_budgets_and_the_report_shows_them(tmp_pat
     assert max(result.parameters / 4000, result.macs / 400_000) >= 0.95
     page = (run / "report.html").read_text()
     assert "Budgets" in page
-    assert "400 k" in page
+    assert cost_text("macs", 400_000).replace(" ", "\N{NO-BREAK SPACE}") in page
     summary = json.loads((run / "summary.json").read_text())
     assert summary["budget"]["costs"]["parameters"] == result.parameters
 
@@ -41,6 +42,9 @@ def test_the_trained_network_keeps_the_budgets_and_the_report_shows_them(tmp_pat
     assert 2 <= len(derived.front) <= 3
     assert all(Path(row["file"]).is_file() and row["costs"]["parameters"] <= 2000 for row in derived.front)
     assert derived.genotype.size is not None
+    ddarts.derive(run, front=3)
+    ddarts.report(run)
+    assert "Front of gates and cost" in (run / "report.html").read_text()
     again = ddarts.train(**TINY, genotype=tmp_path / "small.json", out=tmp_path / "trained", **train)
     assert again.parameters == derived.costs["parameters"]
 
