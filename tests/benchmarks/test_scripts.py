@@ -179,3 +179,13 @@ def test_without_a_gpu_the_benchmark_of_a_gpu_says_so_in_a_line(
     assert len(said.splitlines()) == 1
     assert "no CUDA GPU" in said
     assert "--small" in said
+
+
+def test_evaluation_is_measured_in_every_form(tmp_path: Path) -> None:
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(name, reason="needs the extra export")
+    out = tmp_path / "evaluation.json"
+    sizes = ("--genotypes", "mobile", "--channels", "8", "--resolution", "8", "--batches", "2", "--rounds", "1")
+    (row,) = results(run("evaluation.py", *sizes, "--out", out), out)["measurements"]
+    assert set(row["ms_per_image"]) == {"modules", "folded", "onnxruntime", "onnxruntime int8"}
+    assert min(row["ms_per_image"].values()) > 0
