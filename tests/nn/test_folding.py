@@ -73,6 +73,25 @@ def test_modules_of_other_packages_stay_as_they_are() -> None:
     assert sum(isinstance(module, nn.BatchNorm2d) for module in lean.modules()) == 1
 
 
+class NormAct(nn.BatchNorm2d):
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(input).relu()
+
+
+class HalvedConv(nn.Conv2d):
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(input) / 2
+
+
+def test_subclasses_of_other_packages_that_do_more_stay() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), NormAct(4), HalvedConv(4, 4, 1), nn.BatchNorm2d(4))
+    ring = nn.Conv2d(4, 2, 3, padding=1, padding_mode="circular", bias=False)
+    network = with_statistics(network.extend([ring, nn.BatchNorm2d(2)]), (4, 3, 8, 8))
+    lean, x = folded(network), torch.randn(4, 3, 8, 8)
+    torch.testing.assert_close(lean(x), network(x).detach(), rtol=1e-5, atol=1e-5)
+    assert [name for name, m in lean.named_modules() if isinstance(m, nn.BatchNorm2d)] == ["1", "3"]
+
+
 def test_a_batch_norm_after_anything_else_stays() -> None:
     network = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1))
     network = with_statistics(network.append(nn.BatchNorm2d(2)), (4, 3, 8, 8))

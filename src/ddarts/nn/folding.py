@@ -29,7 +29,8 @@ def folded(network: nn.Module) -> torch.fx.GraphModule:
         for node in list(found.graph.nodes):
             norm = _called(found, node)
             convolutions = _convolutions_before(found, node)
-            if not isinstance(norm, nn.BatchNorm2d) or not convolutions:
+            # no subclass: one of another package may do more (timm's BatchNormAct2d has an activation)
+            if type(norm) is not nn.BatchNorm2d or norm.running_var is None or not convolutions:
                 continue
             sizes = [conv.out_channels for conv in convolutions.values()]
             shares = zip(*(part.split(sizes) for part in _scale_and_shift(norm)), strict=True)
@@ -47,8 +48,12 @@ class _Tracer(torch.fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Return whether a module becomes one node."""
-        ours = type(m).__module__.partition(".")[0] == __name__.partition(".")[0]
-        return isinstance(m, nn.Conv2d) or not (ours or isinstance(m, nn.Sequential))
+        plain_sequence = isinstance(m, nn.Sequential) and type(m).forward is nn.Sequential.forward
+        return isinstance(m, nn.Conv2d) or not (_ours(m) or plain_sequence)
+
+
+def _ours(module: nn.Module | None) -> bool:
+    return type(module).__module__.partition(".")[0] == __name__.partition(".")[0]
 
 
 def _called(graph: torch.fx.GraphModule, node: torch.fx.Node) -> nn.Module | None:
@@ -62,7 +67,7 @@ def _convolutions_before(graph: torch.fx.GraphModule, node: torch.fx.Node) -> di
     (before,) = node.all_input_nodes
     inputs = before.all_input_nodes if before.target is torch.cat else [before]
     modules = [(str(n.target), _called(graph, n)) for n in inputs]
-    found = {name: module for name, module in modules if isinstance(module, nn.Conv2d)}
+    found = {n: m for n, m in modules if isinstance(m, nn.Conv2d) and (type(m) is nn.Conv2d or _ours(m))}
     return found if len(found) == len(inputs) and all(len(n.users) == 1 for n in (*inputs, before)) else {}
 
 
@@ -79,7 +84,8 @@ def _scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
 
 def _scaled(conv: nn.Conv2d, scale: Tensor, shift: Tensor) -> nn.Conv2d:
     """Return a plain convolution that gives ``scale * conv(x) + shift``."""
-    geometry: Any = {name: getattr(conv, name) for name in ("kernel_size", "stride", "padding", "dilation", "groups")}
+    names = ("kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
+    geometry: Any = {name: getattr(conv, name) for name in names}
     with torch.device("meta"):
         found = nn.Conv2d(conv.in_channels, conv.out_channels, **geometry)
     weight = conv.weight * scale[:, None, None, None]
