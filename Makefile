@@ -37,8 +37,7 @@ sanitize: $(STAMP)
 	mkdir -p $(SANITIZED)
 	cp -r src tests setup.py pyproject.toml $(SANITIZED)
 	cd $(SANITIZED) && CFLAGS="$(CHECKS)" LDFLAGS="$(CHECKS)" ../bin/python setup.py build_ext --inplace --force
-	cd $(SANITIZED) && PYTHONPATH=src LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 \
-		../bin/python -m pytest -q -p no:xdist tests/kernels tests/nn/test_fused_cell.py -k "not fewer_threads and not registered"
+	cd $(SANITIZED) && PYTHONPATH=src LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 ../bin/python -m pytest -q -p no:xdist tests/kernels tests/nn/test_fused_cell.py -k "not fewer_threads and not registered"
 
 # Every package, and the modules beside them that a caller may need; a package brings its modules along.
 DOCUMENTED := ddarts ddarts.api ddarts.cli ddarts.config ddarts.cost ddarts.data ddarts.deploy ddarts.errors ddarts.experiments ddarts.genotype ddarts.hub ddarts.kernels \

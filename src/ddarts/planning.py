@@ -46,7 +46,7 @@ _ENOUGH_STEPS = 600
 
 @dataclass(frozen=True)
 class Speed:
-    """What a stage costs on this machine: seconds a step and for the end of an epoch, bytes of its checkpoints."""
+    """What a stage costs on this machine: seconds per step and for the end of an epoch, bytes of its checkpoints."""
 
     step_s: float
     epoch_s: float

@@ -52,6 +52,10 @@ PARSED_ONLY = {
     "python train.py DATA --device-modules ddarts.hub.timm --model ddarts_darts_v2 --model-kwargs stem=cifar layers=8 "
     "--drop-path 0.2 --grad-checkpointing": "timm's script, in none of its packages; "
     "tests/hub/timm/test_training_script.py runs its steps",
+    "ddarts search --baseline torchvision:resnet18 --baseline-weights resnet18.pth --never-larger --data FOLDER "
+    "--out better": "a whole ResNet18 with its alternatives; tests/searching/test_loop_imported.py runs a small network",
+    "ddarts train --genotype better --data FOLDER --lr 0.01 --out trained": "the network of the line above",
+    "ddarts compare better/original better --data FOLDER --lr 0.01 --seeds 3": "the networks of the line above it",
     "hf upload USER/my-digits my-digits": "needs an account",
     "ddarts show genotypes.py:PC_DARTS_cifar": "another project's file; see tests/genotype/interop/test_formats.py",
 }
@@ -103,7 +107,7 @@ def shortened(words: list[str]) -> list[str]:
         *(() if baseline else (*_grouped("search", _SUPERNET[:4]), "--derive.threshold", "0.4")),
         *_grouped("train", _TRAIN),
     )
-    if name == "search" and {"random", "evolution"} & set(words):
+    if name == "search" and {"random", "evolution", "bayes"} & set(words):
         return [*words, *_DATA, *_TRIALS, *resolution]
     added: dict[str, tuple[str, ...]] = {
         "search": (*_DATA, *_SEARCH, *(("--pretrain-epochs", "1") if baseline else _SUPERNET)),

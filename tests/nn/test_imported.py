@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ddarts.errors import SettingsError
+from ddarts.errors import GenotypeError
 from ddarts.genotype.choices import ChoiceGenotype
 from ddarts.nn.choice_network import ChoiceNetwork
 from ddarts.nn.imported import (
@@ -137,7 +137,7 @@ def test_weights_are_checked_against_the_network():
 
 def test_another_network_is_refused_with_the_list():
     with pytest.raises(
-        SettingsError, match=r"torchvision:vgg11 cannot be searched: of torchvision, resnet18, .* can be"
+        GenotypeError, match=r"torchvision:vgg11 cannot be searched: of torchvision, resnet18, .* can be"
     ):
         find_choice_space("torchvision:vgg11")
 

@@ -304,23 +304,21 @@ class BudgetOptions(Options):
     """Upper bounds on what the network costs that is trained and exported."""
 
     max_parameters: Annotated[int | None, _whole("count")] = Field(
-        default=None, description="largest number of parameters, such as 80k", json_schema_extra=COMMON
+        default=None, description="largest number of parameters, such as 80k"
     )
     max_macs: Annotated[int | None, _whole("count")] = Field(
         default=None,
         description="largest number of multiply-adds for an image, such as 12.5M",
-        json_schema_extra=COMMON,
     )
     max_activations: Annotated[int | None, _whole("bytes")] = Field(
-        default=None, description="largest memory for activations of an image, such as 256kB", json_schema_extra=COMMON
+        default=None, description="largest memory for activations of an image, such as 256kB"
     )
     max_size: Annotated[int | None, _whole("bytes")] = Field(
-        default=None, description="largest file of weights, such as 100kB", json_schema_extra=COMMON
+        default=None, description="largest file of weights, such as 100kB"
     )
     max_latency: str | None = Field(
         default=None,
         description="longest forward pass of an image, such as 5ms on this machine, or 5ms@DEVICE.json",
-        json_schema_extra=COMMON,
     )
     price: float = Field(
         default=1.0, ge=0, description="weight in the loss of the gates of what their operations cost above the budget"

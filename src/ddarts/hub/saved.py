@@ -208,7 +208,8 @@ def _load(
     if config.resolution[0] * config.resolution[1] > _FEW_PIXELS:
         images_at_once(network, config, 1, str(folder / CONFIG_NAME))
     state = _read_weights(folder / WEIGHTS_NAME, network.state_dict(), torch.device(device), digest)
-    network.load_state_dict(state, assign=True)
+    # copies: what lies in a file at odd addresses may be computed by other code, with other last digits
+    network.load_state_dict({name: tensor.clone() for name, tensor in state.items()}, assign=True)
     for parameter in network.parameters():
         parameter.requires_grad_(True)
     return SavedModel(network.eval(), config, folder)

@@ -9,7 +9,8 @@ that of the state it reads. `fits` tells when a cell can run so; all else runs i
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,8 @@ _foreach_lerp = torch.ops.aten._foreach_lerp_.Scalar
 _foreach_add = torch.ops.aten._foreach_add_.Scalar
 
 
-class _Result(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Result:
     """What an operation gives to a sum: `u`, or with statistics the batch norm of it."""
 
     u: Tensor
@@ -34,12 +36,17 @@ class _Result(NamedTuple):
     scale: Tensor | None = None
     shift: Tensor | None = None
 
+    @property
+    def measured(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        return self.u, self.mean, self.var
+
 
 #: [C] of the gradient at a batch norm's result, and of that times the normalised input
 _Sums = tuple[Tensor, Tensor]
 
 
-class _Layer(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Layer:
     """One ReLU - depthwise - pointwise - batch norm."""
 
     depthwise: nn.Conv2d
@@ -76,7 +83,8 @@ class _Tape:
             _foreach_add(steps, 1)
 
 
-class _Gradients(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Gradients:
     """Where a backward pass writes."""
 
     states: dict[int, Tensor]  # of each state, complete when its node is reached
@@ -97,7 +105,8 @@ class _Convolutions:
 
     def forward(self, x: Tensor, tape: _Tape) -> _Result:
         before = _Result(x)
-        for depthwise, pointwise, norm in self.layers:
+        for layer in self.layers:
+            depthwise, pointwise, norm = layer.depthwise, layer.pointwise, layer.norm
             stride, dilation = depthwise.stride[0], depthwise.dilation[0]
             u, z, mean, var = operators.separable_conv(
                 before.u, depthwise.weight, pointwise.weight, before.mean, before.var, stride, dilation, EPS, True,
@@ -109,8 +118,9 @@ class _Convolutions:
         return before
 
     def backward(self, result: _Result, grad: Tensor, sums: _Sums, source: int, to: _Gradients, tape: _Tape) -> None:
-        u, mean, var = result[:3]
-        for depthwise, pointwise, norm in reversed(self.layers):
+        u, mean, var = result.measured
+        for layer in reversed(self.layers):
+            depthwise, pointwise, norm = layer.depthwise, layer.pointwise, layer.norm
             x, mean_x, var_x, z = tape.take(4)
             to.parameters[norm.bias], to.parameters[norm.weight] = sums
             first = mean_x is None
@@ -156,7 +166,7 @@ class _Pointwise:
         known = to.states.get(source)
         at_x = to.states[source] = torch.empty_like(x) if known is None else known
         found = operators.relu_pointwise_backward(
-            grad, *sums, *result[:3], self.norm.weight, x, self.weights, at_x, self.stride, EPS,
+            grad, *sums, *result.measured, self.norm.weight, x, self.weights, at_x, self.stride, EPS,
             known is not None,
         )  # fmt: skip
         to.parameters.update(zip(self.weights, found, strict=False))
@@ -252,6 +262,8 @@ class FusedCell:
 
     def fits(self, *inputs: Tensor | None) -> bool:
         """Return whether the kernels can run the cell now: training with a graph, every parameter trained."""
+        if not all(isinstance(x, Tensor | None) for x in inputs):  # a graph is traced: it is made of the modules
+            return False
         x = next(working(x) for x in inputs if x is not None)
         return (
             self.possible
@@ -286,7 +298,7 @@ class _Function(torch.autograd.Function):
                 added = [_dropped(result, masks, m) for result, (m, *_) in zip(results, edges, strict=True)]
             states[target] = _sum(added)
             for result in results:
-                tape.keep(*result[:3])
+                tape.keep(*result.measured)
         tape.move_running_statistics()
         ctx.cell, ctx.shapes = cell, {state: states[state].shape for state in cell.concat}
         ctx.save_for_backward(masks, *tape.tensors)
@@ -327,7 +339,14 @@ def _is_plain(norm: nn.BatchNorm2d) -> bool:
 
 
 def _sum(results: Sequence[_Result]) -> Tensor:
-    return operators.node_sum(*(list(numbers) for numbers in zip(*results, strict=True)), EPS)
+    return operators.node_sum(
+        [r.u for r in results],
+        [r.mean for r in results],
+        [r.var for r in results],
+        [r.scale for r in results],
+        [r.shift for r in results],
+        EPS,
+    )
 
 
 def _dropped(result: _Result, masks: Tensor, number: int | None) -> _Result:
@@ -341,7 +360,7 @@ def _sums(grad: Tensor, results: Sequence[_Result]) -> list[_Sums]:
     """The sums [C] of `grad`, and of `grad` times each normalised result."""
     if all(result.mean is None for result in results):
         return [(grad, grad)] * len(results)  # nobody reads them
-    u, mean, var, *_ = (list(numbers) for numbers in zip(*results, strict=True))
+    u, mean, var = ([*numbers] for numbers in zip(*(result.measured for result in results), strict=True))
     sum, dot = operators.node_sums(grad, u, mean, var, EPS)
     return [(sum, of_one) for of_one in dot]
 

@@ -73,9 +73,9 @@ class StartingPoint:
             baseline, weights = load_genotype(run.path / _BASELINE_FILE), OperationWeights.load(run.path / WEIGHTS_FILE)
             state = run.path / _STATE_FILE
             return cls(baseline, weights, _read_original(baseline.name, state) if state.is_file() else None)
-        weights = OperationWeights.of(options.operation_weights)
         if not is_imported(options.baseline):
-            return cls(find_genotype(options.baseline), weights)
+            return cls(find_genotype(options.baseline), OperationWeights.of(options.operation_weights))
+        weights = OperationWeights.of(options.operation_weights)
         state = options.baseline_weights
         original = None if state is None else _read_original(options.baseline, Path(state).expanduser())
         return cls(original_genotype(options.baseline), weights, original)

@@ -121,7 +121,7 @@ class Posterior:
     """The Gaussian process given scores.
 
     Args:
-        genotypes: what was tried, two or more.
+        genotypes: the genotypes of the trials, two or more.
         scores: of each.
     """
 
