@@ -53,7 +53,7 @@ PARSED_ONLY = {
     "--drop-path 0.2 --grad-checkpointing": "timm's script, in none of its packages; "
     "tests/hub/timm/test_training_script.py runs its steps",
     "ddarts search --baseline torchvision:resnet18 --baseline-weights resnet18.pth --never-larger --data FOLDER "
-    "--out better": "a whole ResNet18 with its alternatives; tests/searching/test_loop_imported.py runs a small network",
+    "--out better": "a whole ResNet18; tests/searching/test_loop_imported.py runs a small network",
     "ddarts train --genotype better --data FOLDER --lr 0.01 --out trained": "the network of the line above",
     "ddarts compare better/original better --data FOLDER --lr 0.01 --seeds 3": "the networks of the line above it",
     "hf upload USER/my-digits my-digits": "needs an account",

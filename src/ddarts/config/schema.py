@@ -90,7 +90,7 @@ class EngineOptions(Options):
     """Where and how exactly to compute."""
 
     seed: int = Field(default=0, ge=0, lt=2**63, description="seed of everything random", json_schema_extra=COMMON)
-    device: str = Field(default="auto", description="auto | cpu | cuda | cuda:N", json_schema_extra=COMMON)
+    device: str = Field(default="auto", description="auto | cpu | cuda | cuda:N")
     precision: Literal["float32", "bf16", "fp16"] = Field(
         default="float32",
         description="arithmetic of the network",

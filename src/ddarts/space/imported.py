@@ -6,6 +6,7 @@ The names of these spaces are ``torchvision:NAME`` and ``timm:NAME``. This modul
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from ddarts.errors import SettingsError
@@ -32,7 +33,8 @@ class Paths(NamedTuple):
     classifier: str
 
 
-class Family(NamedTuple):
+@dataclass(frozen=True)
+class Family:
     """Networks that differ in the numbers and sizes of their blocks."""
 
     title: str
