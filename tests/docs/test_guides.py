@@ -62,6 +62,7 @@ PARSED_ONLY = {
 #: Pages whose Python does not run here, and why.
 PYTHON_ELSEWHERE = {
     "docs/backbone.md": "tests/docs/test_backbone.py runs it in a process of its own, as it adds models to timm",
+    "docs/improve.md": "tests/searching/test_loop_imported.py does it with a small network",
     "docs/extend.md": "tests/docs/test_extend.py runs it in a process of its own, as it adds a package",
 }
 #: Programs that are not started here, and why; what is checked of them here stands in `check_other`.
