@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import prune
 
 from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
 from ddarts.genotype.random import random_genotype
@@ -106,7 +107,22 @@ def _evaluated_norm(network: Network) -> None:
     next(m for m in network.cells["0"].modules() if isinstance(m, nn.BatchNorm2d)).eval()
 
 
-@pytest.mark.parametrize("change", [_frozen, _evaluated_norm, synchronise, Network.double])
+def _hooked(network: Network) -> None:
+    network.cells["0"].get_submodule("operations.0").register_forward_hook(lambda *_: None)
+
+
+def _pruned(network: Network) -> None:
+    prune.identity(network.cells["0"].get_submodule("preprocess1.conv"), "weight")
+
+
+def _averaging_norm(network: Network) -> None:
+    next(m for m in network.cells["0"].modules() if isinstance(m, nn.BatchNorm2d)).momentum = None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [_frozen, _evaluated_norm, synchronise, Network.double, Network.bfloat16, _hooked, _pruned, _averaging_norm],
+)
 def test_what_the_kernels_cannot_do_is_left_to_the_modules(change: object) -> None:
     network = Network(_random(4), channels=8, classes=3).train()
     x = torch.randn(2, 8, 8, 8)
@@ -114,7 +130,17 @@ def test_what_the_kernels_cannot_do_is_left_to_the_modules(change: object) -> No
     assert isinstance(fused, FusedCell)
     assert fused.fits(x)
     change(network)  # type: ignore[operator]
-    assert not fused.fits(x.double() if change is Network.double else x)
+    assert not fused.fits(x.to(next(network.parameters()).dtype))
+
+
+def test_a_backward_pass_after_the_weights_have_changed_is_refused() -> None:
+    network = Network(_random(4), channels=8, classes=3).train()
+    logits = network(torch.randn(2, 3, 8, 8))
+    assert isinstance(logits, Tensor)
+    with torch.no_grad():
+        network.cells["0"].get_parameter("preprocess1.conv.weight").mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        logits.sum().backward()
 
 
 def test_an_operation_that_the_kernels_do_not_know_keeps_its_cell_on_modules() -> None:

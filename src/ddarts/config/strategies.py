@@ -159,58 +159,51 @@ class FairDartsOptions(ZeroOneOptions):
     )
 
 
-class DartsOptions(ShortlistOptions):
+class CompetingOptions(ShortlistOptions):
+    """Settings of strategies whose operations compete for an edge, in two shared cells."""
+
+    shared_cells = True
+    rule = "darts"
+    ignores = BASELINE_ONLY
+
+
+class DartsOptions(CompetingOptions):
     """DARTS, first order: softmax over the operations of an edge, two shared cells (arXiv 1806.09055)."""
 
     implementation = "ddarts.searching.strategies.darts:Darts"
-    shared_cells = True
-    rule = "darts"
-    ignores = BASELINE_ONLY
     name: str = Field(default="darts", description="name of the strategy")
 
 
-class GdasOptions(ShortlistOptions):
+class GdasOptions(CompetingOptions):
     """GDAS: one operation an edge and step, drawn by the Gumbel-softmax trick; two shared cells (arXiv 1910.04465)."""
 
     implementation = "ddarts.searching.strategies.gdas:Gdas"
-    shared_cells = True
-    rule = "darts"
-    ignores = BASELINE_ONLY
     name: str = Field(default="gdas", description="name of the strategy")
     temperature: float = Field(default=10.0, gt=0, description="temperature of the Gumbel-softmax at the start")
     temperature_end: float = Field(default=0.1, gt=0, description="temperature at the end of a linear decay")
 
 
-class PcDartsOptions(ShortlistOptions):
+class PcDartsOptions(CompetingOptions):
     """PC-DARTS: darts with edge normalisation, without partial channels; two shared cells (arXiv 1907.05737)."""
 
     implementation = "ddarts.searching.strategies.pc_darts:PcDarts"
-    shared_cells = True
-    rule = "darts"
-    ignores = BASELINE_ONLY
     name: str = Field(default="pc-darts", description="name of the strategy")
 
 
-class DrNasOptions(ShortlistOptions):
+class DrNasOptions(CompetingOptions):
     """DrNAS: weights of operations drawn from Dirichlet distributions; two shared cells (arXiv 2006.10355)."""
 
     implementation = "ddarts.searching.strategies.drnas:DrNas"
-    shared_cells = True
-    rule = "darts"
-    ignores = BASELINE_ONLY
     name: str = Field(default="drnas", description="name of the strategy")
     divergence_weight: float = Field(
         default=1e-3, ge=0, description="weight of the divergence from equal chances, which keeps the search exploring"
     )
 
 
-class SDartsOptions(ShortlistOptions):
+class SDartsOptions(CompetingOptions):
     """SDARTS: darts whose weights are trained under random noise on the gates; two shared cells (arXiv 2002.05283)."""
 
     implementation = "ddarts.searching.strategies.sdarts:SDarts"
-    shared_cells = True
-    rule = "darts"
-    ignores = BASELINE_ONLY
     name: str = Field(default="sdarts", description="name of the strategy")
     radius: float = Field(default=0.03, ge=0, le=1, description="largest noise on a gate at the start")
     radius_end: float = Field(default=0.3, ge=0, le=1, description="and at the end of a linear rise")

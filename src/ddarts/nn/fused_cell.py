@@ -251,17 +251,21 @@ class FusedCell:
             for name, norm in owner.named_children()
             if isinstance(norm, nn.BatchNorm2d)
         ]
+        self._modules = [owner for module in modules for owner in module.modules()]
         # not the parameters themselves, which `load_state_dict(..., assign=True)` replaces
-        self._weighted = [(owner, name) for m in modules for owner in m.modules() for name in owner._parameters]
+        self._weighted = [(m, name) for m in self._modules for name, p in m._parameters.items() if p is not None]
 
     @property
-    def parameters(self) -> list[Tensor]:
-        """All parameters of the cell."""
-        found = (owner._parameters[name] for owner, name in self._weighted)
-        return [parameter for parameter in found if parameter is not None]
+    def parameters(self) -> list[Tensor | None]:
+        """All parameters of the cell; None for one that is gone (pruning and parametrisations take them away)."""
+        return [owner._parameters.get(name) for owner, name in self._weighted]
 
     def fits(self, *inputs: Tensor | None) -> bool:
-        """Return whether the kernels can run the cell now: training with a graph, every parameter trained."""
+        """Return whether the kernels can run the cell now.
+
+        In training with a graph, every parameter trained and in float32, and nothing hooked to a module that is passed
+        over.
+        """
         if not all(isinstance(x, Tensor | None) for x in inputs):  # a graph is traced: it is made of the modules
             return False
         x = next(working(x) for x in inputs if x is not None)
@@ -271,7 +275,8 @@ class FusedCell:
             and on_cpu(x)
             and operators.fits(x, self.channels)
             and all(_is_plain(getattr(owner, name)) for owner, name in self.norms)
-            and all(parameter.requires_grad for parameter in self.parameters)
+            and all(p is not None and p.requires_grad and p.dtype == torch.float32 for p in self.parameters)
+            and not any(_is_hooked(module) for module in self._modules)
         )
 
     def __call__(self, input0: Tensor | None, input1: Tensor | None, masks: Tensor | None) -> Tensor:
@@ -301,7 +306,8 @@ class _Function(torch.autograd.Function):
                 tape.keep(*result.measured)
         tape.move_running_statistics()
         ctx.cell, ctx.shapes = cell, {state: states[state].shape for state in cell.concat}
-        ctx.save_for_backward(masks, *tape.tensors)
+        # the parameters too, so that autograd refuses a backward pass after they have changed
+        ctx.save_for_backward(masks, *tensors[2:], *tape.tensors)
         if len(cell.concat) == 1:
             return states[cell.concat[0]]
         return torch.cat([states[state] for state in cell.concat], 1)
@@ -310,7 +316,8 @@ class _Function(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
         cell, tape = ctx.cell, _Tape()
-        masks, *tape.tensors = ctx.saved_tensors
+        masks, *saved = ctx.saved_tensors
+        tape.tensors = saved[len(cell.parameters) :]
         parts = grads[0].split(cell.channels, 1)
         # the node's gradient is written to: a copy, of a single node too
         copies = [part.clone(memory_format=torch.channels_last) for part in parts]
@@ -335,7 +342,13 @@ class _Function(torch.autograd.Function):
 
 
 def _is_plain(norm: nn.BatchNorm2d) -> bool:
-    return type(norm) is nn.BatchNorm2d and norm.training and norm.track_running_stats and norm.eps == EPS
+    moves = norm.training and norm.track_running_stats and norm.momentum is not None
+    return type(norm) is nn.BatchNorm2d and moves and norm.eps == EPS
+
+
+def _is_hooked(module: nn.Module) -> bool:
+    hooks = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
+    return any(hooks)
 
 
 def _sum(results: Sequence[_Result]) -> Tensor:
