@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from ddarts.kernels import operators
+from ddarts.kernels import discrete, operators
 from ddarts.nn.batch_norm import EPS, check_count
 from ddarts.nn.dispatch import channels_last, on_cpu, working
 from ddarts.nn.operations import DilatedConv, FactorizedReduce, ReLUConvBN, SeparableConv
@@ -155,7 +155,7 @@ class _Pointwise:
         return [conv.weight for conv in self.convolutions]
 
     def forward(self, x: Tensor, tape: _Tape) -> _Result:
-        u, mean, var = operators.relu_pointwise(x, self.weights, self.stride)
+        u, mean, var = discrete.relu_pointwise(x, self.weights, self.stride)
         tape.keep(x)
         tape.norms.append((self.norm, mean, var, _count(u)))
         return _Result(u, mean, var, self.norm.weight, self.norm.bias)
@@ -165,7 +165,7 @@ class _Pointwise:
         to.parameters[self.norm.bias], to.parameters[self.norm.weight] = sums
         known = to.states.get(source)
         at_x = to.states[source] = torch.empty_like(x) if known is None else known
-        found = operators.relu_pointwise_backward(
+        found = discrete.relu_pointwise_backward(
             grad, *sums, *result.measured, self.norm.weight, x, self.weights, at_x, self.stride, EPS,
             known is not None,
         )  # fmt: skip
@@ -177,7 +177,7 @@ class _Pool:
         self.maximum, self.stride = isinstance(module, nn.MaxPool2d), cast(int, module.stride)
 
     def forward(self, x: Tensor, tape: _Tape) -> _Result:
-        y, position = operators.pool(x, self.stride, self.maximum)
+        y, position = discrete.pool(x, self.stride, self.maximum)
         tape.keep(x, position)
         return _Result(y)
 
@@ -185,7 +185,7 @@ class _Pool:
         x, position = tape.take(2)
         if source not in to.states:
             to.states[source] = torch.zeros_like(x)
-        operators.pool_backward(grad, position, to.states[source], self.stride, self.maximum)
+        discrete.pool_backward(grad, position, to.states[source], self.stride, self.maximum)
 
 
 class _Identity:
@@ -352,7 +352,7 @@ def _is_hooked(module: nn.Module) -> bool:
 
 
 def _sum(results: Sequence[_Result]) -> Tensor:
-    return operators.node_sum(
+    return discrete.node_sum(
         [r.u for r in results],
         [r.mean for r in results],
         [r.var for r in results],
@@ -374,7 +374,7 @@ def _sums(grad: Tensor, results: Sequence[_Result]) -> list[_Sums]:
     if all(result.mean is None for result in results):
         return [(grad, grad)] * len(results)  # nobody reads them
     u, mean, var = ([*numbers] for numbers in zip(*(result.measured for result in results), strict=True))
-    sum, dot = operators.node_sums(grad, u, mean, var, EPS)
+    sum, dot = discrete.node_sums(grad, u, mean, var, EPS)
     return [(sum, of_one) for of_one in dot]
 
 

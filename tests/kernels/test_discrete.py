@@ -7,7 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ddarts.kernels import operators
+from ddarts.kernels import (
+    discrete,  # noqa: F401  registers the operators
+    operators,
+)
 from ddarts.kernels.library import Library, builds, find
 
 EPS = 1e-5
