@@ -14,7 +14,7 @@ from ddarts.config.schema import RunSettings, TrainSettings
 from ddarts.errors import SettingsError, Stopped
 from ddarts.genotype.zoo.lookup import find_architecture
 from ddarts.pipeline import Opening
-from ddarts.planning import Speed, Speeds, TimeBudget, plan_job, training_s, training_steps
+from ddarts.planning import Plan, Speed, Speeds, TimeBudget, plan_job, training_s, training_steps
 from ddarts.reporting.page import write_report
 from ddarts.reporting.results import longer_training
 from ddarts.runs.folder import RunFolder
@@ -95,6 +95,14 @@ def test_a_time_becomes_a_plan_that_a_resumed_run_keeps(tmp_path):
     assert run.summary["plan"]["final"]
     assert (stored["train"]["epochs"], stored["train"]["steps_per_epoch"]) == (1, 1)
     assert [record["step"] for record in run.metrics("train", "epoch")] == [1]
+
+
+def test_a_run_that_was_killed_before_it_kept_its_plan_has_one_that_is_not_final(tmp_path):
+    with RunFolder.create(tmp_path / "run") as run:
+        assert Plan.of(run) == Plan((), 0.0, 0.0, 0.0, 0)
+        kept = Plan((), 1.0, 2.0, 3.0, 0, 4.0, True)
+        kept.keep(run)
+        assert Plan.of(run) == kept
 
 
 @pytest.mark.parametrize(

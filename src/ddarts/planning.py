@@ -61,33 +61,41 @@ class Speeds:
     train: Speed
 
 
+#: Seconds of a plan that a run keeps.
+_KEPT = ("search", "train", "rest", "setup")
+
+
 @dataclass(frozen=True)
 class Plan:
-    """What a job will do: lines for people, the seconds of each stage and of what follows, and bytes on the disk."""
+    """What a job will do.
+
+    Attributes:
+        lines: for people.
+        search_s, train_s, rest_s: seconds of the stages and of what follows.
+        disk: bytes.
+        setup_s: seconds that were used before the search.
+        final: whether a time budget has settled the training for the network that was found.
+    """
 
     lines: tuple[str, ...]
     search_s: float
     train_s: float
     rest_s: float
     disk: int
+    setup_s: float = 0.0
+    final: bool = False
 
     @classmethod
     def of(cls, run: RunFolder | None) -> Plan:
-        """Return the seconds that `keep` has left in a run; zeros if there are none."""
+        """Return what `keep` has left in a run; zeros if it was killed before."""
         kept = {} if run is None else run.summary.get("plan", {})
-        search_s, train_s, rest_s = (float(kept.get(name, 0.0)) for name in ("search_s", "train_s", "rest_s"))
-        return cls((), search_s, train_s, rest_s, 0)
+        search_s, train_s, rest_s, setup_s = (float(kept.get(f"{name}_s", 0.0)) for name in _KEPT)
+        return cls((), search_s, train_s, rest_s, 0, setup_s, bool(kept.get("final")))
 
-    def keep(self, run: RunFolder, setup_s: float, *, final: bool = False) -> None:
-        """Write the plan into the summary of a run.
-
-        Args:
-            run: the run.
-            setup_s: seconds that were used before the search.
-            final: whether a time budget has settled the training for the network that was found.
-        """
-        plan = {"search_s": self.search_s, "train_s": self.train_s, "rest_s": self.rest_s}
-        run.update_summary(plan={**{k: round(v, 1) for k, v in plan.items()}, "setup_s": setup_s, "final": final})
+    def keep(self, run: RunFolder) -> None:
+        """Write the plan into the summary of a run."""
+        seconds = {f"{name}_s": round(getattr(self, f"{name}_s"), 1) for name in _KEPT}
+        run.update_summary(plan={**seconds, "final": self.final})
 
 
 class _Enough(Exception):  # noqa: N818 (no error: it ends a measurement)

@@ -135,18 +135,20 @@ def run(
             _say_plan(plan.lines)
     with opening.begin(images, Hooks(loss, on_step, on_epoch)) as folder, resumable_by("run"):
         if opening.resumed is None:
-            plan.keep(folder, time.perf_counter() - began)
+            plan = replace(plan, setup_s=time.perf_counter() - began)
+            plan.keep(folder)
         with work_after(plan.train_s + plan.rest_s):
             searched = search_stage(wanted, images, folder, start, quiet)
         if searched.genotype.size is not None:
             wanted = sized(wanted, searched.genotype)
             folder.write_settings("run", wanted)
-        if wanted.time is not None and not folder.summary["plan"]["final"]:
-            used = folder.summary["plan"]["setup_s"] + searched.search_s
+        if wanted.time is not None and not plan.final:
+            used = plan.setup_s + searched.search_s
             budget = TimeBudget(wanted.time, time.perf_counter() - used)
             wanted = budget.before_the_training(searched.genotype, wanted, images)
             folder.write_settings("run", wanted)
-            plan.keep(folder, folder.summary["plan"]["setup_s"], final=True)
+            plan = replace(plan, final=True)
+            plan.keep(folder)
             if not quiet:
                 steps = training_steps(wanted, images)
                 say(f"training: {wanted.train.epochs} epochs of {steps} steps fit into the time that is left")
