@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 import torch
 from torch.nn import functional
 
-from ddarts.data.augment import Augment, Share, crop_and_flip, cutout, resized_crop
+from ddarts.data.augment import Augment, Share, crop_and_flip, cutout, mix, resized_crop
 from ddarts.errors import SettingsError
 
 
@@ -91,3 +93,32 @@ def test_crops_follow_the_resolution_unless_told() -> None:
     assert Augment.at(64, 96, cutout=8) == Augment(resized=True, cutout=8)
     assert Augment.at(224, 224, crop=4) == Augment(crop=4)
     assert Augment.at(224, 224, crop=0) == Augment()
+
+
+def test_mixup_is_the_weighted_sum_of_an_image_and_its_partner() -> None:
+    x = torch.randn(5, 3, 4, 6, generator=random())
+    mixed, share = mix(x.clone(), 0.4, 0, Random(1))
+    assert 0 < share < 1
+    torch.testing.assert_close(mixed, share * x + (1 - share) * x.flip(0))
+
+
+def test_cutmix_takes_one_rectangle_from_the_partner_and_tells_its_share() -> None:
+    x = torch.arange(4.0)[:, None, None, None].expand(4, 2, 9, 7)
+    for seed in range(50):
+        mixed, share = mix(x.clone(), 0, 1.0, Random(seed))
+        other = mixed != x
+        assert bool((mixed == torch.where(other, x.flip(0), x)).all())
+        assert share == pytest.approx(1 - float(other.double().mean()))
+        rows, columns = other[0, 0].nonzero(as_tuple=True)
+        if len(rows):
+            sides = (int(rows.max() - rows.min()) + 1, int(columns.max() - columns.min()) + 1)
+            assert len(rows) == sides[0] * sides[1]
+
+
+def test_with_both_alphas_a_batch_is_mixed_in_one_way_or_the_other_and_with_none_not_at_all() -> None:
+    x = torch.arange(4.0)[:, None, None, None].expand(4, 1, 8, 8)
+    ways = {len(mix(x.clone(), 1.0, 1.0, Random(seed))[0][0].unique()) for seed in range(40)}
+    assert ways == {1, 2}  # a sum is constant over the image, a rectangle is not
+    same, share = mix(x, 0, 0, Random(0))
+    assert same is x
+    assert share == 1

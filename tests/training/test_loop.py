@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ddarts.config.loading import load_settings
-from ddarts.config.schema import TrainSettings
+from ddarts.config.schema import TrainOptions, TrainSettings
 from ddarts.data import Batches, ImageData, Images, load_data
 from ddarts.errors import DataError, DivergedError, RunError, SettingsError, Stopped
 from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
@@ -116,23 +116,29 @@ class _SignalAt:
         monkeypatch.setattr(Batches, "batch", batch)
 
 
-@pytest.mark.parametrize("ema", [0.0, 0.9])
+_MODERN: dict[str, Any] = {
+    **{"optimizer": "adamw", "lr": 0.01, "warmup": 0.3, "schedule": "linear", "decay_norms": False},
+    **{"mixup": 0.2, "cutmix": 1.0, "half_resolution": 0.5, "ema": 0.9},
+}
+
+
+@pytest.mark.parametrize("recipe", [{}, _MODERN], ids=["published", "modern"])
 def test_a_stopped_training_ends_with_the_bits_of_an_uninterrupted_one(
-    tmp_path: Path, digits: ImageData, monkeypatch: pytest.MonkeyPatch, ema: float
+    tmp_path: Path, digits: ImageData, monkeypatch: pytest.MonkeyPatch, recipe: dict[str, Any]
 ) -> None:
-    _train(tmp_path / "whole", digits, ema=ema)
+    _train(tmp_path / "whole", digits, **recipe)
     with monkeypatch.context() as patch:
         _SignalAt(patch, 2, 5, 9)  # inside an epoch, at the last step of one, and early in another
         stops = []
         for _ in range(3):
             with pytest.raises(Stopped) as caught:
-                _train(tmp_path / "parts", digits, ema=ema)
+                _train(tmp_path / "parts", digits, **recipe)
             stops.append(str(caught.value))
     assert stops == [
         f"stopped at epoch {epoch}, step {step}; resume with: ddarts train --resume {tmp_path / 'parts'}"
         for epoch, step in ((1, 2), (1, 5), (2, 9))
     ]
-    outcome = _train(tmp_path / "parts", digits, ema=ema)
+    outcome = _train(tmp_path / "parts", digits, **recipe)
     assert _same(_weights(tmp_path / "parts"), _weights(tmp_path / "whole"))
     whole, parts = (RunFolder.open(tmp_path / name).metrics("train") for name in ("whole", "parts"))
     for record in (*whole, *parts):
@@ -221,10 +227,10 @@ def test_divergence_keeps_the_last_good_checkpoint(
 def test_weights_that_broke_in_the_last_step_never_reach_a_checkpoint(
     tmp_path: Path, digits: ImageData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def cosine(start: float, end: float, step: int, steps: int) -> float:
-        return math.inf if step == 3 else start  # the loss of step 4 is fine, its update is not
+    def learning_rate(options: TrainOptions, step: int, steps: int) -> float:
+        return math.inf if step == 3 else options.lr  # the loss of step 4 is fine, its update is not
 
-    monkeypatch.setattr(loop, "cosine", cosine)
+    monkeypatch.setattr(loop, "learning_rate", learning_rate)
     with pytest.raises(DivergedError, match=r"is not finite at epoch 1, step 4"):
         _train(tmp_path / "run", digits)
     assert RunFolder.open(tmp_path / "run").load_checkpoint("train") is None
@@ -292,6 +298,14 @@ def test_each_part_of_the_recipe_changes_the_result(tmp_path: Path, digits: Imag
         {"lr_min": 0.01},
         {"policy": "randaugment"},
         {"precision": "bf16"},
+        {"optimizer": "adamw"},
+        {"nesterov": True},
+        {"warmup": 0.5},
+        {"schedule": "linear"},
+        {"decay_norms": False, "weight_decay": 0.1},
+        {"mixup": 0.2},
+        {"cutmix": 1.0},
+        {"half_resolution": 0.5},
     ]
     for i, change in enumerate(changes):
         _train(tmp_path / str(i), digits, **short, **change)
@@ -319,6 +333,16 @@ def test_settings_that_do_not_fit_the_images_are_refused(tmp_path: Path, digits:
     deep = random_genotype(build_space(cells=8, nodes=1, reductions=(1, 3, 5, 7)), seed=0)
     with pytest.raises(SettingsError, match=r"images of 8x8 pixels are too small for 4 reductions"):
         _train(tmp_path / "b", digits, deep)
+
+
+def test_half_the_resolution_must_be_enough_for_the_reductions(tmp_path: Path) -> None:
+    data = load_data("digits", limit=40)
+    reduced = random_genotype(build_space(cells=4, nodes=2, reductions=(1, 2, 3)), seed=0)
+    _train(tmp_path / "whole", data, reduced, epochs=1)
+    with pytest.raises(
+        SettingsError, match=r"^half_resolution = 0.5: images of 4x4 pixels are too small.* or set it to 0"
+    ):
+        _train(tmp_path / "half", data, reduced, epochs=1, half_resolution=0.5)
 
 
 def test_many_channels_and_odd_sizes_train(tmp_path: Path) -> None:

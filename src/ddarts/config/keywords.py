@@ -132,12 +132,20 @@ class TrainOnly(TypedDict, total=False):
 
     stem: Literal["auto", "cifar", "imagenet"]
     min_steps: int
+    optimizer: Literal["sgd", "adamw"]
+    warmup: float
+    schedule: Literal["cosine", "linear"]
+    nesterov: bool
+    decay_norms: bool
     drop_path: float
     auxiliary_weight: float
     cutout: int
     crop: int | None
     policy: Literal["none", "autoaugment", "randaugment", "trivialaugment", "augmix"]
     label_smoothing: float
+    mixup: float
+    cutmix: float
+    half_resolution: float
     evaluations: int
     ema: float
 

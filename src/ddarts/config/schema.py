@@ -31,6 +31,8 @@ _STEMS = enumerated(
     cifar="one convolution, keeps the resolution",
     imagenet="three convolutions, a quarter of the resolution",
 )
+_OPTIMIZERS = enumerated(sgd="stochastic gradient descent with momentum", adamw="Adam with decoupled weight decay")
+_SCHEDULES = enumerated(cosine="along half a cosine", linear="along a straight line")
 _POLICIES = enumerated(
     none="crop, flip and cutout only",
     autoaugment="the policies learned on CIFAR-10",
@@ -368,10 +370,21 @@ class TrainOptions(Options):
     )
     steps_per_epoch: int | None = Field(default=None, ge=1, description="largest number of steps in an epoch")
     batch: int = Field(default=128, ge=2, description="images per batch")
-    lr: float = Field(default=0.025, gt=0, description="learning rate (SGD), at the start")
-    lr_min: float = Field(default=0.0, ge=0, description="learning rate at the end of the cosine")
-    momentum: float = Field(default=0.9, ge=0, lt=1, description="momentum of SGD")
+    optimizer: Literal["sgd", "adamw"] = Field(
+        default="sgd", description="optimizer of the weights", json_schema_extra=_OPTIMIZERS
+    )
+    lr: float = Field(default=0.025, gt=0, description="largest learning rate: at the start, or after the warm-up")
+    lr_min: float = Field(default=0.0, ge=0, description="learning rate at the end")
+    warmup: float = Field(
+        default=0.0, ge=0, lt=1, description="share of the steps in which the learning rate rises to its largest value"
+    )
+    schedule: Literal["cosine", "linear"] = Field(
+        default="cosine", description="how the learning rate falls", json_schema_extra=_SCHEDULES
+    )
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="momentum of SGD, or the first beta of AdamW")
+    nesterov: bool = Field(default=False, description="Nesterov momentum (SGD)")
     weight_decay: float = Field(default=3e-4, ge=0, description="weight decay")
+    decay_norms: bool = Field(default=True, description="weight decay for batch norms and biases too")
     clip: float = Field(default=5.0, gt=0, description="largest norm of the gradient")
     drop_path: float = Field(
         default=0.2, ge=0, lt=1, description="drop-path probability at the last epoch; rises linearly from 0"
@@ -387,6 +400,18 @@ class TrainOptions(Options):
     )
     policy: Policy = Field(default="autoaugment", description="augmentation policy", json_schema_extra=_POLICIES)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="label smoothing")
+    mixup: float = Field(
+        default=0.0, ge=0, le=10, description="alpha of mixup: batches are sums of two images each; 0 for none"
+    )
+    cutmix: float = Field(
+        default=0.0, ge=0, le=10, description="alpha of cutmix: a rectangle comes from another image; 0 for none"
+    )
+    half_resolution: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of the steps, at the start, with images of half the width and height",
+    )
     evaluations: int = Field(
         default=50, ge=1, description="evaluations of the validation images, about; the last epoch is one of them"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import Any, get_args
 
 import torch
@@ -160,6 +161,39 @@ def cutout(x: Tensor, side: int, random: torch.Generator, share: Share | None = 
     rows = (row >= top) & (row < top + side)
     columns = (column >= left) & (column < left + side)
     return x.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0.0)
+
+
+def mix(x: Tensor, mixup: float, cutmix: float, random: Random) -> tuple[Tensor, float]:
+    """Mix each image of a batch with the one at the mirrored place of the batch.
+
+    The label of an image then counts by the share that is returned, and that of its partner, ``labels.flip(0)``, by the
+    rest. Several processes that share a batch mix within their shares.
+
+    Args:
+        x: normalised images [B, C, H, W]; may be changed.
+        mixup: alpha of the symmetric Beta distribution of the share, where the result is a weighted sum of both images
+            (Zhang et al., arXiv 1710.09412); 0 for none.
+        cutmix: alpha, where a rectangle of the partner replaces the image's (Yun et al., arXiv 1905.04899); 0 for
+            none. If neither is 0, each batch is mixed in one of the two ways at random.
+        random: of the share, the way and the rectangle.
+
+    Returns:
+        The mixed images, and the share of the images themselves, 0 to 1.
+    """
+    if not (mixup or cutmix):
+        return x, 1.0
+    cuts = cutmix > 0 and (mixup == 0 or random.random() < 0.5)
+    share = random.betavariate(*(2 * [cutmix if cuts else mixup]))
+    if not cuts:
+        return torch.lerp(x.flip(0), x, share), share
+    height, width = x.shape[2:]
+    tall, wide = (round(side * math.sqrt(1 - share)) for side in (height, width))
+    y, left = random.randint(0, height), random.randint(0, width)  # centre; partly outside at the borders
+    rows = slice(max(y - tall // 2, 0), min(y - tall // 2 + tall, height))
+    columns = slice(max(left - wide // 2, 0), min(left - wide // 2 + wide, width))
+    partner = x.flip(0)[:, :, rows, columns]
+    x[:, :, rows, columns] = partner
+    return x, 1 - partner.shape[2] * partner.shape[3] / (height * width)
 
 
 def centred(size: Sequence[int]) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 import torch
@@ -17,9 +18,10 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from ddarts.config.schema import TrainSettings
+from ddarts.config.schema import TrainOptions, TrainSettings
 from ddarts.cost.counting import count_macs, count_parameters
 from ddarts.data import Augment, Batches, ImageData, split
+from ddarts.data.augment import mix
 from ddarts.errors import SettingsError
 from ddarts.genotype.choices import AnyGenotype
 from ddarts.hub.saved import save_model
@@ -30,13 +32,13 @@ from ddarts.runs.folder import RunFolder
 from ddarts.runtime.distributed import current
 from ddarts.runtime.engine import launch
 from ddarts.runtime.progress import Progress
-from ddarts.runtime.seeds import seed_everything, streams_restored
+from ddarts.runtime.seeds import derive_seed, seed_everything, streams_restored
 from ddarts.runtime.signals import StopRequest
 from ddarts.training.ema import WeightAverage
 from ddarts.training.evaluate import evaluate
 from ddarts.training.initial import load_initial
 from ddarts.training.resumable import ResumableLoop, reads_every
-from ddarts.training.schedule import cosine, drop_path_at, is_evaluated
+from ddarts.training.schedule import drop_path_at, is_evaluated, learning_rate
 from ddarts.training.state import TrainingState
 
 _STAGE = "train"
@@ -96,6 +98,11 @@ class _Training(ResumableLoop):
         options = settings.train
         stem = choose_stem(options.stem, images.height, images.width)
         check_resolution(images.height, images.width, len(genotype.reductions), stem)
+        if options.half_resolution > 0:
+            try:
+                check_resolution(images.height // 2, images.width // 2, len(genotype.reductions), stem)
+            except SettingsError as error:
+                raise SettingsError(f"half_resolution = {options.half_resolution}: {error}; or set it to 0") from None
         parts = split(images, validation=settings.validation, seed=settings.seed)
         shared: dict[str, Any] = {
             "seed": settings.seed,
@@ -148,13 +155,7 @@ class _Training(ResumableLoop):
         network.drop_path_part = (ranks.rank, ranks.size)
         if settings.sync_batch_norm and ranks.size > 1:
             synchronise(network)
-        optimizer = torch.optim.SGD(
-            network.parameters(),
-            lr=options.lr,
-            momentum=options.momentum,
-            weight_decay=options.weight_decay,
-            fused=fabric.device.type == "cpu",  # there it saves much time; on a GPU it would forbid clipping with fp16
-        )
+        optimizer = _optimizer(network, options, fused=fabric.device.type == "cpu")
         average = WeightAverage(network, options.ema) if options.ema > 0 else None
         self.state = TrainingState(network, optimizer, average, fabric)
         self.module, self.optimizer = fabric.setup(network, optimizer)
@@ -203,19 +204,29 @@ class _Training(ResumableLoop):
             self.after_step(stop, looks)
 
     def train_step(self) -> None:
-        """One step: forward, loss, backward, clipping, SGD."""
+        """One step: forward, loss, backward, clipping, update of the weights."""
         state, options = self.state, self.options
         done = self.steps_done
-        rate = cosine(options.lr, options.lr_min, done, options.epochs * self.steps)
+        steps = options.epochs * self.steps
+        rate = learning_rate(options, done, steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         x, labels = self.batches.batch(state.epoch, state.step)
+        if done < round(options.half_resolution * steps):
+            x = F.avg_pool2d(x, 2)
+        draws = Random(derive_seed(self.settings.seed, _STAGE, "mix", state.epoch, state.step))
+        x, share = mix(x, options.mixup, options.cutmix, draws)
+
+        def loss_of(logits: Tensor) -> Tensor:
+            loss = self.loss(logits, labels)
+            return loss if share == 1 else share * loss + (1 - share) * self.loss(logits, labels.flip(0))
+
         seed_everything(self.settings.seed, _STAGE, state.epoch, state.step)  # for drop-path
         output = self.module(x)
         logits: Tensor = output[0] if isinstance(output, tuple) else output
-        loss = total = self.loss(logits, labels)
+        loss = total = loss_of(logits)
         if isinstance(output, tuple):
-            total = loss + options.auxiliary_weight * self.loss(output[1], labels)
+            total = loss + options.auxiliary_weight * loss_of(output[1])
         self.optimizer.zero_grad()
         self.fabric.backward(total)
         # a gradient that is not finite shows in the next loss; under fp16 it is common, and the step is left out
@@ -263,3 +274,19 @@ class _Training(ResumableLoop):
         ago = self.state.meter.flush(self.ranks)
         if ago is not None:
             self.diverged(f"the loss is {self.state.meter.last_loss}", self.steps_done - ago)
+
+
+def _optimizer(network: AnyNetwork, options: TrainOptions, *, fused: bool) -> torch.optim.Optimizer:
+    """Return the optimizer of a network's weights.
+
+    `fused` saves much time on a CPU; on a GPU it would forbid clipping with fp16.
+    """
+    weights = list(network.parameters())
+    groups: list[dict[str, Any]] = [{"params": weights}]
+    if not options.decay_norms:
+        one_dimensional = [p for p in weights if p.dim() <= 1]
+        groups = [{"params": [p for p in weights if p.dim() > 1]}, {"params": one_dimensional, "weight_decay": 0.0}]
+    shared: dict[str, Any] = {"lr": options.lr, "weight_decay": options.weight_decay, "fused": fused}
+    if options.optimizer == "adamw":
+        return torch.optim.AdamW(groups, betas=(options.momentum, 0.999), **shared)
+    return torch.optim.SGD(groups, momentum=options.momentum, nesterov=options.nesterov, **shared)
