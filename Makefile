@@ -48,9 +48,9 @@ DOCUMENTED := ddarts ddarts.api ddarts.cli ddarts.config ddarts.cost ddarts.data
 docs: $(STAMP)
 	$(BIN)/python -m pdoc --docformat google --output-directory site $(DOCUMENTED) '!ddarts.kernels._'
 
-$(STAMP): pyproject.toml setup.py $(wildcard src/ddarts/kernels/*.[ch])
+$(STAMP): pyproject.toml constraints.txt setup.py $(wildcard src/ddarts/kernels/*.[ch])
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $(STAMP)
 
 clean:
