@@ -17,11 +17,11 @@ PACKAGE, EXTRA = "ddarts", "dev"
 _LONGEST = 120  # characters of a licence's name; longer ones are its text
 _HEADER = """# Dependencies
 
-`make` installs these versions (constraints.txt), and so does CI; `pip install ddarts` takes any version in the ranges of
-pyproject.toml. The table holds what a Linux machine with an x86-64 processor installs for the tests: packages that `ddarts`
-requires, those of its extras, and what those require. Both files are written by `python docs/make_dependencies.py` from the
-metadata of the installed packages. The extra `dask` (`distributed`, BSD-3-Clause) is not among them. NVIDIA's packages belong
-to the CUDA build of torch; the CPU build needs none.
+`make` installs these versions (constraints.txt), and so does CI; `pip install ddarts` takes any version in the ranges
+of pyproject.toml. The table holds what a Linux machine with an x86-64 processor installs for the tests: packages that
+`ddarts` requires, those of its extras, and what those require. Both files are written by `python
+docs/make_dependencies.py` from the metadata of the installed packages. The extra `dask` (`distributed`, BSD-3-Clause)
+is not among them. NVIDIA's packages belong to the CUDA build of torch; the CPU build needs none.
 
 | package | version | required by | licence |
 |---|---|---|---|
