@@ -10,7 +10,6 @@ from ddarts.genotype.genotype import Genotype
 from ddarts.genotype.zoo.baselines import shared_sequence
 from ddarts.space.cell_space import SearchSpace, build_space
 from ddarts.space.choice_space import ChoiceSpace, find_choice_space
-from ddarts.space.imported import ORIGINAL
 
 #: Initial alphas, [searched cell][edge][operation].
 Alphas = tuple[tuple[tuple[float, ...], ...], ...]
@@ -68,12 +67,12 @@ def search_space(
 
 
 def original_genotype(name: str) -> ChoiceGenotype:
-    """Return the genotype of a network ``torchvision:NAME`` or ``timm:NAME``: all of its own blocks.
+    """Return the genotype of a network ``torchvision:NAME``, ``timm:NAME`` or ``standard:NAME``: all of its own blocks.
 
     Raises:
         GenotypeError: the network is not supported; the message lists those that are.
     """
-    return ChoiceGenotype(name, (ORIGINAL,) * len(find_choice_space(name)), name)
+    return ChoiceGenotype.from_indices(find_choice_space(name), [0] * len(find_choice_space(name)), name)
 
 
 def starting_alphas(

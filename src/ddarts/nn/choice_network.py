@@ -14,7 +14,7 @@ from ddarts.errors import SettingsError
 from ddarts.genotype.choices import AnyGenotype, ChoiceGenotype
 from ddarts.genotype.genotype import Genotype
 from ddarts.nn.auxiliary import AuxiliaryHead
-from ddarts.nn.inverted_residual import InvertedResidual
+from ddarts.nn.inverted_residual import Residual
 from ddarts.nn.network import DiscreteNetwork, Network
 from ddarts.nn.recompute import recomputed
 from ddarts.runtime.registry import load_reference
@@ -114,7 +114,7 @@ class ChoiceNetwork(DiscreteNetwork[ChoiceGenotype]):
 
     Attributes:
         drop_path, drop_path_part, recompute: see `ddarts.nn.network.DiscreteNetwork`; drop-path drops the branches
-            of inverted residuals.
+            of residual blocks.
         outputs: channels of the last map.
 
     Raises:
@@ -179,7 +179,7 @@ class ChoiceNetwork(DiscreteNetwork[ChoiceGenotype]):
         """Draw the drop-path factors of a step for every residual block."""
         dropping = self.training and self.drop_path > 0
         for block in self.blocks.modules():
-            if isinstance(block, InvertedResidual) and block.residual:
+            if isinstance(block, Residual) and block.residual:
                 block.drop_path = self.drop_path_factors(x) if dropping else None
 
 

@@ -27,7 +27,23 @@ class SqueezeExcitation(nn.Module):
         return x * F.hardsigmoid(scale)
 
 
-class InvertedResidual(nn.Module):
+class Residual(nn.Module):
+    """Base of blocks that add their input to what they compute.
+
+    Attributes:
+        residual: whether they do.
+        drop_path: factors [B, 1, 1, 1] of what they compute (stochastic depth), or None.
+    """
+
+    residual = True
+    drop_path: Tensor | None = None
+
+    def joined(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the input `x` plus `y`, both [B, C, H, W]."""
+        return x + (y if self.drop_path is None else y * self.drop_path.to(y.dtype))
+
+
+class InvertedResidual(Residual):
     """1x1 convolution to expansion * inputs - BN - ReLU - depthwise - BN - ReLU - 1x1 convolution - BN, plus the input.
 
     Maps [B, inputs, H, W] to [B, outputs, ceil(H / stride), ceil(W / stride)]. The input is added where it has the
@@ -41,12 +57,7 @@ class InvertedResidual(nn.Module):
         stride: 1 or 2.
         squeeze: whether squeeze-and-excitation follows the depthwise convolution.
         affine: whether batch norms have a scale and a shift (False during a search).
-
-    Attributes:
-        drop_path: factors [B, 1, 1, 1] of the residual branch (stochastic depth), or None.
     """
-
-    drop_path: Tensor | None = None
 
     def __init__(
         self,
@@ -79,9 +90,7 @@ class InvertedResidual(nn.Module):
         if self.squeeze is not None:
             y = self.squeeze(y)
         y = self.norm3(self.project(y))
-        if not self.residual:
-            return y
-        return x + (y if self.drop_path is None else y * self.drop_path.to(y.dtype))
+        return self.joined(x, y) if self.residual else y
 
 
 class ConvBN(nn.Module):

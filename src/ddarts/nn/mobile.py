@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import nn
 
 from ddarts.nn.choice_network import Block, Slot
 from ddarts.nn.inverted_residual import ConvBN, InvertedResidual, skip
-from ddarts.space.mobile import SKIP, STAGES
+from ddarts.space.mobile import SKIP, STAGES, Stage
 
 
 class Mobile:
@@ -36,14 +38,27 @@ class Mobile:
     def blocks(slot: Slot, *, channels: int, in_channels: int, stem: str) -> list[Block]:
         """Build the network before its pooling; the stem has `channels` channels, layers 1.5 to 12 times as many."""
         large = stem == "imagenet"
-        first = 2 if large else 1
-        blocks = [Block("stem", ConvBN(in_channels, channels, 3, first, relu=True), channels, first)]
-        for index, stage in enumerate(STAGES):
-            outputs = max(round(stage.width * channels), 1)
-            for layer in range(stage.layers):
-                stride = (2 if large and index == 0 else stage.stride) if layer == 0 else 1
-                number = len(blocks) - 1
-                module = slot(number, blocks[-1].outputs, outputs, stride)
-                blocks.append(Block(f"layer{number}", module, outputs, stride))
+        first = Block("stem", ConvBN(in_channels, channels, 3, 1 + large, relu=True), channels, 1 + large)
+        blocks = layers_of(STAGES, slot, first, halves=0 if large else None)
         head = ConvBN(blocks[-1].outputs, 80 * channels, relu=True)
         return [*blocks, Block("head", head, 80 * channels)]
+
+
+def layers_of(stages: Sequence[Stage], slot: Slot, stem: Block, *, halves: int | None = None) -> list[Block]:
+    """Build a stem and the layers of stages after it.
+
+    Args:
+        stages: their widths are over that of the stem.
+        slot: builds a layer; the choices are the layers, in order.
+        stem: the first block.
+        halves: index of a stage that halves the resolution whatever its stride is.
+    """
+    blocks = [stem]
+    for index, stage in enumerate(stages):
+        outputs = max(round(stage.width * stem.outputs), 1)
+        for layer in range(stage.layers):
+            stride = (2 if index == halves else stage.stride) if layer == 0 else 1
+            number = len(blocks) - 1
+            module = slot(number, blocks[-1].outputs, outputs, stride)
+            blocks.append(Block(f"layer{number}", module, outputs, stride))
+    return blocks

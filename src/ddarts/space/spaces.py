@@ -16,5 +16,8 @@ SPACES: Registry[Any] = Registry(
         "dartopti": "ddarts.space.cell_space:DARTOPTI",
         "mobile": "ddarts.space.mobile:MOBILE",
     },
-    families=dict.fromkeys(("torchvision", "timm"), "ddarts.space.imported:imported_space"),
+    families={
+        **dict.fromkeys(("torchvision", "timm"), "ddarts.space.imported:imported_space"),
+        "standard": "ddarts.space.standard:standard_space",
+    },
 )

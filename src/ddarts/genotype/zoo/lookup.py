@@ -16,6 +16,7 @@ from ddarts.genotype.zoo.baselines import BASELINES, baseline
 from ddarts.genotype.zoo.catalogue import published_names, zoo_entry, zoo_names
 from ddarts.runtime import json_input as checks
 from ddarts.space.imported import is_imported
+from ddarts.space.standard import FAMILY
 
 PathLike = str | os.PathLike[str]
 
@@ -43,8 +44,8 @@ def find_architecture(source: AnyGenotype | PathLike) -> AnyGenotype:
     Args:
         source: a `Genotype`; a genotype file, as JSON or in a published text format (`formats`; the content decides);
             ``FILE.py:NAME`` for one of several assignments in a file; a run folder that has a genotype; or the name of
-            a baseline or of an entry of the zoo, in upper or lower case, or of a network as ``torchvision:NAME`` or
-            ``timm:NAME``. What is there as a file wins over a name. A
+            a baseline or of an entry of the zoo, in upper or lower case, or of a network as ``torchvision:NAME``,
+            ``timm:NAME`` or ``standard:NAME``. What is there as a file wins over a name. A
             two-cell genotype, from a file or the zoo, is laid out over 20 cells.
 
     Raises:
@@ -58,7 +59,7 @@ def find_architecture(source: AnyGenotype | PathLike) -> AnyGenotype:
     file, colon, name = text.rpartition(":")
     if colon and Path(file).is_file():
         return _load(file, name)
-    if is_imported(text):
+    if is_imported(text) or text.partition(":")[0] == FAMILY:
         return original_genotype(text)
     if text.lower() in BASELINES:
         return baseline(text)

@@ -1,0 +1,91 @@
+"""The modules of standard networks (`ddarts.space.standard`)."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ddarts.nn.choice_network import Block, Slot
+from ddarts.nn.inverted_residual import ConvBN, Residual
+from ddarts.nn.mobile import Mobile, layers_of
+from ddarts.nn.operations import conv
+from ddarts.space.choice_space import ChoiceSpace
+from ddarts.space.standard import NETWORKS
+
+
+class BasicBlock(Residual):
+    """3x3 convolution - BN - ReLU - 3x3 convolution - BN, plus the shortcut, then ReLU (arXiv 1512.03385, figure 2).
+
+    Maps [B, inputs, H, W] to [B, outputs, ceil(H / stride), ceil(W / stride)]. The shortcut is the identity, or where
+    the shape changes a 1x1 convolution without batch norm, as in the ResNet-8 of MLPerf Tiny.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1, *, affine: bool = True) -> None:
+        super().__init__()
+        self.conv1 = conv(inputs, outputs, 3, stride=stride)
+        self.norm1 = nn.BatchNorm2d(outputs, affine=affine)
+        self.conv2 = conv(outputs, outputs, 3)
+        self.norm2 = nn.BatchNorm2d(outputs, affine=affine)
+        self.shortcut = None if stride == 1 and inputs == outputs else conv(inputs, outputs, 1, stride=stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute the block."""
+        y = self.norm2(self.conv2(F.relu_(self.norm1(self.conv1(x)))))
+        return F.relu_(self.joined(x if self.shortcut is None else self.shortcut(x), y))
+
+
+class Standard:
+    """Base of the skeletons: knows the stages of its space."""
+
+    def __init__(self, space: ChoiceSpace) -> None:
+        self.stages = NETWORKS[space.name.partition(":")[2]]
+
+    @classmethod
+    def of_space(cls, space: ChoiceSpace) -> Self:
+        """Return the skeleton of a space."""
+        return cls(space)
+
+
+class ResNet(Standard):
+    """3x3 convolution - three stages of basic blocks (arXiv 1512.03385, section 4.2).
+
+    With 8 layers and C = 16 this is the ResNet-8 of MLPerf Tiny (arXiv 2106.07597) without the biases of convolutions,
+    which batch norms follow. The stem for large images is that of ResNet-18: a 7x7 convolution and a maximum pool, both
+    of stride 2.
+    """
+
+    @staticmethod
+    def candidate(name: str, inputs: int, outputs: int, stride: int, *, affine: bool) -> nn.Module:
+        """Build a basic block."""
+        return BasicBlock(inputs, outputs, stride, affine=affine)
+
+    def blocks(self, slot: Slot, *, channels: int, in_channels: int, stem: str) -> list[Block]:
+        """Build the network before its pooling; the stages have C, 2C and 4C channels."""
+        first = Block("stem", ConvBN(in_channels, channels, 3, relu=True), channels)
+        if stem == "imagenet":
+            layers = ConvBN(in_channels, channels, 7, 2, relu=True), nn.MaxPool2d(3, 2, 1)
+            first = Block("stem", nn.Sequential(*layers), channels, 4)
+        return layers_of(self.stages, slot, first)
+
+
+class MobileNetV2(Standard):
+    """3x3 convolution - inverted residuals in seven stages - 1x1 convolution (arXiv 1801.04381, table 2).
+
+    The stem has C channels, 32 in the published network; the last convolution has 40 C. With the stem for small images,
+    it and the second stage keep the resolution: 32 pixels become 4.
+    """
+
+    @staticmethod
+    def candidate(name: str, inputs: int, outputs: int, stride: int, *, affine: bool) -> nn.Module:
+        """Build an inverted residual."""
+        return Mobile.candidate(name, inputs, outputs, stride, affine=affine)
+
+    def blocks(self, slot: Slot, *, channels: int, in_channels: int, stem: str) -> list[Block]:
+        """Build the network before its pooling."""
+        large = stem == "imagenet"
+        first = Block("stem", ConvBN(in_channels, channels, 3, 1 + large, relu=True), channels, 1 + large)
+        blocks = layers_of(self.stages, slot, first, halves=1 if large else None)
+        head = ConvBN(blocks[-1].outputs, 40 * channels, relu=True)
+        return [*blocks, Block("head", head, 40 * channels)]
