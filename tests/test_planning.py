@@ -52,6 +52,17 @@ def test_a_plan_adds_up_the_steps_of_all_stages_and_says_how_to_change_them(digi
     assert "MiB of disk" in text
 
 
+def test_a_plan_has_the_share_of_the_standard_network(digits):
+    speeds = Speeds(Speed(2.0, 1.0, 0), Speed(0.5, 0.25, 0), Speed(0.1, 0.05, 0))
+    plan, without = (
+        plan_job(settings_of(), digits, speeds=s) for s in (speeds, dataclasses.replace(speeds, reference=None))
+    )
+    assert plan.reference_s == pytest.approx(plan.train_s / 5)
+    assert plan.rest_s > without.rest_s
+    assert any("trained alike, about" in line and "--reference none" in line for line in plan.lines)
+    assert without.reference_s == 0
+
+
 def test_speeds_are_measured_where_they_are_not_given_and_leave_nothing_behind(digits, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
@@ -64,9 +75,12 @@ def test_speeds_are_measured_where_they_are_not_given_and_leave_nothing_behind(d
 
 @pytest.mark.parametrize("left", [20.0, 60.0, 300.0, 4000.0])
 @pytest.mark.parametrize("step_s", [0.02, 0.4])
-def test_a_training_is_as_long_as_the_time_left(digits, left, step_s):
-    speed = Speed(step_s, 0.1, 0)
-    settings = TimeBudget(1.0, 0.0)._trained_in(settings_of(), digits, speed, left + 10)
+@pytest.mark.parametrize("reference", [None, Speed(0.01, 0.05, 0)])
+def test_both_trainings_are_as_long_as_the_time_left(digits, left, step_s, reference):
+    speeds = Speeds(None, Speed(step_s, 0.1, 0), reference)
+    left -= 0 if reference is None else 4  # the latency of the standard network is measured too
+    settings = TimeBudget(1.0, 0.0)._trained_in(settings_of(), digits, speeds, left + (10 if reference is None else 14))
+    speed, step_s = speeds.trainings, speeds.trainings.step_s
     seconds = training_s(settings, digits, speed)
     tested = 359 / 64 * step_s / 3
     assert left - tested - step_s * settings.train.epochs - 1e-6 <= seconds <= left - tested + 1e-6
@@ -100,7 +114,7 @@ def test_a_time_becomes_a_plan_that_a_resumed_run_keeps(tmp_path):
 def test_a_run_that_was_killed_before_it_kept_its_plan_has_one_that_is_not_final(tmp_path):
     with RunFolder.create(tmp_path / "run") as run:
         assert Plan.of(run) == Plan((), 0.0, 0.0, 0.0, 0)
-        kept = Plan((), 1.0, 2.0, 3.0, 0, 4.0, True)
+        kept = Plan((), 1.0, 2.0, 3.0, 0, 5.0, 4.0, True)
         kept.keep(run)
         assert Plan.of(run) == kept
 

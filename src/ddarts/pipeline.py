@@ -9,7 +9,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -32,12 +32,14 @@ from ddarts.genotype.deepen import deepen, laid_out
 from ddarts.genotype.gates import AnyGates, Gates, gates_from_dict, load_gates
 from ddarts.genotype.genotype import Genotype
 from ddarts.kernels.library import describe
+from ddarts.reporting.reference import judged, paired_difference, title_of
 from ddarts.results import KEPT_MISTAKES, SearchResult, TestResult, TrainResult
 from ddarts.runs import paths as places
 from ddarts.runs.folder import Hooks, RunFolder, group_of
 from ddarts.runs.follower import FollowedRun
 from ddarts.runtime.atomic_files import write_text
 from ddarts.runtime.distributed import current
+from ddarts.runtime.json_input import listing, parse
 from ddarts.runtime.processes import find_place, speaks
 from ddarts.space.cell_space import SearchSpace
 from ddarts.space.choice_space import ChoiceSpace
@@ -436,6 +438,7 @@ def train_stage(
     if summary is not None:
         figures = summary["parameters"], summary["macs"], summary["train_s"], summary.get("val_top1")
         return TrainResult(run.path, *figures, _longer(run))
+    from ddarts.hub.saved import WEIGHTS_NAME
     from ddarts.training.loop import train_network
 
     if run.writes and not (run.path / "genotype.json").is_file():
@@ -446,6 +449,7 @@ def train_stage(
         parameters=outcome.parameters, macs=outcome.macs, val_top1=outcome.val_top1, train_s=outcome.train_s
     )
     if run.writes:
+        run.update_summary(size_bytes=(run.path / "model" / WEIGHTS_NAME).stat().st_size)
         keep_latency(run)
     return TrainResult(run.path, outcome.parameters, outcome.macs, outcome.train_s, outcome.val_top1, _longer(run))
 
@@ -489,6 +493,80 @@ def keep_latency(run: RunFolder) -> None:
     )
 
 
+#: Folder in a run, itself a run, with the training of the standard network that is compared.
+REFERENCE = "reference"
+
+
+def reference_stage(
+    found: TrainResult, settings: TrainSettings, images: ImageData, run: RunFolder, quiet: bool
+) -> None:
+    """Train the standard network of the size of the run's network in the same way, or resume. No test images are used.
+
+    It starts from new weights, with the same settings, seed and steps, in a run inside the run (`REFERENCE`).
+    """
+    from ddarts.planning import reference_of, reference_settings
+
+    genotype = reference_of(settings, images, found.parameters, found.macs)
+    if genotype is None:
+        if settings.reference != "none" and not quiet:
+            say(f"no comparison: each {settings.reference} is larger than the network, or too deep for these images")
+        return
+    assert genotype.size is not None
+    title = title_of(genotype.name)
+    if not quiet:
+        say(f"reference: {title}, C = {genotype.size.channels}, trained alike to compare with")
+    wanted = reference_settings(settings, genotype)
+    path = run.path / REFERENCE
+    resumed = RunFolder.open(path) if run.writes and (path / "settings.yaml").is_file() else None
+    if resumed is not None and "train" not in resumed.stages:
+        resumed = None  # killed while it was created
+
+    def named(hook: Callable[[dict[str, Any]], object] | None) -> Callable[[dict[str, Any]], object] | None:
+        return None if hook is None else lambda record: hook({**record, "stage": REFERENCE})
+
+    hooks = Hooks(run.hooks.loss, named(run.hooks.on_step), named(run.hooks.on_epoch))
+    try:
+        with Opening("train", wanted, path, resumed, overwrite=True).start(images) as own:
+            own.hooks = hooks
+            train_stage(genotype, wanted, images, own, quiet)
+    except DDartsError as error:  # the way to resume it is to resume the whole run
+        raise type(error)(str(error).replace(f"--resume {path}", f"--resume {run.path}")) from error.__cause__
+    if run.writes:
+        keep_reference(run)
+
+
+def keep_reference(run: RunFolder) -> None:
+    """Write the numbers of the standard network, and its difference to the run's own, into the summary of the run."""
+    path = run.path / REFERENCE
+    if not (path / "model" / "config.json").is_file():
+        return
+    genotype, other = load_genotype(path), RunFolder.open(path)
+    summary = other.summary
+    keys = ("parameters", "macs", "size_bytes", "latency_ms", "train_s", "val_top1", "test_top1")
+    facts: dict[str, Any] = {"name": genotype.name, "title": title_of(genotype.name)}
+    facts["channels"] = group_of(other.settings, "train").get("channels")
+    facts |= {key: summary.get(key) for key in keys}
+    tests = [_tested(folder / "test.json") for folder in (run.path, path)]
+    if all(test is not None for test in tests):
+        (count, wrong), (other_count, other_wrong) = tests  # type: ignore[misc]
+        if count == other_count:
+            paired = paired_difference(wrong, other_wrong, count)
+            facts |= {"count": count, **paired._asdict(), "verdict": judged(facts["title"], paired)}
+    run.update_summary(reference=facts)
+
+
+def _tested(path: Path) -> tuple[int, list[int]] | None:
+    """Return how many images a run was tested on, and the numbers of those that it got wrong."""
+    if not path.is_file():
+        return None
+    data = parse(path.read_text(encoding="utf-8"), str(path), "a test")
+    data = data if isinstance(data, dict) else {}
+    wrong, count = listing(data.get("wrong"), f"{path}: wrong"), data.get("count")
+    if type(count) is not int or len(wrong) > count or any(type(i) is not int or not 0 <= i < count for i in wrong):
+        raise RunError(f"{path}: count and wrong do not fit together; delete the file and test again")
+    return count, wrong
+
+
 def draw_cells(
     run: RunFolder,
     genotype: AnyGenotype,
@@ -514,6 +592,10 @@ def test_stage(run: RunFolder, images: ImageData, settings: TrainSettings) -> fl
     if run.summary.get("test_top1") is None:
         result = _evaluate(run.path / "model", images, settings.data, settings.device, EvaluateSettings().batch)
         keep_test(run, result)
+    if (run.path / REFERENCE / "model" / "config.json").is_file():
+        with RunFolder.open(run.path / REFERENCE) as other:
+            test_stage(other, images, settings)
+        keep_reference(run)
     return run.summary["test_top1"]
 
 
@@ -567,10 +649,10 @@ def keep_test(run: RunFolder, result: TestResult) -> TestResult:
     for m in result.mistakes:
         truth, taken = result.classes[m["truth"]], result.classes[m["taken"]]
         table.writerow((m["file"], truth, taken, f"{m['confidence']:.4f}", f"{m['chance']:.4f}"))
-    write_json(run.path / "test.json", result.to_dict())
+    write_json(run.path / "test.json", {**result.to_dict(), "wrong": sorted(m["image"] for m in result.mistakes)})
     write_text(run.path / "mistakes.csv", text.getvalue())
     write_thumbnails(run.path, result.thumbnails)
-    run.update_summary(test_top1=result.top1)
+    run.update_summary(test_top1=result.top1, test_images=result.count)
     return result
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -18,8 +18,9 @@ from ddarts.config.schema import RunSettings, SearchSettings, SharedSettings, Tr
 from ddarts.config.strategies import TrialOptions
 from ddarts.data import ImageData, search_parts, split
 from ddarts.errors import SettingsError, Stopped
-from ddarts.genotype.choices import AnyGenotype
+from ddarts.genotype.choices import AnyGenotype, ChoiceGenotype
 from ddarts.genotype.random import random_genotype
+from ddarts.nn.resolution import choose_stem
 from ddarts.runs.folder import Hooks, RunFolder
 from ddarts.runtime.progress import format_seconds
 from ddarts.searching.start import StartingPoint, pretrain_epochs, space_of
@@ -31,6 +32,8 @@ _STEPS = 5
 _SECONDS = 3.0
 #: What follows a training besides the test: latency, export, drawings, the report. Seconds, about.
 _AFTERWARDS = 10.0
+#: And the latency and the test of the standard network.
+_AFTER_REFERENCE = 4.0
 #: Files of a run besides checkpoints and model, in bytes, about.
 _FILES = 3_000_000
 
@@ -55,14 +58,21 @@ class Speed:
 
 @dataclass(frozen=True)
 class Speeds:
-    """Of a search in a supernet, None for a search by trials, and of a training."""
+    """Of a search in a supernet, None for a search by trials; of a training; and of the standard network's, if any."""
 
     search: Speed | None
     train: Speed
+    reference: Speed | None = None
+
+    @property
+    def trainings(self) -> Speed:
+        """Of the training and that of the standard network, which has as many steps, together."""
+        other = self.reference or Speed(0.0, 0.0, 0)
+        return Speed(*(a + b for a, b in zip(astuple(self.train), astuple(other), strict=True)))
 
 
 #: Seconds of a plan that a run keeps.
-_KEPT = ("search", "train", "rest", "setup")
+_KEPT = ("search", "train", "reference", "rest", "setup")
 
 
 @dataclass(frozen=True)
@@ -73,6 +83,7 @@ class Plan:
         lines: for people.
         search_s, train_s, rest_s: seconds of the stages and of what follows.
         disk: bytes.
+        reference_s: seconds of the training of the standard network.
         setup_s: seconds that were used before the search.
         final: whether a time budget has settled the training for the network that was found.
     """
@@ -82,6 +93,7 @@ class Plan:
     train_s: float
     rest_s: float
     disk: int
+    reference_s: float = 0.0
     setup_s: float = 0.0
     final: bool = False
 
@@ -89,8 +101,8 @@ class Plan:
     def of(cls, run: RunFolder | None) -> Plan:
         """Return what `keep` has left in a run; zeros if it was killed before."""
         kept = {} if run is None else run.summary.get("plan", {})
-        search_s, train_s, rest_s, setup_s = (float(kept.get(f"{name}_s", 0.0)) for name in _KEPT)
-        return cls((), search_s, train_s, rest_s, 0, setup_s, bool(kept.get("final")))
+        search_s, train_s, reference_s, rest_s, setup_s = (float(kept.get(f"{name}_s", 0.0)) for name in _KEPT)
+        return cls((), search_s, train_s, rest_s, 0, reference_s, setup_s, bool(kept.get("final")))
 
     def keep(self, run: RunFolder) -> None:
         """Write the plan into the summary of a run."""
@@ -153,6 +165,56 @@ def training_speed(
     )
     wanted = settings.model_copy(update={"train": options})
     return _measure(lambda run: train_network(genotype, wanted, replace(images, test=None), run, quiet=True), seconds)
+
+
+def reference_of(settings: TrainSettings, images: ImageData, parameters: int, macs: int) -> ChoiceGenotype | None:
+    """Return the standard network, with its size, to compare a network of these costs with.
+
+    Returns:
+        None if the settings ask for none, or no standard network is small enough for these costs and images.
+    """
+    if settings.reference == "none":
+        return None
+    from ddarts.cost.standard import standard_network
+
+    stem = choose_stem(settings.train.stem, images.height, images.width)
+    shape, classes = (images.channels, images.height, images.width), len(images.classes)
+    return standard_network(settings.reference, parameters, macs, shape, classes=classes, stem=stem)
+
+
+def reference_settings(settings: TrainSettings, reference: ChoiceGenotype) -> TrainSettings:
+    """Return the settings of a training, for the standard network that is trained alike."""
+    assert reference.size is not None
+    options = settings.train.model_copy(update=reference.size._asdict())
+    return TrainSettings(**settings.shared(), train=options)
+
+
+def training_speeds(
+    genotype: AnyGenotype, settings: TrainSettings, images: ImageData, seconds: float = _SECONDS
+) -> Speeds:
+    """Measure a final training, and that of the standard network of this size if the settings ask for it."""
+    train = training_speed(genotype, settings, images, seconds)
+    if settings.reference == "none":
+        return Speeds(None, train)
+    import torch
+
+    from ddarts.cost.counting import count_macs, count_parameters
+    from ddarts.nn.choice_network import build_network
+
+    options = settings.train
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        network = build_network(
+            genotype,
+            channels=options.channels,
+            in_channels=images.channels,
+            classes=len(images.classes),
+            stem=choose_stem(options.stem, images.height, images.width),
+        )
+    macs = count_macs(network, (images.channels, images.height, images.width))
+    reference = reference_of(settings, images, count_parameters(network), macs)
+    if reference is None:
+        return Speeds(None, train)
+    return Speeds(None, train, training_speed(reference, reference_settings(settings, reference), images, seconds))
 
 
 # -- steps and seconds -------------------------------------------------------------------------------------------------
@@ -224,16 +286,18 @@ def plan_job(
         found: names of the settings that were found from the images and the machine.
         speeds: those that were measured before.
     """
-    search, train = (None, None) if speeds is None else (speeds.search, speeds.train)
+    search, train, reference = (None, None, None) if speeds is None else (speeds.search, speeds.train, speeds.reference)
     searches = settings if isinstance(settings, SearchSettings) else None
     trains = settings if isinstance(settings, TrainSettings) else None
     of = ("search.", "train.") if searches and trains else ("", "")
-    lines, search_s, train_s, rest_s, disk = list(_about_data(settings, images, found)), 0.0, 0.0, 0.0, _FILES
+    lines, disk = list(_about_data(settings, images, found)), _FILES
+    search_s = train_s = reference_s = rest_s = 0.0
     if trains and train is None:
         if genotype is None:
             assert searches is not None
             genotype = random_genotype(space_of(searches.search, start and start.baseline), seed=settings.seed)
-        train = training_speed(genotype, trains, images)
+        measured = training_speeds(genotype, trains, images)
+        train, reference = measured.train, measured.reference
     if searches:
         options, trial = searches.search, searches.search.strategy
         if isinstance(trial, TrialOptions):
@@ -254,9 +318,15 @@ def plan_job(
         disk += 2 * train.disk + train.disk // 2
         what = f"{options.epochs} epochs of {training_steps(trains, images)} steps, batch {options.batch}"
         lines.append(f"training    {what}, {_about(train_s)} (--{of[1]}epochs, --{of[1]}batch)")
-    total = search_s + train_s + rest_s
+        if reference is not None:
+            reference_s = training_s(trains, images, reference)
+            rest_s += _AFTER_REFERENCE + _evaluation_s(trains, images, reference, len(images.test or ()))
+            disk += 2 * reference.disk + reference.disk // 2
+            what = f"a standard network of the same size, trained alike, {_about(reference_s)}"
+            lines.append(f"reference   {what} (--reference none leaves it out)")
+    total = search_s + train_s + reference_s + rest_s
     lines.append(f"in all      {_about(total)}, {disk / 2**20:.0f} MiB of disk; Ctrl-C stops, --resume continues")
-    return Plan(("plan:", *(f"  {line}" for line in lines)), search_s, train_s, rest_s, disk)
+    return Plan(("plan:", *(f"  {line}" for line in lines)), search_s, train_s, rest_s, disk, reference_s)
 
 
 def _about_data(settings: SharedSettings, images: ImageData, found: tuple[str, ...]) -> tuple[str, str]:
@@ -271,6 +341,11 @@ def _about_data(settings: SharedSettings, images: ImageData, found: tuple[str, .
 
 def _about(seconds: float) -> str:
     return f"about {format_seconds(seconds)}"
+
+
+def _afterwards(speeds: Speeds) -> float:
+    """Return the seconds after the trainings besides the tests."""
+    return _AFTERWARDS + (_AFTER_REFERENCE if speeds.reference else 0.0)
 
 
 # -- a time budget -----------------------------------------------------------------------------------------------------
@@ -318,15 +393,15 @@ class TimeBudget:
         """
         seconds = max(min(_FOR_MEASURING * self.seconds, 20.0), 0.5)
         stand_in = random_genotype(space_of(settings.search, start and start.baseline), seed=settings.seed)
-        train = training_speed(stand_in, settings, images, seconds)
+        trained = training_speeds(stand_in, settings, images, seconds)
         side = images.height
         if "resolution" not in chosen and side > _LEAST_SIDE and side == images.width:
-            steps = (1 - _FOR_SEARCH) * self.left / train.step_s
+            steps = (1 - _FOR_SEARCH) * self.left / trained.trainings.step_s
             smaller = max(int(side * min(steps / _ENOUGH_STEPS, 1.0) ** 0.5) // 8 * 8, _LEAST_SIDE)
             if smaller < side:  # the time of a step grows with the pixels
                 images = replace(reload(smaller), sizes=f"so that {_ENOUGH_STEPS} training steps fit into the time")
                 settings = settings.model_copy(update={"resolution": smaller})
-                train = training_speed(stand_in, settings, images, seconds)
+                trained = training_speeds(stand_in, settings, images, seconds)
         search = None
         options = settings.search
         if not isinstance(options.strategy, TrialOptions):
@@ -337,24 +412,26 @@ class TimeBudget:
                 epochs = max(min(options.epochs, steps // max(per_epoch, 1)), min(options.epochs, 5, max(steps, 1)))
                 update = {"epochs": epochs, "steps_per_epoch": max(min(per_epoch, steps // epochs), 1)}
                 settings = settings.model_copy(update={"search": options.model_copy(update=update)})
-        left = self.left - _search_s(settings, images, search, train)
-        missing = _LEAST_TRAINING * train.step_s + _AFTERWARDS - left
+        left = self.left - _search_s(settings, images, search, trained.train)
+        missing = _LEAST_TRAINING * trained.trainings.step_s + _afterwards(trained) - left
         if missing > 0:
             needed = format_seconds((self.seconds + missing) * 1.1)
             raise SettingsError(
                 f"time = {format_seconds(self.seconds)} is too short for these images and networks: about {needed} are "
                 "needed; allow more time, or choose fewer channels or cells"
             )
-        return self._trained_in(settings, images, train, left), images, Speeds(search, train)
+        return self._trained_in(settings, images, trained, left), images, replace(trained, search=search)
 
     def before_the_training(self, genotype: AnyGenotype, settings: RunSettings, images: ImageData) -> RunSettings:
         """Choose the epochs of the training anew: for the network that was found, in the time that is left."""
         seconds = max(min(_FOR_MEASURING * self.seconds, 20.0), 0.5)
-        return self._trained_in(settings, images, training_speed(genotype, settings, images, seconds), self.left)
+        speeds = training_speeds(genotype, settings, images, seconds)
+        return self._trained_in(settings, images, speeds, self.left)
 
-    def _trained_in(self, settings: RunSettings, images: ImageData, speed: Speed, left: float) -> RunSettings:
-        """Return settings whose training, with what follows it, takes `left` seconds."""
-        left -= _AFTERWARDS + _evaluation_s(settings, images, speed, len(images.test or ()))
+    def _trained_in(self, settings: RunSettings, images: ImageData, speeds: Speeds, left: float) -> RunSettings:
+        """Return settings whose trainings, with what follows them, take `left` seconds."""
+        speed = speeds.trainings
+        left -= _afterwards(speeds) + _evaluation_s(settings, images, speed, len(images.test or ()))
         parts = split(images, validation=settings.validation, seed=settings.seed)
         per_epoch = max(len(parts.train) // settings.train.batch, 1)
         evaluation = _evaluation_s(settings, images, speed, len(parts.validation or ()))

@@ -13,7 +13,7 @@ from ddarts.genotype.choices import AnyGenotype, ChoiceGenotype, choice_differen
 from ddarts.genotype.distance import cell_differences, edit_distance
 from ddarts.genotype.gates import AnyGates
 from ddarts.genotype.genotype import Genotype
-from ddarts.reporting.formatting import cost_text, count, difference_rows, genotype_rows, percent
+from ddarts.reporting.formatting import cost_text, count, count_text, difference_rows, genotype_rows, percent
 from ddarts.runs.metrics import plain
 from ddarts.runtime.progress import format_seconds
 
@@ -31,6 +31,7 @@ class Outcome:
 
     title = ""
     path_key = "run"
+    conclusion: str = ""  # printed after the table
 
     def __init_subclass__(cls) -> None:
         """Keep the short representation: `dataclass` would write one with every matrix and list."""
@@ -213,11 +214,22 @@ class DeriveResult(Outcome):
             yield row["file"], f"{percent(row['gates'])} of the best gates, {costs}"
 
 
+def _reference_rows(reference: Mapping[str, Any] | None) -> Iterable[tuple[str, str]]:
+    if reference is None:
+        return
+    tested = reference.get("test_top1") is not None
+    top1 = percent(reference.get("test_top1" if tested else "val_top1"))
+    costs = f"{count_text(reference['parameters'])} parameters, {count_text(reference['macs'])} MACs"
+    part = "test" if tested else "validation"
+    yield f"{reference['title']}, C = {reference['channels']}", f"{top1} ({part}), {costs}"
+
+
 @dataclass(frozen=True)
 class TrainResult(Outcome):
     """What `ddarts.train` made; the model lies in ``path / "model"``.
 
-    If validation accuracy was still rising at the end, `longer` is the command for a longer training.
+    If validation accuracy was still rising at the end, `longer` is the command for a longer training. `reference` has
+    the numbers of the standard network that was trained alike, and of the difference to it once both were tested.
     """
 
     path: Path
@@ -226,6 +238,7 @@ class TrainResult(Outcome):
     train_s: float
     val_top1: float | None = None
     longer: str | None = None
+    reference: Mapping[str, Any] | None = None
 
     title = "training"
 
@@ -235,6 +248,7 @@ class TrainResult(Outcome):
         yield "parameters", count(self.parameters)
         yield "MACs", count(self.macs)
         yield "training time", format_seconds(self.train_s)
+        yield from _reference_rows(self.reference)
         if self.longer:
             yield "still improving", f"train longer: {self.longer}"
         yield "run", str(self.path)
@@ -310,7 +324,10 @@ class TestResult(Outcome):
 
 @dataclass(frozen=True)
 class RunResult(Outcome):
-    """What `ddarts.run` made, from the search to the test; `longer` is as in `TrainResult`."""
+    """What `ddarts.run` made, from the search to the test; `longer` and `reference` are as in `TrainResult`.
+
+    `conclusion` says in one line what came out and which files to take.
+    """
 
     path: Path
     test_top1: float | None
@@ -322,6 +339,8 @@ class RunResult(Outcome):
     stopped: str | None = None
     files: tuple[str, ...] = field(default=())
     longer: str | None = None
+    reference: Mapping[str, Any] | None = None
+    conclusion: str = ""
 
     title = "run"
 
@@ -333,6 +352,7 @@ class RunResult(Outcome):
         yield "MACs", count(self.macs)
         yield "search time", format_seconds(self.search_s)
         yield "training time", format_seconds(self.train_s)
+        yield from _reference_rows(self.reference)
         if self.stopped:
             yield "search stopped early", self.stopped
         if self.longer:

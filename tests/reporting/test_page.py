@@ -19,7 +19,8 @@ from ddarts.genotype.zoo.catalogue import zoo_entry
 from ddarts.reporting.collect import read_run
 from ddarts.reporting.formatting import count_text, milliseconds, percent
 from ddarts.reporting.page import settings_of, write_report
-from ddarts.reporting.results import numbers_of, wilson_interval
+from ddarts.reporting.reference import wilson_interval
+from ddarts.reporting.results import numbers_of
 from ddarts.reporting.views import cell_views
 from ddarts.runs.folder import RunFolder
 from ddarts.space.operations import BUILT_IN_OPERATIONS

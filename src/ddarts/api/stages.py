@@ -24,13 +24,16 @@ from ddarts.genotype.gates import Gates, load_gates
 from ddarts.genotype.genotype import printable_name
 from ddarts.genotype.zoo.lookup import find_architecture
 from ddarts.pipeline import (
+    REFERENCE,
     Opening,
     budget_of_run,
     draw_cells,
     evaluate_model,
+    keep_reference,
     keep_test,
     load_images,
     read_given,
+    reference_stage,
     resumable_by,
     say,
     search_stage,
@@ -40,6 +43,7 @@ from ddarts.pipeline import (
     write_json,
     write_report_of,
 )
+from ddarts.reporting.reference import conclusion
 from ddarts.results import (
     DeriveResult,
     PredictResult,
@@ -137,7 +141,7 @@ def run(
         if opening.resumed is None:
             plan = replace(plan, setup_s=time.perf_counter() - began)
             plan.keep(folder)
-        with work_after(plan.train_s + plan.rest_s):
+        with work_after(plan.train_s + plan.reference_s + plan.rest_s):
             searched = search_stage(wanted, images, folder, start, quiet)
         if searched.genotype.size is not None:
             wanted = sized(wanted, searched.genotype)
@@ -152,8 +156,10 @@ def run(
             if not quiet:
                 steps = training_steps(wanted, images)
                 say(f"training: {wanted.train.epochs} epochs of {steps} steps fit into the time that is left")
-        with work_after(plan.rest_s):
+        with work_after(plan.reference_s + plan.rest_s):
             trained = train_stage(searched.genotype, wanted, images, folder, quiet)
+        with work_after(plan.rest_s):
+            reference_stage(trained, wanted, images, folder, quiet)
         tested = None
         if folder.writes:
             tested = test_stage(folder, images, wanted)
@@ -169,6 +175,8 @@ def run(
             stopped=searched.stopped,
             files=tuple(name for name in PRODUCTS if (folder.path / name).exists()),
             longer=trained.longer,
+            reference=folder.summary.get("reference"),
+            conclusion=conclusion(folder.summary, folder.path),
         )
 
 
@@ -358,7 +366,9 @@ def train(
     with opening.begin(images, Hooks(loss, on_step, on_epoch)) as folder:
         if folder.writes:
             copy_for_training(genotype, folder.path)
-        return train_stage(architecture, wanted, images, folder, quiet)
+        trained = train_stage(architecture, wanted, images, folder, quiet)
+        reference_stage(trained, wanted, images, folder, quiet)
+        return replace(trained, reference=folder.summary.get("reference"))
 
 
 def test(
@@ -389,6 +399,11 @@ def test(
     if owner is not None and wanted.data == base.get("data"):
         with owner:
             result = keep_test(owner, result)
+            other = owner.path / REFERENCE
+            if (other / "model" / "config.json").is_file():
+                with RunFolder.open(other) as reference:
+                    keep_test(reference, evaluate_model(other / "model", wanted, True, given))
+                keep_reference(owner)
     return result
 
 

@@ -147,6 +147,8 @@ def _dispatch(arguments: list[str], *, alone: bool) -> int:
             raise RunError(f"the result of ddarts {name} holds a number that is not finite ({error})") from None
     else:
         _print_table(result.table())
+        if result.conclusion:
+            print(f"\n{printable(result.conclusion)}")
     return result.exit_status
 
 

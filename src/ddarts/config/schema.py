@@ -475,15 +475,33 @@ class DeriveSettings(Options):
     budget: BudgetOptions = Field(default_factory=BudgetOptions)
 
 
+_REFERENCES = enumerated(
+    resnet="ResNet-8 or ResNet-14",
+    mobilenet="MobileNetV2 with 11 or 17 blocks",
+    none="no comparison",
+)
+Reference = Literal["resnet", "mobilenet", "none"]
+
+
 class TrainSettings(SharedSettings):
     """Settings of `ddarts.train` besides the genotype."""
 
     train: TrainOptions = Field(default_factory=TrainOptions)
+    reference: Reference = Field(
+        default="none",
+        description="standard network of the same size to train alike and compare with",
+        json_schema_extra=_REFERENCES,
+    )
 
 
 class RunSettings(TrainSettings, SearchSettings):
     """Settings of `ddarts.run`: those of its stages."""
 
+    reference: Reference = Field(
+        default="resnet",
+        description="standard network of the same size to train alike and compare with",
+        json_schema_extra=_REFERENCES,
+    )
     time: Annotated[float | None, BeforeValidator(seconds_of)] = Field(
         default=None,
         gt=0,
@@ -494,9 +512,10 @@ class RunSettings(TrainSettings, SearchSettings):
     )
 
 
-class CompareSettings(TrainSettings):
+class CompareSettings(SharedSettings):
     """Settings of `ddarts.compare` besides the architectures."""
 
+    train: TrainOptions = Field(default_factory=TrainOptions)
     seeds: int = Field(
         default=3,
         ge=1,

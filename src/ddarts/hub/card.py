@@ -43,6 +43,7 @@ class TrainingFacts:
         data: name of the data set, without folders.
         test_top1, val_top1: share of images whose class is found, 0 to 1.
         tested: number of test images.
+        verdict: how it compares with a standard network of the same size, in words.
         train_images: number of training images.
         searched: whether the run searched the architecture too.
         versions: name and version of each package that made it.
@@ -53,6 +54,7 @@ class TrainingFacts:
     test_top1: float | None = None
     val_top1: float | None = None
     tested: int | None = None
+    verdict: str | None = None
     train_images: int | None = None
     searched: bool = False
     versions: tuple[tuple[str, str], ...] = ()
@@ -65,12 +67,14 @@ def training_facts(network: AnyNetwork, folder: Path | None) -> TrainingFacts:
         return TrainingFacts()
     summary, test = (_read(folder.parent / name) for name in ("summary.json", "test.json"))
     changed = not _same_weights(network, folder)
-    versions = summary.get("versions")
+    versions, reference = summary.get("versions"), summary.get("reference")
+    verdict = None if changed or not isinstance(reference, dict) else reference.get("verdict")
     return TrainingFacts(
         data=_data_name(summary.get("data")),
         test_top1=None if changed else _share(summary.get("test_top1")),
         val_top1=None if changed else _share(summary.get("val_top1")),
         tested=None if changed or test.get("top1") != summary.get("test_top1") else _whole(test.get("count")),
+        verdict=_plain(verdict) if verdict else None,
         train_images=_whole(summary.get("train_images")),
         searched="search_s" in summary,
         versions=tuple((_plain(n), _plain(v)) for n, v in versions.items()) if isinstance(versions, dict) else (),
@@ -152,6 +156,8 @@ def _rows(network: AnyNetwork, config: ModelConfig, facts: TrainingFacts) -> Any
     if facts.test_top1 is not None:
         count = f" ({facts.tested:,} images)" if facts.tested is not None else ""
         yield "top-1 on test images", f"{100 * facts.test_top1:.2f} %{count}"
+    if facts.verdict is not None:
+        yield "compared on the same test images", facts.verdict
     if facts.val_top1 is not None:
         yield "top-1 on validation images", f"{100 * facts.val_top1:.2f} %"
     height, width = config.resolution

@@ -11,6 +11,7 @@ from ddarts.nn.choice_network import Block, Slot
 from ddarts.nn.inverted_residual import ConvBN, Residual
 from ddarts.nn.mobile import Mobile, layers_of
 from ddarts.nn.operations import conv
+from ddarts.nn.pointwise import convolve
 from ddarts.space.choice_space import ChoiceSpace
 from ddarts.space.standard import NETWORKS
 
@@ -33,7 +34,7 @@ class BasicBlock(Residual):
     def forward(self, x: Tensor) -> Tensor:
         """Compute the block."""
         y = self.norm2(self.conv2(F.relu_(self.norm1(self.conv1(x)))))
-        return F.relu_(self.joined(x if self.shortcut is None else self.shortcut(x), y))
+        return F.relu_(self.joined(x if self.shortcut is None else convolve(self.shortcut, x), y))
 
 
 class Standard:

@@ -15,6 +15,7 @@ from ddarts.reporting.charts import stage_charts
 from ddarts.reporting.collect import RunContents, read_run
 from ddarts.reporting.names import StateText
 from ddarts.reporting.network_drawing import choice_scene
+from ddarts.reporting.reference import comparison_of
 from ddarts.reporting.results import (
     distances_to_baseline,
     headline,
@@ -72,6 +73,7 @@ def render(run: RunContents) -> str:
         else "",
         headline=headline(run),
         summary=summary_rows(run),
+        reference=comparison_of(run.summary),
         budgets=budget_bars(run.summary),
         front=run.front,
         cells=cells,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ddarts.config.layers import presets
@@ -14,7 +14,8 @@ from ddarts.config.schema import SharedSettings, TrainOptions
 from ddarts.genotype.distance import architecture_distance, cell_distances, edit_distance
 from ddarts.nn.pruning import live_cells
 from ddarts.reporting.collect import RunContents
-from ddarts.reporting.formatting import count_text, distance, milliseconds, percent
+from ddarts.reporting.formatting import cost_text, count_text, distance, milliseconds, percent
+from ddarts.reporting.reference import wilson_interval
 from ddarts.runs.folder import group_of
 from ddarts.runtime.progress import format_seconds
 
@@ -32,6 +33,7 @@ KNOWN = {
     "val_top1": Known("Validation accuracy (top-1)", percent),
     "parameters": Known("Parameters", count_text),
     "macs": Known("MACs per image", count_text),
+    "size_bytes": Known("File of weights", partial(cost_text, "size")),
     "latency_ms": Known("Latency per image", milliseconds),
     "distance": Known("Hausdorff distance to the baseline", distance),
     "edit_distance": Known("Edit distance to the baseline", distance),
@@ -152,14 +154,6 @@ def longer_training(settings: Mapping[str, Mapping[str, Any]], where: str, found
         elif value is not None:
             flags.append(f"--{flag} {shlex.quote(str(value))}")
     return f"ddarts train {' '.join(flags)}"
-
-
-def wilson_interval(share: float, count: int) -> tuple[float, float]:
-    """Return Wilson's 95 % confidence interval of a share of `count` images, each 0 to 1."""
-    z = 1.959964
-    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def summary_rows(run: RunContents) -> list[tuple[str, str]]:

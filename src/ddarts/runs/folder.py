@@ -2,7 +2,7 @@
 
 Layout: settings.yaml (marks a run; one section a stage), summary.json, metrics.jsonl, events/ (TensorBoard),
 checkpoints/, baseline.json, gates.json, genotype.json, cells/, model/, test.json, mistakes/, report.html,
-skipped.txt.
+skipped.txt, reference/ (a run: the training of a standard network).
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ PRODUCTS = (
     "baseline.safetensors",
     "found",
     "original",
+    "reference",
     "operation_weights.json",
     "compare.json",
     "architectures",

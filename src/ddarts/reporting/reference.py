@@ -1,0 +1,136 @@
+"""A found network against a standard network of its size that was trained alike: the numbers and their words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ddarts.reporting.formatting import cost_text, milliseconds, percent
+from ddarts.reporting.values import checked
+from ddarts.runtime.progress import format_seconds
+
+#: Error probability from which on a difference is not called one.
+_SIGNIFICANT = 0.05
+#: Label and text of each number of both networks.
+_SHOWN: dict[str, tuple[str, Callable[[float], str]]] = {
+    "test_top1": ("top-1 (test), 95 % interval", percent),
+    "val_top1": ("top-1 (validation)", percent),
+    "parameters": ("parameters", lambda value: f"{value:,.0f}"),
+    "macs": ("MACs per image", lambda value: f"{value:,.0f}"),
+    "size_bytes": ("file of weights", partial(cost_text, "size")),
+    "latency_ms": ("latency per image", milliseconds),
+    "train_s": ("training time", format_seconds),
+}
+
+
+class Paired(NamedTuple):
+    """The difference of two accuracies on the same images.
+
+    Attributes:
+        difference: of the shares of images whose class is found, the first network's minus the second's.
+        low, high: its 95 % confidence interval.
+        p: of McNemar's exact test: the probability of so large a difference among networks that are equally good.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p: float
+
+
+def paired_difference(first: Collection[int], second: Collection[int], count: int) -> Paired:
+    """Compare two networks by the images on which one of them is wrong and the other is not.
+
+    Of n images, b are found by the first network only and c by the second only. McNemar's exact test asks whether b is
+    binomial with b + c trials of probability 1/2. The interval comes from that of Clopper and Pearson for this
+    probability q, as (2 q - 1)(b + c) / n: it excludes 0 exactly if p is below 0.05.
+
+    Args:
+        first, second: numbers of the images that each network gets wrong.
+        count: n.
+    """
+    from scipy.stats import binomtest
+
+    only_first, only_second = len(set(second) - set(first)), len(set(first) - set(second))
+    unequal = only_first + only_second
+    if not unequal:
+        return Paired(0.0, 0.0, 0.0, 1.0)
+    test = binomtest(only_first, unequal, 0.5)
+    low, high = ((2 * q - 1) * unequal / count for q in test.proportion_ci(0.95, "exact"))
+    return Paired((only_first - only_second) / count, low, high, float(test.pvalue))
+
+
+def title_of(name: str) -> str:
+    """Return ``ResNet-8`` for ``standard:resnet8``, and ``MobileNetV2 (11 blocks)`` for ``standard:mobilenet11``."""
+    kind, number = name.partition(":")[2].rstrip("0123456789"), "".join(c for c in name if c.isdigit())
+    return f"ResNet-{number}" if kind == "resnet" else f"MobileNetV2 ({number} blocks)"
+
+
+def judged(title: str, paired: Paired) -> str:
+    """Return the result in words, such as ``better than ResNet-8 of the same size by 1.2 points (0.3 to 2.1)``."""
+    against = f"{title} of the same size"
+    if paired.p >= _SIGNIFICANT:
+        low, high = (f"{100 * bound + 0.0:.1f}" for bound in (paired.low, paired.high))
+        return f"not distinguishable from {against} (difference {low} to {high} points)"
+    word, sign = ("better", 1) if paired.difference > 0 else ("worse", -1)
+    low, high = sorted(100 * sign * bound for bound in (paired.low, paired.high))
+    return f"{word} than {against} by {100 * abs(paired.difference):.1f} points ({low:.1f} to {high:.1f})"
+
+
+def wilson_interval(share: float, count: int) -> tuple[float, float]:
+    """Return Wilson's 95 % confidence interval of a share of `count` images, each 0 to 1."""
+    z = 1.959964
+    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def conclusion(summary: Mapping[str, Any], path: Path) -> str:
+    """Return in one line what a run has made: accuracy, size, latency, the comparison, and which files to take."""
+    top1, count = summary.get("test_top1"), summary.get("test_images")
+    parts = []
+    if top1 is not None and count:
+        low, high = wilson_interval(top1, count)
+        parts.append(f"{percent(top1)} of {count} test images (95 % interval {100 * low:.1f} to {100 * high:.1f})")
+    elif summary.get("val_top1") is not None:
+        parts.append(f"{percent(summary['val_top1'])} of the validation images")
+    for key in ("size_bytes", "latency_ms"):
+        if summary.get(key) is not None:
+            parts.append(_SHOWN[key][1](summary[key]))
+    verdict = (summary.get("reference") or {}).get("verdict")
+    return "; ".join([", ".join(parts), *filter(None, [verdict]), f"take {path / 'model'}"]) if parts else ""
+
+
+class Comparison(NamedTuple):
+    """What a page shows of the comparison: its result in words, and (number, found network, standard network)."""
+
+    title: str
+    verdict: str
+    rows: list[tuple[str, str, str]]
+
+
+def comparison_of(summary: Mapping[str, Any]) -> Comparison | None:
+    """Return the comparison in the summary of a run; None if there is none.
+
+    Raises:
+        RunError: the summary is damaged.
+    """
+    other = summary.get("reference")
+    if not isinstance(other, dict):
+        return None
+    count = int(checked(other.get("count"), "count") or 0)
+    rows = []
+    for key, (label, text) in _SHOWN.items():
+        found, value = (checked(numbers.get(key), key) for numbers in (summary, other))
+        if found is None or value is None:
+            continue
+        texts = [text(number) for number in (found, value)]
+        if key == "test_top1" and count > 0 and min(found, value) >= 0 and max(found, value) <= 1:
+            intervals = (wilson_interval(share, count) for share in (found, value))
+            texts = [f"{t} ({percent(a)} to {percent(b)})" for t, (a, b) in zip(texts, intervals, strict=True)]
+        rows.append((label, *texts))
+    title = f"{other.get('title')}, C = {other.get('channels')}"
+    return Comparison(title, str(other.get("verdict") or ""), rows)

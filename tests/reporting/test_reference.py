@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import pytest
+
+from ddarts.errors import RunError
+from ddarts.reporting.reference import Paired, comparison_of, judged, paired_difference, title_of
+
+
+def test_mcnemars_test_counts_images_that_one_network_finds() -> None:
+    # 5 against 15: 2 * sum(C(20, k), k <= 5) / 2**20
+    paired = paired_difference([*range(100, 115)], [*range(5)], 1000)
+    assert paired.difference == pytest.approx((5 - 15) / 1000)
+    assert paired.p == pytest.approx(2 * 21_700 / 2**20)
+    assert paired_difference([1, 2], [1, 2], 10) == (0.0, 0.0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize("only_first", range(25))
+def test_the_interval_excludes_0_exactly_if_the_test_finds_a_difference(only_first: int) -> None:
+    paired = paired_difference(range(100, 100 + 24 - only_first), range(only_first), 200)
+    assert (paired.low > 0 or paired.high < 0) == (paired.p < 0.05)
+    assert paired.low <= paired.difference <= paired.high
+
+
+def test_a_difference_is_put_in_words() -> None:
+    title = title_of("standard:resnet14")
+    assert judged(title, Paired(0.012, 0.003, 0.021, 0.01)) == (
+        "better than ResNet-14 of the same size by 1.2 points (0.3 to 2.1)"
+    )
+    assert judged(title, Paired(-0.012, -0.021, -0.003, 0.01)) == (
+        "worse than ResNet-14 of the same size by 1.2 points (0.3 to 2.1)"
+    )
+    assert judged(title_of("standard:mobilenet11"), Paired(0.001, -0.01, 0.012, 0.8)) == (
+        "not distinguishable from MobileNetV2 (11 blocks) of the same size (difference -1.0 to 1.2 points)"
+    )
+
+
+def test_numbers_of_both_networks_stand_side_by_side() -> None:
+    other = {"title": "ResNet-8", "channels": 4, "parameters": 90, "test_top1": 0.9, "count": 100, "verdict": "good"}
+    found = comparison_of({"parameters": 1000, "test_top1": 0.95, "macs": 5, "reference": other})
+    assert found is not None
+    assert found.title == "ResNet-8, C = 4"
+    assert ("parameters", "1,000", "90") in found.rows
+    assert found.rows[0] == (
+        "top-1 (test), 95 % interval",
+        "95.00 % (88.82 % to 97.85 %)",
+        "90.00 % (82.56 % to 94.48 %)",
+    )
+    assert len(found.rows) == 2
+    assert comparison_of({"parameters": 1000}) is None
+    with pytest.raises(RunError, match="damaged"):
+        comparison_of({"parameters": 1, "reference": {"parameters": "many"}})
