@@ -172,6 +172,7 @@ class DeriveKeywords(DeriveGroup, BudgetGroup, total=False):
 class TrainKeywords(Shared, TrainGroup, total=False):
     """Settings of `ddarts.train`."""
 
+    reference: Literal["resnet", "mobilenet", "none"]
     train: TrainGroup
 
 
@@ -179,17 +180,19 @@ class RunKeywords(Shared, SearchOnly, DeriveGroup, BudgetGroup, TrainOnly, total
     """Settings of `ddarts.run`."""
 
     time: str | float | None
+    reference: Literal["resnet", "mobilenet", "none"]
     search: SearchGroup
     derive: DeriveGroup
     budget: BudgetGroup
     train: TrainGroup
 
 
-class CompareKeywords(TrainKeywords, total=False):
+class CompareKeywords(Shared, TrainGroup, total=False):
     """Settings of `ddarts.compare`."""
 
     seeds: int
     data: Any
+    train: TrainGroup
 
 
 class MeasureKeywords(Shared, TrainGroup, total=False):
