@@ -293,7 +293,10 @@ def _read_weights(
     except FileNotFoundError:
         raise ModelError(f"{path}: no such weights file; copy it from where the model was trained") from None
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path}: not a readable safetensors file: {' '.join(str(error).split())[:200]}") from None
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(
+            f"{path}: not a readable safetensors file: {reason}; copy it again from where the model was trained"
+        ) from None
     for name, tensor in state.items():
         if tensor.dtype != expected[name].dtype:
             raise ModelError(f"{path}: {name} is {tensor.dtype}, expected {expected[name].dtype}")
