@@ -81,7 +81,9 @@ def test_all_that_a_run_makes_lies_in_its_folder(finished: Finished) -> None:
     assert {f.split("/")[1] for f in events} == {"search", "train"}
     mistakes = {f for f in files if f.startswith("mistakes/")}
     assert mistakes
-    assert files - events - mistakes == {
+    reference = {f for f in files if f.startswith("reference/")}  # a run of its own
+    assert {"reference/summary.json", "reference/test.json", "reference/model/model.safetensors"} <= reference
+    assert files - events - mistakes - reference == {
         ".lock",
         "settings.yaml",
         "summary.json",
@@ -195,12 +197,13 @@ def test_the_same_seed_gives_the_same_bits_in_another_process_and_stage_by_stage
     original = evaluate.test_model
 
     def spy(*arguments: Any, **options: Any) -> Any:
-        tests.append("train_s" in RunFolder.open(tmp_path / "run").summary)
+        run = tmp_path / "run"
+        tests.append(all("train_s" in RunFolder.open(path).summary for path in (run, run / "reference")))
         return original(*arguments, **options)
 
     monkeypatch.setattr(evaluate, "test_model", spy)
     whole = printed(capsys, "run", "--data", "digits", *TINY, "--quiet", "--out", tmp_path / "run")
-    assert tests == [True]  # test images were looked at once, when the training was over
+    assert tests == [True, True]  # of the network and of its reference, once each, when both trainings were over
     assert {"test_top1", "parameters", "macs", "search_s", "train_s"} <= whole.keys()
     assert whole["run"] == str(tmp_path / "run")
     assert whole["test_top1"] == RunFolder.open(finished.path).summary["test_top1"]
