@@ -74,7 +74,7 @@ def test_only_the_settings_that_differ_are_listed_whichever_command_made_the_run
     whole = RunSettings(seed=1)
     with runs[0], runs[1]:
         runs[0].write_settings("run", whole)
-        runs[1].write_settings("train", TrainSettings(**whole.shared(), train=TrainOptions(lr=0.1)))
+        runs[1].write_settings("train", TrainSettings(**whole.shared(), reference="resnet", train=TrainOptions(lr=0.1)))
         for run in runs:
             run.update_summary(versions={"torch": "2.6"})
     words = settings_shown(compared(*runs, target=tmp_path / "c.html"))
