@@ -14,7 +14,7 @@ from ddarts.config.schema import RunSettings, TrainSettings
 from ddarts.errors import SettingsError, Stopped
 from ddarts.genotype.zoo.lookup import find_architecture
 from ddarts.pipeline import Opening
-from ddarts.planning import Plan, Speed, Speeds, TimeBudget, plan_job, training_s, training_steps
+from ddarts.planning import Plan, Speed, Speeds, TimeBudget, plan_job, reference_of, training_s, training_steps
 from ddarts.reporting.page import write_report
 from ddarts.reporting.results import longer_training
 from ddarts.runs.folder import RunFolder
@@ -71,6 +71,21 @@ def test_speeds_are_measured_where_they_are_not_given_and_leave_nothing_behind(d
     assert plan.train_s > 0
     assert plan.search_s == 0
     assert not list(tmp_path.iterdir())
+
+
+def test_steps_at_half_the_resolution_are_planned_as_cheaper(digits):
+    speed = Speed(0.5, 0.0, 0)
+    whole = training_s(settings_of(validation=0), digits, speed)
+    assert training_s(settings_of(validation=0, half_resolution=0.5), digits, speed) == pytest.approx(0.65 * whole)
+    settings = settings_of(half_resolution=0.5, reference="none")
+    fitted = TimeBudget(1.0, 0.0)._trained_in(settings, digits, Speeds(None, speed), 100.0)
+    assert training_s(fitted, digits, speed) == pytest.approx(100 - 10 - 359 / 64 * 0.5 / 3, rel=0.1)
+
+
+def test_no_standard_network_is_compared_that_half_the_resolution_is_too_small_for(digits):
+    small = dataclasses.replace(digits, height=5, width=5)
+    assert reference_of(settings_of(), small, 80_000, 10**7) is not None
+    assert reference_of(settings_of(half_resolution=0.5), small, 80_000, 10**7) is None
 
 
 @pytest.mark.parametrize("left", [20.0, 60.0, 300.0, 4000.0])

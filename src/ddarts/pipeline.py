@@ -32,14 +32,13 @@ from ddarts.genotype.deepen import deepen, laid_out
 from ddarts.genotype.gates import AnyGates, Gates, gates_from_dict, load_gates
 from ddarts.genotype.genotype import Genotype
 from ddarts.kernels.library import describe
-from ddarts.reporting.reference import judged, paired_difference, title_of
+from ddarts.reporting.reference import REFERENCE, keep_reference, title_of
 from ddarts.results import KEPT_MISTAKES, SearchResult, TestResult, TrainResult
 from ddarts.runs import paths as places
 from ddarts.runs.folder import Hooks, RunFolder, group_of
 from ddarts.runs.follower import FollowedRun
 from ddarts.runtime.atomic_files import write_text
 from ddarts.runtime.distributed import current
-from ddarts.runtime.json_input import listing, parse
 from ddarts.runtime.processes import find_place, speaks
 from ddarts.space.cell_space import SearchSpace
 from ddarts.space.choice_space import ChoiceSpace
@@ -493,10 +492,6 @@ def keep_latency(run: RunFolder) -> None:
     )
 
 
-#: Folder in a run, itself a run, with the training of the standard network that is compared.
-REFERENCE = "reference"
-
-
 def reference_stage(
     found: TrainResult, settings: TrainSettings, images: ImageData, run: RunFolder, quiet: bool
 ) -> None:
@@ -533,38 +528,6 @@ def reference_stage(
         raise type(error)(str(error).replace(f"--resume {path}", f"--resume {run.path}")) from error.__cause__
     if run.writes:
         keep_reference(run)
-
-
-def keep_reference(run: RunFolder) -> None:
-    """Write the numbers of the standard network, and its difference to the run's own, into the summary of the run."""
-    path = run.path / REFERENCE
-    if not (path / "model" / "config.json").is_file():
-        return
-    genotype, other = load_genotype(path), RunFolder.open(path)
-    summary = other.summary
-    keys = ("parameters", "macs", "size_bytes", "latency_ms", "train_s", "val_top1", "test_top1")
-    facts: dict[str, Any] = {"name": genotype.name, "title": title_of(genotype.name)}
-    facts["channels"] = group_of(other.settings, "train").get("channels")
-    facts |= {key: summary.get(key) for key in keys}
-    tests = [_tested(folder / "test.json") for folder in (run.path, path)]
-    if all(test is not None for test in tests):
-        (count, wrong), (other_count, other_wrong) = tests  # type: ignore[misc]
-        if count == other_count:
-            paired = paired_difference(wrong, other_wrong, count)
-            facts |= {"count": count, **paired._asdict(), "verdict": judged(facts["title"], paired)}
-    run.update_summary(reference=facts)
-
-
-def _tested(path: Path) -> tuple[int, list[int]] | None:
-    """Return how many images a run was tested on, and the numbers of those that it got wrong."""
-    if not path.is_file():
-        return None
-    data = parse(path.read_text(encoding="utf-8"), str(path), "a test")
-    data = data if isinstance(data, dict) else {}
-    wrong, count = listing(data.get("wrong"), f"{path}: wrong"), data.get("count")
-    if type(count) is not int or len(wrong) > count or any(type(i) is not int or not 0 <= i < count for i in wrong):
-        raise RunError(f"{path}: count and wrong do not fit together; delete the file and test again")
-    return count, wrong
 
 
 def draw_cells(

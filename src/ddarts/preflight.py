@@ -179,7 +179,8 @@ def check_search_data(settings: SearchSettings, space: SearchSpace | ChoiceSpace
 
 def check_train_data(options: TrainOptions, settings: SharedSettings, images: ImageData, reductions: int) -> None:
     """Raise SettingsError or DataError if the images do not fit the network of so many reductions, or the batch."""
-    check_resolution(images.height, images.width, reductions, choose_stem(options.stem, images.height, images.width))
+    stem = choose_stem(options.stem, images.height, images.width)
+    check_resolution(images.height, images.width, reductions, stem, half=options.half_resolution)
     Augment(policy=options.policy).check_channels(images.channels)
     count = len(split(images, validation=settings.validation, seed=settings.seed).train)
     if options.batch > count:

@@ -173,6 +173,14 @@ def test_a_fault_in_a_file_is_named_with_file_and_line(config, text, message):
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize("other", [{"optimizer": "adamw"}, {"momentum": 0}])
+def test_nesterov_momentum_without_momentum_is_refused_before_anything_runs(other):
+    message = r"^nesterov = True needs optimizer sgd and a momentum above 0; leave it out, or set both$"
+    with pytest.raises(SettingsError, match=message):
+        load_settings("train", overrides={"nesterov": True, **other})
+    assert load_settings("train", overrides={"nesterov": True}).train.nesterov
+
+
 def test_a_file_that_is_not_there_is_named():
     with pytest.raises(SettingsError, match=r"nowhere.yaml: no such file; check the path"):
         load_settings("search", config="nowhere.yaml")

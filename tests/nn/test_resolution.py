@@ -46,3 +46,9 @@ def test_auto_picks_the_stem_by_size() -> None:
     assert choose_stem("imagenet", 32, 32) == "imagenet"
     with pytest.raises(SettingsError, match=r"unknown stem 'vgg'; choose auto, cifar or imagenet"):
         choose_stem("vgg", 32, 32)
+
+
+def test_half_the_resolution_must_be_enough_too() -> None:
+    check_resolution(10, 10, 3, half=0.5)
+    with pytest.raises(SettingsError, match=r"^half_resolution = 0.5: images of 4x4 pixels are .*; or set it to 0$"):
+        check_resolution(8, 8, 3, half=0.5)

@@ -24,12 +24,10 @@ from ddarts.genotype.gates import Gates, load_gates
 from ddarts.genotype.genotype import printable_name
 from ddarts.genotype.zoo.lookup import find_architecture
 from ddarts.pipeline import (
-    REFERENCE,
     Opening,
     budget_of_run,
     draw_cells,
     evaluate_model,
-    keep_reference,
     keep_test,
     load_images,
     read_given,
@@ -43,7 +41,7 @@ from ddarts.pipeline import (
     write_json,
     write_report_of,
 )
-from ddarts.reporting.reference import conclusion
+from ddarts.reporting.reference import REFERENCE, conclusion, keep_reference
 from ddarts.results import (
     DeriveResult,
     PredictResult,

@@ -11,7 +11,7 @@ import os
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from ddarts.config.strategies import (
@@ -412,6 +412,17 @@ class TrainOptions(Options):
         lt=1,
         description="share of the steps, at the start, with images of half the width and height",
     )
+
+    @field_validator("nesterov")
+    @classmethod
+    def _has_momentum(cls, value: bool, info: ValidationInfo) -> bool:
+        """Refuse what would have no effect, or what PyTorch refuses when a search may have run for hours."""
+        if value and (info.data.get("optimizer") != "sgd" or info.data.get("momentum") == 0):
+            raise PydanticCustomError(
+                "nesterov", "needs optimizer sgd and a momentum above 0; leave it out, or set both"
+            )
+        return value
+
     evaluations: int = Field(
         default=50, ge=1, description="evaluations of the validation images, about; the last epoch is one of them"
     )

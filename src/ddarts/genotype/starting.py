@@ -72,7 +72,8 @@ def original_genotype(name: str) -> ChoiceGenotype:
     Raises:
         GenotypeError: the network is not supported; the message lists those that are.
     """
-    return ChoiceGenotype.from_indices(find_choice_space(name), [0] * len(find_choice_space(name)), name)
+    space = find_choice_space(name)
+    return ChoiceGenotype.from_indices(space, [0] * len(space), name)
 
 
 def starting_alphas(

@@ -30,17 +30,23 @@ def choose_stem(stem: str, height: int, width: int) -> Stem:
     raise SettingsError(f"unknown stem {stem!r}; choose auto, cifar or imagenet")
 
 
-def check_resolution(height: int, width: int, reductions: int, stem: str = "cifar") -> None:
+def check_resolution(height: int, width: int, reductions: int, stem: str = "cifar", *, half: float = 0.0) -> None:
     """Raise unless every halving of the network finds at least 2 pixels to halve.
 
     Args:
         height, width: size of the images in pixels.
         reductions: number of reduction cells.
         stem: "cifar" or "imagenet" (which halves twice itself).
+        half: share of the steps that see images of half the height and width.
 
     Raises:
         SettingsError: the image is too small; the message says how many reductions would fit and which size is needed.
     """
+    if half > 0:
+        try:
+            check_resolution(height // 2, width // 2, reductions, stem)
+        except SettingsError as error:
+            raise SettingsError(f"half_resolution = {half}: {error}; or set it to 0") from None
     halvings = STEM_HALVINGS[stem]
     possible = (min(height, width) - 1).bit_length()  # ceil(s / 2**k) is at least 2 for every k below this
     if possible >= halvings + reductions:

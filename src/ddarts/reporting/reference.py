@@ -8,10 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ddarts.errors import RunError
+from ddarts.genotype.choices import load_genotype
 from ddarts.reporting.formatting import cost_text, milliseconds, percent
 from ddarts.reporting.values import checked
+from ddarts.runs.folder import RunFolder, group_of
+from ddarts.runtime.json_input import listing, parse
 from ddarts.runtime.progress import format_seconds
 
+#: Folder in a run, itself a run, with the training of the standard network that is compared.
+REFERENCE = "reference"
 #: Error probability from which on a difference is not called one.
 _SIGNIFICANT = 0.05
 #: Label and text of each number of both networks.
@@ -102,6 +108,38 @@ def conclusion(summary: Mapping[str, Any], path: Path) -> str:
             parts.append(_SHOWN[key][1](summary[key]))
     verdict = (summary.get("reference") or {}).get("verdict")
     return "; ".join([", ".join(parts), *filter(None, [verdict]), f"take {path / 'model'}"]) if parts else ""
+
+
+def keep_reference(run: RunFolder) -> None:
+    """Write the numbers of the standard network, and its difference to the run's own, into the summary of the run."""
+    path = run.path / REFERENCE
+    if not (path / "model" / "config.json").is_file():
+        return
+    genotype, other = load_genotype(path), RunFolder.open(path)
+    summary = other.summary
+    keys = ("parameters", "macs", "size_bytes", "latency_ms", "train_s", "val_top1", "test_top1")
+    facts: dict[str, Any] = {"name": genotype.name, "title": title_of(genotype.name)}
+    facts["channels"] = group_of(other.settings, "train").get("channels")
+    facts |= {key: summary.get(key) for key in keys}
+    tests = [_tested(folder / "test.json") for folder in (run.path, path)]
+    if all(test is not None for test in tests):
+        (count, wrong), (other_count, other_wrong) = tests  # type: ignore[misc]
+        if count == other_count:
+            paired = paired_difference(wrong, other_wrong, count)
+            facts |= {"count": count, **paired._asdict(), "verdict": judged(facts["title"], paired)}
+    run.update_summary(reference=facts)
+
+
+def _tested(path: Path) -> tuple[int, list[int]] | None:
+    """Return how many images a run was tested on, and the numbers of those that it got wrong."""
+    if not path.is_file():
+        return None
+    data = parse(path.read_text(encoding="utf-8"), str(path), "a test")
+    data = data if isinstance(data, dict) else {}
+    wrong, count = listing(data.get("wrong"), f"{path}: wrong"), data.get("count")
+    if type(count) is not int or len(wrong) > count or any(type(i) is not int or not 0 <= i < count for i in wrong):
+        raise RunError(f"{path}: count and wrong do not fit together; delete the file and test again")
+    return count, wrong
 
 
 class Comparison(NamedTuple):

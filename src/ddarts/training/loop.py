@@ -97,12 +97,8 @@ class _Training(ResumableLoop):
     ) -> None:
         options = settings.train
         stem = choose_stem(options.stem, images.height, images.width)
-        check_resolution(images.height, images.width, len(genotype.reductions), stem)
-        if options.half_resolution > 0:
-            try:
-                check_resolution(images.height // 2, images.width // 2, len(genotype.reductions), stem)
-            except SettingsError as error:
-                raise SettingsError(f"half_resolution = {options.half_resolution}: {error}; or set it to 0") from None
+        reductions, half = len(genotype.reductions), options.half_resolution
+        check_resolution(images.height, images.width, reductions, stem, half=half)
         parts = split(images, validation=settings.validation, seed=settings.seed)
         shared: dict[str, Any] = {
             "seed": settings.seed,
