@@ -211,7 +211,9 @@ def exported_network(network: ChoiceNetwork) -> nn.Module:
     original = build_original(space.name, classes=network.classes, in_channels=network.in_channels)
     blocks: dict[str, Any] = dict(network.blocks.named_children())
     for group, module in (("stem", paths.stem), ("head", paths.head), ("pooled", paths.pooled)):
-        inside = blocks[group].layers if group == "pooled" and module else blocks.get(group)
+        if not module:
+            continue
+        inside = blocks[group].layers if group == "pooled" else blocks[group]
         for path in module:
             original.set_submodule(path, inside.get_submodule(path.replace(".", "_")))
     for choice in space.choices:
@@ -257,7 +259,7 @@ def alternative(name: str, block: nn.Module, outputs: int, *, inherit: bool) -> 
 def _convolution(conv: nn.Conv2d, **changes: Any) -> nn.Conv2d:
     """Return a new convolution with the arguments of another, some of them changed."""
     same = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
-    options = {name: getattr(conv, name) for name in same} | {"bias": conv.bias is not None} | changes
+    options: dict[str, Any] = {name: getattr(conv, name) for name in same} | {"bias": conv.bias is not None} | changes
     new = nn.Conv2d(**options)
     nn.init.kaiming_normal_(new.weight, mode="fan_out", nonlinearity="relu")
     return new

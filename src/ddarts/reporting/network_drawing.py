@@ -100,7 +100,8 @@ def network_html(network: AnyNetwork) -> str:
 
     genotype = network.genotype
     numbers = NetworkNumbers(network.channels, None, network.stem_name, network.in_channels, network.classes)
-    scene = network_scene if isinstance(genotype, Genotype) else choice_scene
+    cells = isinstance(genotype, Genotype)
+    scene = network_scene(genotype, numbers) if cells else choice_scene(genotype, numbers)
     rows = (
         ("parameters", count(count_parameters(network))),
         ("channels", str(network.channels)),
@@ -108,7 +109,7 @@ def network_html(network: AnyNetwork) -> str:
         ("logits", f"[B, {network.classes}]"),
     )
     table = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in rows)
-    return f"<table>{table}</table>{to_svg(scene(genotype, numbers))}"
+    return f"<table>{table}</table>{to_svg(scene)}"
 
 
 def _chain(stages: list[Stage], title: str, lines: list[list[Curve | Arrowhead]], note: str = "") -> Scene:

@@ -77,7 +77,7 @@ def parse(text: str, where: str, what: str) -> Any:
         return json.loads(text, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
-        raise GenotypeError(f"{where}: {place}: {error.msg}; mend the JSON there or give another file") from None
+        raise GenotypeError(f"{where}: {place}: {error.msg}; fix the JSON there or give another file") from None
     except (RecursionError, ValueError) as error:  # ValueError: a number of thousands of digits
         raise GenotypeError(f"{where}: not a {what}: {error}") from None
 
