@@ -23,9 +23,6 @@ from tests.searching.gradients import sigmoid_gates, sigmoid_step
 
 _D, _O = DARTS_OPERATIONS, DARTOPTI_OPERATIONS
 
-#: One of each kind, for cases that are about the cells.
-_FEW = ("avg_pool_3x3", "max_pool_3x3", "skip_connect", "sep_conv_3x3", "dil_conv_3x3")
-
 
 def _space(
     operations: tuple[str, ...],
@@ -39,23 +36,23 @@ def _space(
 
 #: space, channels, in_channels, size
 _CASES: dict[str, tuple[SearchSpace, int, int, tuple[int, int]]] = {
-    "darts": (_space(_D, 3, (0, 1, 2), (1,)), 4, 3, (8, 8)),
-    "dartopti": (_space(_O, 2, (0, 1, 2), (1,)), 4, 3, (8, 8)),
+    "darts": (_space(_D, 4, (0, 1, 2), (1,)), 4, 3, (8, 8)),
+    "dartopti": (_space(_O, 3, (0, 1, 2), (1,)), 4, 3, (8, 8)),
     "one node": (_space(_O, 1, (0, 1, 2), (1, 2)), 4, 3, (8, 8)),
-    "eight nodes": (_space(_FEW, 8, (0, 1), (0,)), 2, 3, (6, 6)),
+    "eight nodes": (_space(_D, 8, (0, 1), (0,)), 2, 3, (6, 6)),
     "odd channels, odd size": (_space(_O, 2, (0, 1, 2), (0, 1)), 5, 1, (9, 11)),
     "seven channels, five bands": (_space(_D, 3, (0, 1, 2), (2,)), 7, 5, (7, 4)),
     "one channel": (_space(_O, 2, (0, 1, 2), (1,)), 1, 1, (8, 6)),
-    "one channel halved at once": (_space(_FEW, 2, (0, 1), (0,)), 1, 3, (5, 5)),
-    "no reduction": (_space(_FEW, 2, (0, 1), ()), 3, 3, (4, 4)),
-    "reductions only": (_space(_FEW, 2, (0, 1, 2), (0, 1, 2)), 2, 3, (16, 16)),
-    "one alpha for all": (_space(_FEW, 2, (0, 0, 0), (1,)), 3, 3, (8, 8)),
-    "some share": (_space(_FEW, 2, (0, 1, 0, 2, 1), (1, 3)), 2, 3, (8, 8)),
-    "concat skips nodes": (_space(_FEW, 4, (0, 1), (1,), concat=(5, 3)), 3, 3, (8, 8)),
+    "one channel halved at once": (_space(_D, 2, (0, 1), (0,)), 1, 3, (5, 5)),
+    "no reduction": (_space(_D, 2, (0, 1), ()), 3, 3, (4, 4)),
+    "reductions only": (_space(_D, 2, (0, 1, 2), (0, 1, 2)), 2, 3, (16, 16)),
+    "one alpha for all": (_space(_O, 2, (0, 0, 0), (1,)), 3, 3, (8, 8)),
+    "some share": (_space(_D, 2, (0, 1, 0, 2, 1), (1, 3)), 2, 3, (8, 8)),
+    "concat skips nodes": (_space(_D, 4, (0, 1), (1,), concat=(5, 3)), 3, 3, (8, 8)),
     "one operation": (_space(("skip_connect",), 2, (0, 1, 2), (1,)), 4, 3, (8, 8)),
     "pools only": (_space(("avg_pool_3x3", "max_pool_3x3"), 2, (0, 1), (1,)), 4, 3, (8, 8)),
-    "one cell": (_space(_FEW, 2, (0,), ()), 4, 3, (6, 6)),
-    "one reduction cell": (_space(_FEW, 2, (0,), (0,)), 4, 3, (6, 6)),
+    "one cell": (_space(_D, 2, (0,), ()), 4, 3, (6, 6)),
+    "one reduction cell": (_space(_D, 2, (0,), (0,)), 4, 3, (6, 6)),
 }
 each_case = pytest.mark.parametrize("case", _CASES)
 

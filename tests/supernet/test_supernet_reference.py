@@ -143,13 +143,22 @@ def test_all_reference_gradients_come_out_in_double_precision(name: str) -> None
 
 
 @pytest.mark.parametrize("name", _NAMES)
+def test_single_precision_gradients_agree_where_no_near_tie_lies_ahead(name: str) -> None:
+    case = _load(name)
+    case.loss(case.fast.trunk(case.tensors["input"], case.gates, track=False).logits).backward()
+    assert case.weight_errors()["classifier.weight"] < 1e-3
+    if name == "supernet_darts":
+        assert max(case.alpha_errors()[5:]) < 1e-3  # cells 5 to 7 come after, or hardly feel, the ties
+
+
+@pytest.mark.parametrize("name", _NAMES)
 def test_the_fast_path_has_the_reference_gradients_in_single_precision(name: str) -> None:
     """All of them to 1e-3, in the golden file's own order of the images if the processor has AVX2 or better.
 
     On another, rounding may put a near-tie on the other side. The order changes no gradient but the last digits of
     every sum, and so that side: then another order must do.
     """
-    orders = itertools.permutations(range(len(golden_tensors(name)["target"])))
+    orders = itertools.permutations(range(len(_load(name).tensors["target"])))
     errors = []
     for order in orders:
         case = _load(name)
