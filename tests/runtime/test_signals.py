@@ -30,6 +30,18 @@ def test_handlers_are_restored():
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
+def test_a_request_that_nobody_has_read_reaches_the_handler_from_before():
+    with StopRequest() as outer:
+        with StopRequest():
+            os.kill(os.getpid(), signal.SIGTERM)  # after the last step, in an evaluation say
+        assert outer.requested
+    with StopRequest() as outer:
+        with StopRequest() as inner:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert inner.requested
+        assert not outer.requested
+
+
 def test_outside_the_main_thread_it_does_nothing():
     seen = []
 

@@ -222,20 +222,21 @@ def _all(
 
     todo = [spec for spec in wanted_specs if (known := Trial.load(spec.record)) is None or known.error is not None]
     finished = before + len(wanted_specs) - len(todo)
+    stopped = False
     with StopRequest() as stop:
-        tasks = (delayed(_trial)(spec, wanted, judge) for spec in todo if not stop.requested)
+        tasks = (delayed(_trial)(spec, wanted, judge) for spec in todo if not (stopped or stop.requested))
         options: dict[str, Any] = {"pre_dispatch": jobs, "batch_size": 1, "return_as": "generator_unordered"}
         parallel: Any = Parallel(n_jobs=jobs, **options)
         for number, trial in enumerate(parallel(tasks), 1):
-            if trial is None or stop.requested:
-                stop.requested = True
+            stopped = stopped or trial is None or stop.requested
+            if stopped or trial is None:
                 continue
             if not quiet:
                 seconds = (time.monotonic() - start) / (finished + number - before) * (total - finished - number)
                 outcome = trial.error or f"{100 * trial.top1:.2f} %"
                 where = f"{trial.method} on {trial.data}, seed {trial.seed}"
                 say(f"trial {finished + number} of {total}: {where}: {outcome}; {format_seconds(seconds)} left in all")
-    if stop.requested:
+    if stopped or stop.requested:
         raise Stopped(f"stopped; resume with: ddarts study --resume {wanted_specs[0].folder}")
     return [record for spec in wanted_specs if (record := Trial.load(spec.record)) is not None]
 
@@ -253,7 +254,7 @@ def _trial(spec: Spec, wanted: StudySettings, judge: TableJudge | None) -> Trial
             text = first if isinstance(error, DDartsError) else f"{type(error).__name__}: {first}"
             trial = Trial(spec.name, spec.data, spec.seed, error=text or type(error).__name__)
         trial.save(spec.record)
-    return None if stop.requested else trial
+        return None if stop.requested else trial
 
 
 def _call(function: Any, path: Path, spec: Spec, wanted: StudySettings, **options: Any) -> Any:

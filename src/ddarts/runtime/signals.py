@@ -30,8 +30,9 @@ def end_with_a_word() -> None:
 class StopRequest:
     """Turns the first SIGINT, SIGTERM or SIGHUP into a flag that a loop reads between two steps.
 
-    The second signal raises `KeyboardInterrupt` at once. Handlers are restored on leaving. Python delivers signals to
-    the main thread only, so anywhere else this does nothing.
+    The second signal raises `KeyboardInterrupt` at once. Handlers are restored on leaving, and a request that nobody
+    has read, as it came after the last step, is then delivered to them. Python delivers signals to the main thread
+    only, so anywhere else this does nothing.
 
     Args:
         patience_s: seconds after the first signal in which others count as the same one. Where a launcher stands above
@@ -48,10 +49,17 @@ class StopRequest:
     """
 
     def __init__(self, patience_s: float = 0.0) -> None:
-        self.requested = False
+        self._requested: int | None = None
+        self._read = False
         self._patience_s = patience_s
         self._first = 0.0
         self._before: dict[signal.Signals, Any] = {}
+
+    @property
+    def requested(self) -> bool:
+        """Whether a signal has come; who reads that has to act on it."""
+        self._read = self._read or self._requested is not None
+        return self._requested is not None
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
@@ -60,16 +68,18 @@ class StopRequest:
                     self._before[number] = signal.signal(number, self._on_signal)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         for number, handler in self._before.items():
             # None: the handler was set outside Python and cannot be put back from here
             with contextlib.suppress(TypeError, ValueError):
                 signal.signal(number, handler)
         self._before.clear()
+        if kind is None and self._requested is not None and not self._read:
+            signal.raise_signal(self._requested)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        if self.requested and now - self._first >= self._patience_s:
+        if self._requested is None:
+            self._requested, self._first = number, now
+        elif now - self._first >= self._patience_s:
             raise KeyboardInterrupt
-        if not self.requested:
-            self.requested, self._first = True, now
