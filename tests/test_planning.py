@@ -2,6 +2,7 @@
 
 import dataclasses
 import shlex
+import time
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,22 @@ def test_a_time_becomes_a_plan_that_a_resumed_run_keeps(tmp_path):
     assert run.summary["plan"]["final"]
     assert (stored["train"]["epochs"], stored["train"]["steps_per_epoch"]) == (1, 1)
     assert [record["step"] for record in run.metrics("train", "epoch")] == [1]
+
+
+@pytest.mark.parametrize("chosen", [(), ("search.trials",), ("search.trials", "search.trial_steps")])
+def test_trials_of_a_search_take_at_most_their_share_of_the_time_unless_they_were_chosen(digits, monkeypatch, chosen):
+    step_s = 0.1
+    monkeypatch.setattr("ddarts.planning.training_speeds", lambda *_: Speeds(None, Speed(step_s, 0.0, 0)))
+    settings = settings_of(search={"strategy": "bayes", "trials": 40, "trial_steps": 100})
+    budget = TimeBudget(600.0, time.perf_counter())
+    planned, _, _ = budget.before_the_search(settings, digits, None, frozenset(chosen), lambda side: digits)
+    trial = planned.search.strategy
+    if chosen == ():
+        assert (trial.trials, trial.trial_steps) == (17, 100)
+    elif len(chosen) == 1:
+        assert (trial.trials, trial.trial_steps) == (40, 43)
+    else:
+        assert (trial.trials, trial.trial_steps) == (40, 100)
 
 
 def test_a_run_that_was_killed_before_it_kept_its_plan_has_one_that_is_not_final(tmp_path):

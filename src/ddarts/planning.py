@@ -422,7 +422,15 @@ class TimeBudget:
                 trained = training_speeds(stand_in, settings, images, seconds)
         search = None
         options = settings.search
-        if not isinstance(options.strategy, TrialOptions):
+        if isinstance(trial := options.strategy, TrialOptions):
+            share = _FOR_SEARCH * self.left / trained.train.step_s  # in steps
+            if "search.trials" not in chosen:
+                trial = trial.model_copy(update={"trials": min(trial.trials, max(int(share / trial.trial_steps), 2))})
+            if "search.trial_steps" not in chosen:
+                steps = max(int(share / trial.trials), 1)
+                trial = trial.model_copy(update={"trial_steps": min(trial.trial_steps, steps)})
+            settings = settings.model_copy(update={"search": options.model_copy(update={"strategy": trial})})
+        else:
             search = search_speed(settings, images, start, seconds)
             if not {"search.epochs", "search.steps_per_epoch"} & chosen:
                 steps = int(_FOR_SEARCH * self.left / search.step_s)
