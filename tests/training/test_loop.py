@@ -21,7 +21,7 @@ from ddarts.hub.saved import load_model
 from ddarts.runs.folder import RunFolder
 from ddarts.space.cell_space import build_space
 from ddarts.training import loop
-from ddarts.training.evaluate import test_model
+from ddarts.training.evaluate import evaluate, test_model
 from ddarts.training.loop import TrainOutcome, train_network
 
 _GENOTYPE = random_genotype(build_space(cells=2, nodes=2), seed=1)
@@ -333,6 +333,21 @@ def test_settings_that_do_not_fit_the_images_are_refused(tmp_path: Path, digits:
     deep = random_genotype(build_space(cells=8, nodes=1, reductions=(1, 3, 5, 7)), seed=0)
     with pytest.raises(SettingsError, match=r"images of 8x8 pixels are too small for 4 reductions"):
         _train(tmp_path / "b", digits, deep)
+
+
+def test_at_half_resolution_validation_images_have_it_too(
+    tmp_path: Path, digits: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sides = []
+
+    def noted(network: Any, batches: Any, **options: Any) -> Any:
+        held = list(batches)
+        sides.append({x.shape[-1] for x, _ in held})
+        return evaluate(network, held, **options)
+
+    monkeypatch.setattr("ddarts.training.loop.evaluate", noted)
+    _train(tmp_path / "run", digits, epochs=4, half_resolution=0.5)
+    assert sides == [{4}, {4}, {8}, {8}]
 
 
 def test_half_the_resolution_must_be_enough_for_the_reductions(tmp_path: Path) -> None:

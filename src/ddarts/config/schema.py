@@ -410,7 +410,7 @@ class TrainOptions(Options):
         default=0.0,
         ge=0,
         lt=1,
-        description="share of the steps, at the start, with images of half the width and height",
+        description="share of the steps, at the start, with images of half the width and height, for validation too",
     )
 
     @field_validator("nesterov")

@@ -199,6 +199,10 @@ class _Training(ResumableLoop):
                 )
             self.after_step(stop, looks)
 
+    def at_half_resolution(self, step: int) -> bool:
+        """Return whether a step, counted from 0 over all epochs, has images of half the width and height."""
+        return step < round(self.options.half_resolution * self.options.epochs * self.steps)
+
     def train_step(self) -> None:
         """One step: forward, loss, backward, clipping, update of the weights."""
         state, options = self.state, self.options
@@ -208,7 +212,7 @@ class _Training(ResumableLoop):
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         x, labels = self.batches.batch(state.epoch, state.step)
-        if done < round(options.half_resolution * steps):
+        if self.at_half_resolution(done):
             x = F.avg_pool2d(x, 2)
         draws = Random(derive_seed(self.settings.seed, _STAGE, "mix", state.epoch, state.step))
         x, share = mix(x, options.mixup, options.cutmix, draws)
@@ -255,6 +259,8 @@ class _Training(ResumableLoop):
         if self.validation is not None and is_evaluated(state.epoch, options.epochs, options.evaluations):
             self.ranks.copy_first(state.best.buffers())  # running statistics: those of the model that will be kept
             batches = self.validation.in_order(ranks=self.ranks)
+            if self.at_half_resolution(self.steps_done - 1):  # of what the network has seen so far
+                batches = ((F.avg_pool2d(x, 2), labels) for x, labels in batches)
             found = evaluate(state.best, batches, classes=len(self.images.classes), ranks=self.ranks)
             state.val_top1 = found.top1
             values |= {"val_loss": found.loss, "val_accuracy": found.top1}
