@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+# Bytecode that is written once saves every process of the tests its seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test lint bench campaign sanitize docs clean
 
 demo: $(STAMP)
