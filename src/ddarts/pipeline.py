@@ -189,6 +189,8 @@ class Opening:
             if not isinstance(error.__cause__, OSError) or "--resume" in str(error):
                 raise
             raise RunError(f"{error}; then continue with: {command}") from error.__cause__
+        except KeyboardInterrupt as error:  # outside the loops, or the second one inside
+            raise KeyboardInterrupt(f"{str(error) or 'interrupted'}; resume with: {command}") from None
 
     def _check_loss(self, run: RunFolder) -> None:
         """Record the name of a loss of the caller's; refuse to resume a run with another loss."""

@@ -1,8 +1,10 @@
 """The public functions on the embedded digits, as small as they can be."""
 
 import json
+import os
 import random
 import re
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +44,20 @@ def image(tmp_path):
     path = tmp_path / "digit.png"
     Image.fromarray(ddarts.load_data("digits").train.pixels[0, 0].numpy()).save(path)
     return path
+
+
+def test_an_interrupt_after_the_last_step_names_the_command_that_resumes_and_loses_nothing(trained, genotype, tmp_path):
+    def interrupt(record):
+        if record["epoch"] == TINY["epochs"]:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    path = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt, match=f"^interrupted; resume with: ddarts train --resume {path}$"):
+        ddarts.train(genotype=genotype, out=path, quiet=True, threads=1, on_epoch=interrupt, **TINY)
+    assert not (path / "model").exists()
+    ddarts.train(resume=path, quiet=True)
+    weights = [(run / "model" / "model.safetensors").read_bytes() for run in (path, trained.path)]
+    assert weights[0] == weights[1]
 
 
 def test_training_leaves_everything_in_the_run(trained, genotype):
