@@ -79,7 +79,9 @@ def effects(rows: list[dict[str, Any]]) -> list[tuple[str, float, float, float]]
     error = np.sqrt(variance * np.diag(np.linalg.inv(x.T @ x)))[1:]
     effect = 2 * solution[1:]
     p = 2 * stats.t.sf(np.abs(solution[1:] / error), freedom)
-    return list(zip(PARTS, effect.tolist(), (2 * error * stats.t.ppf(0.975, freedom)).tolist(), p.tolist(), strict=True))
+    return list(
+        zip(PARTS, effect.tolist(), (2 * error * stats.t.ppf(0.975, freedom)).tolist(), p.tolist(), strict=True)
+    )
 
 
 def main() -> None:

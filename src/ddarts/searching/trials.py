@@ -142,7 +142,7 @@ class Trials:
                     best = sorted([*best, trial], key=lambda t: -(t.score or 0.0))[:survivors]  # the first of equals
                     self._keep(best, entrants[place + 1 :])
                     progress.update(done, trial=trial.number, accuracy=trial.score or 0.0, best=best[0].score or 0.0)
-                    if stop.requested and done < total:
+                    if done < total and stop.requested:
                         raise Stopped(
                             f"stopped after {done} of {total} trials; "
                             f"resume with: ddarts search --resume {self.run.path}"

@@ -114,7 +114,7 @@ def measure(settings: MeasureSettings, images: ImageData, run: RunFolder, *, qui
             run.log(STAGE, "score", epoch=0, step=number, **place._asdict(), accuracy=known[place], seconds=seconds)
             _remove_trainings(run)
             progress.update(number, now=str(place), accuracy=known[place])
-            if stop.requested and number < len(plan):
+            if number < len(plan) and stop.requested:
                 raise Stopped(f"stopped after {number} of {len(plan)} trainings; {_how_to_resume(run)}")
     elapsed = sum(seconds for _, (_, seconds) in _measured(run))
     return OperationScores({place: known[place] for place in plan}, settings.measure.statistic, elapsed)
