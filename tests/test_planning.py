@@ -156,7 +156,7 @@ def test_a_run_that_was_killed_before_it_kept_its_plan_has_one_that_is_not_final
     [
         ({"time": "5m", "train": {"epochs": 3}}, "train.epochs follows from time = 300 s; leave one of them out"),
         ({"time": "5m", "devices": 2}, "time is planned for one process"),
-        ({"time": "soon"}, "time = 'soon' must be a number"),
+        ({"time": "soon"}, "time = 'soon' must be a duration"),
         ({"time": 0}, "time = 0 must be above 0"),
         ({"time": "11s", **SMALL}, "time = 11 s is too short for these images and networks: about"),
     ],

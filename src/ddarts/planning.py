@@ -22,12 +22,12 @@ from ddarts.genotype.choices import AnyGenotype, ChoiceGenotype
 from ddarts.genotype.random import random_genotype
 from ddarts.nn.resolution import check_resolution, choose_stem
 from ddarts.runs.folder import Hooks, RunFolder
-from ddarts.runtime.progress import format_seconds
+from ddarts.runtime.progress import counted, format_seconds
 from ddarts.searching.start import StartingPoint, pretrain_epochs, space_of
 from ddarts.training.schedule import is_evaluated
 
-#: Steps that are measured at least; the first one warms up and is not counted.
-_STEPS = 5
+#: Steps that are measured at least, and of slow ones; the first one warms up and is not counted.
+_STEPS, _FEWEST = 5, 3
 #: Seconds for which a speed is measured at most, if so many steps are done.
 _SECONDS = 3.0
 #: What follows a training besides the test: latency, export, drawings, the report. Seconds, about.
@@ -122,7 +122,8 @@ def _measure(work: Callable[[RunFolder], Any], seconds: float) -> Speed:
 
     def look(record: dict[str, Any]) -> None:
         moments.append((time.perf_counter(), record["epoch"]))
-        if len(moments) >= _STEPS and moments[-1][0] - moments[0][0] >= seconds:
+        spent = moments[-1][0] - moments[0][0]
+        if (len(moments) >= _STEPS and spent >= seconds) or (len(moments) >= _FEWEST and spent >= 4 * seconds):
             raise _Enough
 
     with tempfile.TemporaryDirectory(prefix="ddarts-") as place:
@@ -324,7 +325,8 @@ def plan_job(
         else:
             search = search or search_speed(searches, images, start)
             epochs = pretrain_epochs(options) + options.epochs
-            what = f"{epochs} epochs of {search_steps(searches, images)} steps, batch {options.batch}"
+            steps = counted(search_steps(searches, images), "step")
+            what = f"{counted(epochs, 'epoch')} of {steps}, batch {options.batch}"
             change = f"--{of[0]}epochs, --{of[0]}batch"
         search_s = _search_s(searches, images, search, train)
         disk += 2 * (search.disk if search else 0)
@@ -334,7 +336,8 @@ def plan_job(
         train_s = training_s(trains, images, train)
         rest_s = _AFTERWARDS + _evaluation_s(trains, images, train, len(images.test or ()))
         disk += 2 * train.disk + train.disk // 2
-        what = f"{options.epochs} epochs of {training_steps(trains, images)} steps, batch {options.batch}"
+        steps = counted(training_steps(trains, images), "step")
+        what = f"{counted(options.epochs, 'epoch')} of {steps}, batch {options.batch}"
         lines.append(f"training    {what}, {_about(train_s)} (--{of[1]}epochs, --{of[1]}batch)")
         if reference is not None:
             reference_s = training_s(trains, images, reference)

@@ -91,6 +91,22 @@ def complaint(capsys, *arguments, status=2):
         ("predict --top 0 x.png", "top = 0 must be at least 1"),
         ("show nowhere", "nowhere: no such genotype file"),
         ("report nowhere", "nowhere: there is no such run"),
+        (f"report {'n' * 300}", f"{'n' * 100}...: File name too long; name another path"),
+        (f"test {'n' * 300}", "File name too long; name another path"),
+        (f"train --genotype {'n' * 300}", "File name too long; name another path"),
+        ("run --time 30x", "time = '30x' must be a duration, such as 90s, 30m or 2h30m"),
+        ("run --time -5m", "time = '-5m' must be a duration"),
+        ("run --time 0s", "time = '0s' must be above 0.0"),
+        ("run --search.lr -1e-3", "search.lr = -1e-3 must be above 0.0"),
+        ("search --config .", ".: cannot be read: Is a directory; name another file"),
+        ("study --seeds 0", "seeds = 0 must be at least 1"),
+        ("study --draws x", "draws = 'x' must be a whole number"),
+        ("study --table .", ".: cannot be read: Is a directory; give a table"),
+        ("compare resnet18", "a comparison needs at least 2 architectures, 1 given; name more"),
+        ("distance resnet18", "1 architecture given; a distance needs at least two"),
+        ("show resnet18 --out x.doc", "a drawing ends in .svg, .png, .pdf or .html; did you mean '.pdf'?"),
+        ("run --max-latency 5xs", "max_latency = '5xs' has the unknown unit 'xs'; use us, ms, s"),
+        ("run --never-larger", "never_larger has no effect without a baseline; name one, or leave never_larger out"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line_and_exit_status_2(capsys, tmp_path, arguments, message):
@@ -103,6 +119,13 @@ def test_cuda_where_there_is_none(capsys):
     assert "device 'cuda' is not available: torch finds no CUDA GPU; use --device cpu" in complaint(
         capsys, "search", "--device", "cuda"
     )
+
+
+def test_a_file_in_the_way_of_a_folder_is_named(capsys, tmp_path, genotype):
+    (tmp_path / "file").touch()
+    genotype.save(tmp_path / "g.json")
+    line = complaint(capsys, "show", "g.json", "--out", "file/cell.svg")
+    assert "file/cell.svg: cannot be written: file is a file, not a folder; name another" in line
 
 
 def test_a_fault_in_a_settings_file_is_named_with_its_line(capsys, tmp_path):

@@ -41,7 +41,7 @@ def test_a_file_gives_each_strategy_its_settings_and_keywords_count_more(tmp_pat
         ({"strategies": {SAME_SIZE: {}}}, "no name of an opponent"),
         ({"strategies": {"../x": {}}}, "use 1 to 40 letters"),
         ({"strategies": "d-darts,d-darts"}, "a name stands twice"),
-        ({"seeds": 0}, "seeds = '0'"),
+        ({"seeds": 0}, "seeds = 0 must be at least 1"),
         ({"config": {"strategies": {"x": 3}}}, "'3': settings must be a mapping"),
         ({"overrides": {"validation": 0}}, "validation = 0 leaves nothing to choose random networks by"),
         ({"overrides": {"devices": 2}}, "one process a trial; leave out devices"),

@@ -53,7 +53,7 @@ from ddarts.results import (
 from ddarts.runs import paths as places
 from ddarts.runs.folder import PRODUCTS, Hooks, RunFolder, group_of
 from ddarts.runtime.atomic_files import write_text
-from ddarts.runtime.progress import work_after
+from ddarts.runtime.progress import counted, work_after
 
 if TYPE_CHECKING:
     from ddarts.config.keywords import DeriveKeywords, EvaluateKeywords, RunKeywords, SearchKeywords, TrainKeywords
@@ -153,7 +153,8 @@ def run(
             plan.keep(folder)
             if not quiet:
                 steps = training_steps(wanted, images)
-                say(f"training: {wanted.train.epochs} epochs of {steps} steps fit into the time that is left")
+                epochs = counted(wanted.train.epochs, "epoch")
+                say(f"training: {epochs} of {counted(steps, 'step')} fit into the time that is left")
         with work_after(plan.reference_s + plan.rest_s):
             trained = train_stage(searched.genotype, wanted, images, folder, quiet)
         with work_after(plan.rest_s):

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import importlib
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -33,6 +34,10 @@ _HEAVY = (*_TOGETHER, "compare", "study", "measure-operations")
 _NO_MEMORY = ("out of memory", "can't allocate memory")
 #: What a write to a full or vanished standard output raises.
 _NO_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+#: Characters of a path in such a message.
+_LONGEST_SHOWN = 100
+#: What the user's choice of a path can raise anywhere, even where it is only asked whether a file exists.
+_BAD_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,6 +70,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(error, OSError) and error.filename is None and error.errno in _NO_OUTPUT:
             _drop_output()
             return _complain(f"the output cannot be written: {error.strerror}; redirect it elsewhere", 2, debug)
+        if isinstance(error, OSError) and error.filename is not None and error.errno in _BAD_PATH:
+            path = os.fsdecode(error.filename)
+            path = path if len(path) <= _LONGEST_SHOWN else f"{path[:_LONGEST_SHOWN]}..."
+            return _complain(f"{path}: {error.strerror}; name another path", 2, debug)
         if isinstance(error, MemoryError) or any(sign in first.lower() for sign in _NO_MEMORY):
             return _complain(f"out of memory: {first}; choose a smaller batch or fewer channels", 2, debug)
         return _complain(
@@ -188,6 +197,11 @@ def _overview() -> None:
 
 
 class _Parser(argparse.ArgumentParser):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        # what begins like a negative number is a value, such as -1e-3 or -5m, which argparse would take for an option
+        self._negative_number_matcher = re.compile(r"-\.?\d")
+
     def error(self, message: str) -> NoReturn:
         raise SettingsError(f"{message}; see {self.prog} --help")
 

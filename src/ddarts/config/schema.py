@@ -455,12 +455,22 @@ class MeasureOptions(TrainOptions):
 
 
 def seconds_of(value: Any) -> Any:
-    """Turn a duration such as ``1h30m``, ``45 min`` or ``90s`` into seconds; other values are returned as they are."""
-    match = re.fullmatch(r"\s*(?:(\d+)\s*h)?\s*(?:(\d+)\s*m(?:in)?)?\s*(?:(\d+)\s*s)?\s*", str(value))
-    if not isinstance(value, str) or match is None or not any(match.groups()):
+    """Turn a duration such as ``1h30m``, ``1.5 h`` or ``90s`` into seconds; numbers are returned as they are.
+
+    Raises:
+        PydanticCustomError: text that is neither.
+    """
+    if not isinstance(value, str):
         return value
-    hours, minutes, seconds = (int(text or 0) for text in match.groups())
-    return float(3600 * hours + 60 * minutes + seconds)
+    amount = r"(?:(\d+(?:\.\d+)?)\s*{})?\s*"
+    match = re.fullmatch(r"\s*" + "".join(map(amount.format, ("h", "m(?:in)?", "s"))), value)
+    if match is not None and any(match.groups()):
+        hours, minutes, seconds = (float(text or 0) for text in match.groups())
+        return 3600 * hours + 60 * minutes + seconds
+    try:
+        return float(value)
+    except ValueError:
+        raise PydanticCustomError("duration", "must be a duration, such as 90s, 30m or 2h30m") from None
 
 
 class SharedSettings(DataOptions, EngineOptions):

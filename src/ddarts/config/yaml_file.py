@@ -48,7 +48,7 @@ def read_yaml(path: Path, *, typed: bool = False) -> YamlFile:
     except FileNotFoundError:
         raise SettingsError(f"{path}: no such file; check the path") from None
     except OSError as error:
-        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from None
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}; name another file") from None
     if len(data) > MAX_BYTES:
         raise SettingsError(f"{path}: more than {MAX_BYTES} bytes are too many for a settings file")
     try:

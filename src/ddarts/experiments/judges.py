@@ -65,7 +65,8 @@ class FileTable:
                 for number, row in enumerate(rows, 1):
                     self._add(row, f"{path}: row {number}")
         except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise RunError(f"{path}: cannot be read: {error}; give a table of JSON lines or CSV") from None
+            reason = getattr(error, "strerror", None) or error
+            raise RunError(f"{path}: cannot be read: {reason}; give a table of JSON lines or CSV") from None
 
     def __len__(self) -> int:
         return len(self._values)

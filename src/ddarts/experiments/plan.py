@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from ddarts.config.checks import one_line
 from ddarts.config.layers import GROUPS, drop_none, place_of, read_config
 from ddarts.config.loading import load_settings
 from ddarts.config.schema import Options, RunSettings
@@ -158,10 +159,7 @@ def plan(
             {"methods": methods, "data": sets, "shared": shared, **{k: v for k, v in given.items() if v is not None}}
         )
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise SettingsError(
-            f"{'.'.join(map(str, first['loc']))} = {str(first['input'])[:60]!r}: {first['msg']}"
-        ) from None
+        raise SettingsError(one_line(error, {})) from None
     for name in methods:
         for one in sets:
             try:

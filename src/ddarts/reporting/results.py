@@ -17,7 +17,7 @@ from ddarts.reporting.collect import RunContents
 from ddarts.reporting.formatting import cost_text, count_text, distance, milliseconds, percent
 from ddarts.reporting.reference import wilson_interval
 from ddarts.runs.folder import group_of
-from ddarts.runtime.progress import format_seconds
+from ddarts.runtime.progress import counted, format_seconds
 
 
 @dataclass(frozen=True)
@@ -220,5 +220,5 @@ def what_was_run(run: RunContents) -> str:
 
 def _epochs(section: Mapping[str, Any], done: int) -> str:
     wanted = section.get("epochs")
-    count = f"{wanted} epochs" if wanted != 1 else "1 epoch"
+    count = counted(wanted, "epoch") if isinstance(wanted, int) else f"{wanted} epochs"
     return f"{done} of {count}" if done and isinstance(wanted, int) and done < wanted else count

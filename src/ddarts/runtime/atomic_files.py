@@ -32,6 +32,8 @@ def write_bytes(path: Path, data: bytes) -> None:
         os.replace(temporary, path)
         temporary = None
         _sync_folder(path.parent)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise RunError(f"{path}: cannot be written: {error.filename} is a file, not a folder; name another") from error
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         raise RunError(
             f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}; free some space or choose "

@@ -97,7 +97,7 @@ class Progress:
             self._bar.start()
             self._task = self._bar.add_task(self.title, total=self.total, shown="")
         else:
-            self._say(f"{self.title}: {self.total} steps")
+            self._say(f"{self.title}: {counted(self.total, 'step')}")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -135,6 +135,11 @@ class Progress:
     def _say(self, text: str) -> None:
         with contextlib.suppress(OSError):  # a full disk or a closed terminal does not end the work
             print(printable(text), file=self._stream, flush=True)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return ``1 step`` or ``2 steps``."""
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def format_seconds(seconds: float) -> str:
