@@ -49,6 +49,16 @@ def test_a_board_holds_means_intervals_costs_verdicts_and_failures():
     assert json.loads(json.dumps(digits.to_dict()))["methods"][1]["failed"] == {"8": FAILED.error}
 
 
+def test_a_board_says_in_a_sentence_which_line_is_best_and_from_which_the_tests_distinguish_it():
+    digits, _ = boards(TRIALS)
+    assert digits.summary() == "a has the highest mean, 95.35 % of 8 seeds; it is distinguishable from b."
+    few = boards([trial for trial in TRIALS if trial.seed < 2])[0]
+    assert few.summary() == (
+        "a has the highest mean, 95.05 % of 2 seeds; it is not distinguishable from b, which takes at least 6 seeds."
+    )
+    assert boards([FAILED])[0].summary() == ""
+
+
 def test_a_method_without_a_result_is_listed_all_the_same(tmp_path: Path):
     found = boards([Trial("a", "digits", 0, error="x"), Trial("b", "digits", 0, 0.5)])
     assert found[0].rows()[0] == ("a", "-", "-", "-", "-", "-", "-", "-")

@@ -6,7 +6,7 @@ import pytest
 
 from ddarts.config.schema import RunSettings, TrainOptions, TrainSettings
 from ddarts.errors import RunError
-from ddarts.genotype.distance import architecture_distance
+from ddarts.genotype.distance import architecture_distance, edit_distance
 from ddarts.genotype.genotype import Genotype
 from ddarts.genotype.zoo.baselines import baseline
 from ddarts.reporting.comparison import labels_of, write_comparison
@@ -55,10 +55,30 @@ def test_curves_cells_and_distances_are_compared(shared_run: RunFolder, other: R
     assert page.count("svg", "cell-drawing") == 5 + 4
     far = architecture_distance(Genotype.load(shared_run.path), baseline("resnet18"))
     assert page.words.count(f"{far:.3f}") == 2
+    differing = edit_distance(Genotype.load(shared_run.path), baseline("resnet18"))
+    assert page.words.count(f"{differing:.3f}") == 2
     assert after(page, "search.strategy.zero_one_weight", 2) == [
         "9.0",
         "2.0",
     ]
+
+
+def test_the_first_sentence_names_the_best_run_and_says_what_may_be_chance(
+    shared_run: RunFolder, other: RunFolder, tmp_path: Path
+) -> None:
+    interval = "60 test images (95 % confidence interval 86.30 % to 98.29 %)"
+    (other.path / "test.json").unlink()
+    page = compared(shared_run, other, target=tmp_path / "c.html")
+    assert f"Only my run & co was tested: 95.00 % of {interval}." in page.words
+    test = {"top1": 0.9, "count": 60, "confusion": [[54, 6], [0, 0]]}
+    for top1, end in ((0.9, "; the interval of other overlaps it, so the difference may be chance."), (0.5, ".")):
+        (other.path / "test.json").write_text(json.dumps(test | {"top1": top1}))
+        page = compared(shared_run, other, target=tmp_path / "c.html")
+        assert f"my run & co has the highest accuracy: 95.00 % of {interval}{end}" in page.words
+    with other:
+        other.update_summary(data="cifar10")
+    page = compared(shared_run, other, target=tmp_path / "c.html")
+    assert "The runs are of different data: their accuracies cannot be compared." in page.words
 
 
 def settings_shown(page: Page) -> list[str]:
@@ -101,7 +121,7 @@ def test_the_baseline_of_a_search_joins_the_distances(
 ) -> None:
     baseline("xception").save(whole_run.path / "baseline.json")
     page = compared(shared_run, whole_run, target=tmp_path / "c.html")
-    assert page.words.count("baseline Xception") == 2
+    assert page.words.count("baseline Xception") == 4  # in head and row of two tables
 
 
 def test_runs_that_hold_little_can_be_compared(shared_run: RunFolder, bare_run: RunFolder, tmp_path: Path) -> None:

@@ -216,10 +216,23 @@ def test_the_first_sentence_says_how_good_the_result_is(whole_page: Page) -> Non
         "95.00 % of 60 test images are classified correctly (95 % confidence interval 86.30 % to 98"
     )
     assert sentence.endswith(
-        "where always naming the most frequent class would give 33.33 %; the weakest class is dog <b> with 85.00 %."
+        "; always naming the most frequent class would give 33.33 %; the weakest class is dog <b> with 85.00 %."
     )
     (command,) = (word for word in whole_page.words if word.startswith("ddarts train --data digits "))
     assert "--epochs 1200" in command  # its curve rises to the end
+
+
+def test_a_standard_network_stands_in_the_first_sentence_and_in_the_tiles(whole_run: RunFolder) -> None:
+    other = {"title": "ResNet-8", "channels": 4, "parameters": 90, "test_top1": 0.9, "val_top1": 0.8, "count": 60}
+    with whole_run:
+        whole_run.update_summary(reference={**other, "verdict": "better than ResNet-8 of the same size by 5.0 points"})
+    page = page_of(whole_run)
+    (sentence,) = (word for word in page.words if "are classified correctly" in word and "interval" in word)
+    assert "98.29 %), better than ResNet-8 of the same size by 5.0 points; always" in sentence
+    assert "ResNet-8, C = 4: 90" in page.words
+    assert "ResNet-8, C = 4: 90.00 % (79.85 % to 95.34 %)" in page.words
+    assert "96.12 % (standard network: 80.00 %)" in page.words
+    assert page.words.count("Parameters") == 1
 
 
 def test_wilson_intervals_are_those_of_the_formula() -> None:

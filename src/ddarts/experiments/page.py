@@ -68,11 +68,12 @@ def _strip(line: Line, at: Callable[[float], float]) -> Strip:
     pairs = zip(line.trials, line.top1, strict=True)
     dots = tuple((at(value), f"seed {trial.seed}: {100 * value:.2f} %") for trial, value in pairs)
     mean, cost = line.mean, line.cost()
+    search = "" if line.average("search_s") is None else f", search {cost[2]}"
     return Strip(
         line.name,
         dots,
         None if mean is None else at(mean),
         None if line.interval is None else (at(line.interval[0]), at(line.interval[1])),
         "no result" if mean is None else f"{100 * mean:.2f} %",
-        f"{cost[0]} parameters, search {cost[2]}, training {cost[3]}" if line.trials else "",
+        f"{cost[0]} parameters{search}, training {cost[3]}" if line.trials else "",
     )

@@ -20,6 +20,8 @@ from ddarts.errors import SettingsError
 CONFIDENCE = 0.95
 #: Resamples of the bootstrap, and permutations where all are too many (more than 13 pairs).
 RESAMPLES = 9999
+#: Pairs below which the test cannot find a difference: 2 / 2^5 is above 0.05.
+LEAST_PAIRS = 6
 #: More pairs than anybody trains: a difference that needs more counts as none.
 MOST_SEEDS = 1000
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ddarts.errors import RunError
-from ddarts.experiments.statistics import Interval, Verdict, interval_of_mean, judge, mean
+from ddarts.experiments.statistics import LEAST_PAIRS, Interval, Verdict, interval_of_mean, judge, mean
 from ddarts.reporting.formatting import count, percent
 from ddarts.results import simple_table
 from ddarts.runtime.atomic_files import write_text
-from ddarts.runtime.progress import format_seconds
+from ddarts.runtime.progress import counted, format_seconds
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -168,6 +168,24 @@ class Board:
             )
             for line in self.lines
         ]
+
+    def summary(self) -> str:
+        """Return the line with the highest mean in a sentence, and from which others the tests distinguish it."""
+        done = [line for line in self.lines if line.trials]
+        if not done:
+            return ""
+        best = max(done, key=lambda line: mean(line.top1))
+        text = f"{best.name} has the highest mean, {percent(best.mean)} of {counted(len(best.trials), 'seed')}"
+        found = [v for v in self.verdicts if best.name in (v.first, v.second)]
+        others = {v: v.second if v.first == best.name else v.first for v in found}
+        clear, unclear = ([others[v] for v in found if v.distinguishable is told] for told in (True, False))
+        if clear:
+            text += f"; it is distinguishable from {', '.join(clear)}"
+        if unclear:
+            text += f"; it is not distinguishable from {', '.join(unclear)}"
+            if all(v.pairs < LEAST_PAIRS for v in found):
+                text += f", which takes at least {LEAST_PAIRS} seeds"
+        return f"{text}."
 
     def notes(self) -> list[str]:
         """Return the verdicts, then the failures, a line each."""

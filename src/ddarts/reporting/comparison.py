@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ddarts.genotype.distance import architecture_distance
+from ddarts.genotype.distance import architecture_distance, edit_distance
 from ddarts.reporting.charts import overlaid_charts
 from ddarts.reporting.chosen import CellEvidence
 from ddarts.reporting.collect import RunContents, read_run
 from ddarts.reporting.formatting import NONE, percent
 from ddarts.reporting.page import flat, versions_of
+from ddarts.reporting.reference import wilson_interval
 from ddarts.reporting.results import KNOWN, numbers_of, what_was_run
 from ddarts.reporting.template import render_page
 from ddarts.reporting.views import CellView, cell_view, kinds_used, proofs_of
@@ -68,6 +69,7 @@ def render(runs: Sequence[RunContents], labels: Sequence[str]) -> str:
         "comparison.html",
         labels=labels,
         what=[(label, what_was_run(run)) for label, run in named],
+        verdict=_verdict(named),
         results=_results(runs),
         charts=overlaid_charts([(label, run.metrics) for label, run in named]),
         classes=_classes(runs),
@@ -78,6 +80,23 @@ def render(runs: Sequence[RunContents], labels: Sequence[str]) -> str:
         versions=_differences([dict(versions_of(run)) for run in runs], all_rows=True),
         kinds_used=sorted({kind for run in runs for kind in kinds_used(run.genotype)}),
     )
+
+
+def _verdict(named: Sequence[tuple[str, RunContents]]) -> str:
+    """Return a sentence that answers which run is the best, and whether that may be chance; empty without a test."""
+    if len({run.summary.get("data") for _, run in named}) > 1:
+        return "The runs are of different data: their accuracies cannot be compared."
+    tested = [(run.test.top1, run.test.count, label) for label, run in named if run.test is not None and run.test.count]
+    if not tested:
+        return ""
+    top1, count, best = max(tested, key=lambda test: test[0])
+    low, high = wilson_interval(top1, count)
+    text = f"{percent(top1)} of {count} test images (95 % confidence interval {percent(low)} to {percent(high)})"
+    if len(tested) == 1:
+        return f"Only {best} was tested: {text}."
+    near = [label for share, n, label in tested if label != best and wilson_interval(share, n)[1] >= low]
+    unclear = f"; the interval of {', '.join(near)} overlaps it, so the difference may be chance" if near else ""
+    return f"{best} has the highest accuracy: {text}{unclear}."
 
 
 def _results(runs: Sequence[RunContents]) -> list[tuple[str, list[Value]]]:
@@ -156,27 +175,29 @@ def _cells(named: Sequence[tuple[str, RunContents]]) -> tuple[list[CellsAt], int
 
 @dataclass(frozen=True)
 class Distances:
-    """Distances of architectures, [row][column] as text and shade 0 to 1."""
+    """Distances of architectures by one measure, [row][column] as text and shade 0 to 1."""
 
+    title: str
     labels: tuple[str, ...]
     rows: tuple[tuple[str, tuple[tuple[str, float], ...]], ...]
 
 
-def _distances(named: Sequence[tuple[str, RunContents]]) -> Distances | None:
+def _distances(named: Sequence[tuple[str, RunContents]]) -> list[Distances]:
     """Return how far the architectures are from each other and from their baselines, if there are two of them."""
     architectures = [(label, run.genotype) for label, run in named if run.genotype is not None]
     for _, run in named:
         if run.baseline is not None and all(run.baseline.cells != other.cells for _, other in architectures):
             architectures.append((f"baseline {run.baseline.name}".rstrip(), run.baseline))
     if len(architectures) < 2:
-        return None
-    numbers = [[architecture_distance(a, b) for _, b in architectures] for _, a in architectures]
-    largest = max(map(max, numbers)) or 1.0
+        return []
     names = tuple(label for label, _ in architectures)
-    return Distances(
-        names,
-        tuple((name, tuple((f"{d:.3f}", d / largest) for d in row)) for name, row in zip(names, numbers, strict=True)),
-    )
+    tables = []
+    for title, measure in (("Hausdorff distance", architecture_distance), ("Edit distance", edit_distance)):
+        numbers = [[measure(a, b) for _, b in architectures] for _, a in architectures]
+        largest = max(map(max, numbers)) or 1.0
+        rows = (tuple((f"{d:.3f}", d / largest) for d in row) for row in numbers)
+        tables.append(Distances(title, names, tuple(zip(names, rows, strict=True))))
+    return tables
 
 
 def _settings(run: RunContents) -> dict[str, str]:

@@ -20,15 +20,15 @@ from ddarts.runtime.progress import format_seconds
 REFERENCE = "reference"
 #: Error probability from which on a difference is not called one.
 _SIGNIFICANT = 0.05
-#: Label and text of each number of both networks.
-_SHOWN: dict[str, tuple[str, Callable[[float], str]]] = {
-    "test_top1": ("top-1 (test), 95 % interval", percent),
-    "val_top1": ("top-1 (validation)", percent),
-    "parameters": ("parameters", lambda value: f"{value:,.0f}"),
-    "macs": ("MACs per image", lambda value: f"{value:,.0f}"),
-    "size_bytes": ("file of weights", partial(cost_text, "size")),
-    "latency_ms": ("latency per image", milliseconds),
-    "train_s": ("training time", format_seconds),
+#: Text of each number of the standard network.
+_SHOWN: dict[str, Callable[[float], str]] = {
+    "test_top1": percent,
+    "val_top1": percent,
+    "parameters": "{:,.0f}".format,
+    "macs": "{:,.0f}".format,
+    "size_bytes": partial(cost_text, "size"),
+    "latency_ms": milliseconds,
+    "train_s": format_seconds,
 }
 
 
@@ -105,7 +105,7 @@ def conclusion(summary: Mapping[str, Any], path: Path) -> str:
         parts.append(f"{percent(summary['val_top1'])} of the validation images")
     for key in ("size_bytes", "latency_ms"):
         if summary.get(key) is not None:
-            parts.append(_SHOWN[key][1](summary[key]))
+            parts.append(_SHOWN[key](summary[key]))
     verdict = (summary.get("reference") or {}).get("verdict")
     return "; ".join([", ".join(parts), *filter(None, [verdict]), f"take {path / 'model'}"]) if parts else ""
 
@@ -143,11 +143,11 @@ def _tested(path: Path) -> tuple[int, list[int]] | None:
 
 
 class Comparison(NamedTuple):
-    """What a page shows of the comparison: its result in words, and (number, found network, standard network)."""
+    """What a page shows of the standard network: its name, the result in words, and its numbers as text by key."""
 
     title: str
     verdict: str
-    rows: list[tuple[str, str, str]]
+    numbers: dict[str, str]
 
 
 def comparison_of(summary: Mapping[str, Any]) -> Comparison | None:
@@ -160,15 +160,10 @@ def comparison_of(summary: Mapping[str, Any]) -> Comparison | None:
     if not isinstance(other, dict):
         return None
     count = int(checked(other.get("count"), "count") or 0)
-    rows = []
-    for key, (label, text) in _SHOWN.items():
-        found, value = (checked(numbers.get(key), key) for numbers in (summary, other))
-        if found is None or value is None:
-            continue
-        texts = [text(number) for number in (found, value)]
-        if key == "test_top1" and count > 0 and min(found, value) >= 0 and max(found, value) <= 1:
-            intervals = (wilson_interval(share, count) for share in (found, value))
-            texts = [f"{t} ({percent(a)} to {percent(b)})" for t, (a, b) in zip(texts, intervals, strict=True)]
-        rows.append((label, *texts))
-    title = f"{other.get('title')}, C = {other.get('channels')}"
-    return Comparison(title, str(other.get("verdict") or ""), rows)
+    numbers = {key: checked(other.get(key), key) for key in _SHOWN}
+    texts = {key: _SHOWN[key](value) for key, value in numbers.items() if value is not None}
+    top1 = numbers["test_top1"]
+    if top1 is not None and count > 0 and 0 <= top1 <= 1:
+        low, high = wilson_interval(top1, count)
+        texts["test_top1"] += f" ({percent(low)} to {percent(high)})"
+    return Comparison(f"{other.get('title')}, C = {other.get('channels')}", str(other.get("verdict") or ""), texts)

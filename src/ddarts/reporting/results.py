@@ -15,7 +15,7 @@ from ddarts.genotype.distance import architecture_distance, cell_distances, edit
 from ddarts.nn.pruning import live_cells
 from ddarts.reporting.collect import RunContents
 from ddarts.reporting.formatting import cost_text, count_text, distance, milliseconds, percent
-from ddarts.reporting.reference import wilson_interval
+from ddarts.reporting.reference import comparison_of, wilson_interval
 from ddarts.runs.folder import group_of
 from ddarts.runtime.progress import counted, format_seconds
 
@@ -69,41 +69,45 @@ def numbers_of(run: RunContents) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Tile:
-    """A number at the top of the page, with a note in small print."""
+    """A number at the top of the page, with a note in small print, and that of the standard network if there is one."""
 
     label: str
     value: str
     note: str = ""
+    reference: str = ""
 
 
 def headline(run: RunContents) -> list[Tile]:
     """Return the numbers at the top of the page."""
     tiles = []
-    numbers = numbers_of(run)
+    numbers, other = numbers_of(run), comparison_of(run.summary)
     for key, number in numbers.items():
         if key == "val_top1" and "test_top1" in numbers:
             continue
         note = f"{number:,}" if key in ("parameters", "macs") and isinstance(number, int) else ""
         note = _latency_note(run.summary) if key == "latency_ms" else note
-        tiles.append(Tile(KNOWN[key].label, KNOWN[key].text(number), note))
+        against = other.numbers.get(key, "") if other else ""
+        tiles.append(Tile(KNOWN[key].label, KNOWN[key].text(number), note, against))
     return tiles
 
 
 def verdict(run: RunContents) -> str:
     """Return a sentence that answers whether the result is good; empty if nothing was measured yet."""
-    test, val = run.test, run.summary.get("val_top1")
+    test, val, other = run.test, run.summary.get("val_top1"), comparison_of(run.summary)
     if test is not None and test.count:
         low, high = wilson_interval(test.top1, test.count)
         sentence = (
             f"{percent(test.top1)} of {test.count} test images are classified correctly "
             f"(95 % confidence interval {percent(low)} to {percent(high)})"
         )
+        if other is not None and other.verdict:
+            sentence += f", {other.verdict}"
         named = zip(test.classes, test.confusion, strict=True)
         classes = [(row[i] / sum(row), sum(row), name) for i, (name, row) in enumerate(named) if sum(row)]
         if len(classes) > 1:
             totals = [total for _, total, _ in classes]
             weakest, _, name = min(classes)
-            sentence += f", where always naming the most frequent class would give {percent(max(totals) / sum(totals))}"
+            sentence += f"; always naming the most frequent class would give {percent(max(totals) / sum(totals))}"
             sentence += f"; the weakest class is {name} with {percent(weakest)}"
         return f"{sentence}."
     if isinstance(val, int | float):
@@ -158,16 +162,18 @@ def longer_training(settings: Mapping[str, Mapping[str, Any]], where: str, found
 
 def summary_rows(run: RunContents) -> list[tuple[str, str]]:
     """Return the rows of the summary table: what the tiles do not show, then the rest of summary.json."""
-    numbers = numbers_of(run)
-    rows = (
-        [(KNOWN["val_top1"].label, percent(numbers["val_top1"]))] if {"val_top1", "test_top1"} <= set(numbers) else []
-    )
+    numbers, other, rows = numbers_of(run), comparison_of(run.summary), []
+    if {"val_top1", "test_top1"} <= set(numbers):
+        against = other.numbers.get("val_top1") if other else None
+        shown = percent(numbers["val_top1"]) + (f" (standard network: {against})" if against else "")
+        rows.append((KNOWN["val_top1"].label, shown))
     others = [key for key in run.summary if key not in _LABELS and key not in numbers and key not in _HIDDEN]
     for key in (*_LABELS, *others):
         value = run.summary.get(key)
         if value is None or isinstance(value, dict):
             continue
-        rows.append((_LABELS.get(key, key.replace("_", " ")), str(value)))
+        shown = " x ".join(map(str, value)) if isinstance(value, list) else str(value)
+        rows.append((_LABELS.get(key, key.replace("_", " ").capitalize()), shown))
     if run.choices:
         rows.append(("Choices", f"{len(run.choices)} of the space {run.choices.space}"))
     if run.genotype:
