@@ -378,7 +378,9 @@ def test_show_draws(capsys, tmp_path, genotype):
     assert main(["show", "g.json", "--out", "one.svg", "--cell", "1"]) == 0
     assert (tmp_path / "all.svg").read_text().startswith("<svg")
     assert "cell 1 (reduction)" in (tmp_path / "one.svg").read_text()
-    assert "cell 0" not in capsys.readouterr().out.partition("one.svg")[2]
+    printed = capsys.readouterr().out
+    assert "drawing   all.svg" in printed
+    assert "cell" not in printed  # it is in the drawing
     assert "cell = 3 is out of range; the genotype has cells 0 to 2" in complaint(
         capsys, "show", "g.json", "--cell", "3"
     )

@@ -88,7 +88,7 @@ def test_gates_without_a_genotype_are_drawn_too() -> None:
 def test_only_the_largest_of_very_many_gates_are_drawn() -> None:
     cells = [[[0.5, 0.4]] * 30 for _ in range(30)]
     edges = [(s, t) for t in range(2, 10) for s in range(t)][:30]
-    charts = gate_charts([{"epoch": 1, "gates": cells}], OPS, edges, [])
+    charts = gate_charts([{"epoch": epoch, "gates": cells} for epoch in (1, 2)], OPS, edges, [])
     assert len(charts) == 30
     assert "The 40 largest of 60 are drawn." in charts[0].note
 
@@ -127,3 +127,6 @@ def test_one_epoch_gives_numbers_and_no_chart() -> None:
     (chart,) = stage_charts([{"epoch": 1, "train_loss": 1.0}], "train")
     assert chart.svg == ""
     assert chart.rows == (("1", "1"),)
+    (gates,) = gate_charts([{"epoch": 1, "gates": [[[0.5, 0.7], [0.6, 0.4]]]}], OPS, EDGES, [])
+    assert (gates.svg, gates.header[-1]) == ("", "gate")
+    assert [row[-1] for row in gates.rows] == ["0.7", "0.6", "0.5", "0.4"]

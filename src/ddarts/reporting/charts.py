@@ -293,6 +293,10 @@ def _gate_chart(
     if len(drawn) < len(lines):
         note += f" The {len(drawn)} largest of {len(lines)} are drawn."
     rows = [(StateText(line.label), "" if line.faint else "yes", _text(line.y[0]), _text(line.y[-1])) for line in drawn]
+    if len(set(epochs)) < 2:  # no chart for one point
+        header = ("operation and edge", "chosen", "gate")
+        note = f"Gates of cell {cell} after one epoch, the chosen ones first."
+        return Chart(f"Cell {cell}", note, "", header, tuple(row[:3] for row in rows[:_TABLE_ROWS]))
     svg = line_chart(
         f"gates-{cell}", drawn, y_label="gate", y_range=(-0.02, 1.02), legend=False, size=WIDE, description=f"{note} "
         f"Largest at the end: {'; '.join(f'{row[0]} {row[3]}' for row in rows[:3])}.",
