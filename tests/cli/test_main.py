@@ -389,6 +389,16 @@ def test_show_draws(capsys, tmp_path, genotype):
     )
 
 
+def test_a_path_in_quotes_may_begin_at_home(capsys, tmp_path, genotype, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    genotype.save(tmp_path / "home" / "g.json")
+    assert main(["show", "~/g.json", "--out", "~/all.svg"]) == 0
+    assert (tmp_path / "home" / "all.svg").is_file()
+    assert not (tmp_path / "~").exists()
+    assert main(["distance", "~/g.json", "~/g.json"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_derive_writes_a_genotype_beside_the_gates_and_replaces_none_unasked(capsys, tmp_path):
     space = build_space(cells=4, nodes=2)
     rows = [[0.9 if (e + o) % 3 == 0 else 0.2 for o in range(7)] for e in range(len(space.edges))]

@@ -255,7 +255,14 @@ def _parse(name: str, command: Command, rest: list[str]) -> dict[str, Any] | Non
         raise SettingsError(f"unknown option {options[0]!r} of ddarts {name}{_nearest_option(options[0], known)}")
     if unknown:
         raise SettingsError(f"unexpected argument {unknown[0]!r}; see ddarts {name} --help")
-    return vars(given)
+    return {name: _at_home(value) for name, value in vars(given).items()}
+
+
+def _at_home(value: Any) -> Any:
+    """Expand a leading ``~/`` that the shell has left because it stood in quotes; otherwise a folder ``~`` is made."""
+    if isinstance(value, list):
+        return [_at_home(item) for item in value]
+    return os.path.expanduser(value) if isinstance(value, str) and value.startswith("~/") else value
 
 
 def _positional(command: Command) -> str:
