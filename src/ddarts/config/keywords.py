@@ -25,6 +25,7 @@ class Shared(TypedDict, total=False):
     limit: int | None
     validation: float
     flip: bool | None
+    balance: Literal["none", "weights", "sampling"]
     strict: bool
     stream: Literal["auto", "yes", "no"]
     workers: int | None

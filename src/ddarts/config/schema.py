@@ -74,6 +74,15 @@ class DataOptions(Options):
     flip: bool | None = Field(
         default=None, description="flip training images horizontally at random; found from the data if not given"
     )
+    balance: Literal["none", "weights", "sampling"] = Field(
+        default="none",
+        description="treatment of classes with few images, in search and training",
+        json_schema_extra=enumerated(
+            none="as they are",
+            weights="class weights in the loss: a class counts as much as any other",
+            sampling="images of all classes are drawn equally often",
+        ),
+    )
     strict: bool = Field(default=False, description="stop at the first image that cannot be decoded")
     stream: Literal["auto", "yes", "no"] = Field(
         default="auto",

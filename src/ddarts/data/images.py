@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ddarts.data.streamed import StreamedPixels
+from ddarts.nn.tasks import CLASSIFICATION, Task
 
 
 class SelectedPixels:
@@ -106,6 +107,7 @@ class ImageData:
         test: None if the data set has none.
         skipped: files that could not be decoded, "path: reason".
         sizes: how the resolution was found, for people.
+        task: what is learned from the labels.
     """
 
     name: str
@@ -121,6 +123,7 @@ class ImageData:
     test: Images | None
     skipped: tuple[str, ...] = ()
     sizes: str = "the size of the images"
+    task: Task = CLASSIFICATION
 
     def __repr__(self) -> str:
         parts = {"training": self.train, "validation": self.validation, "test": self.test}

@@ -184,6 +184,35 @@ def limited(labels: Tensor, limit: int, purpose: str = "limit") -> Tensor:
     return torch.cat([m[:n] for m, n in zip(members, count, strict=True)]).sort().values
 
 
+def class_weights(labels: Tensor, classes: int) -> Tensor:
+    """Return the weight of each class in the loss, float32 [classes]: N / (classes n), of mean 1 over the N images."""
+    counts = torch.bincount(labels, minlength=classes)
+    return (len(labels) / (classes * counts.clamp(min=1))).float()
+
+
+def balanced_order(groups: Tensor, random: torch.Generator) -> Tensor:
+    """Return as many positions (int64 [N]) as there are images, shuffled, each group as often as the others.
+
+    The images of a group come in turn, each once before any comes twice. Where N is no multiple of the number of
+    groups, some groups that are drawn come once more.
+
+    Args:
+        groups: int64 [N], the group of each image, such as its class.
+        random: decides everything.
+    """
+    numbers = groups.unique()
+    share, rest = divmod(len(groups), len(numbers))
+    one_more = torch.randperm(len(numbers), generator=random)[:rest].tolist()
+    chosen = []
+    for place, number in enumerate(numbers.tolist()):
+        members = (groups == number).nonzero().flatten()
+        wanted = share + (place in one_more)
+        rounds = [torch.randperm(len(members), generator=random) for _ in range(-(-wanted // len(members)))]
+        chosen.append(members[torch.cat(rounds)[:wanted]] if wanted else members[:0])
+    order = torch.cat(chosen)
+    return order[torch.randperm(len(order), generator=random)]
+
+
 def uneven_classes(images: ImageData) -> list[str]:
     """Return what is unusual about the numbers of training images: classes of fewer than ten, more than 5 to 1."""
     counts = torch.bincount(images.train.labels, minlength=len(images.classes)).tolist()
@@ -196,7 +225,8 @@ def uneven_classes(images: ImageData) -> list[str]:
     if most > _UNEVEN * least:
         small, large = images.classes[counts.index(least)], images.classes[counts.index(most)]
         remarks.append(
-            f"classes are uneven: {large} has {most} training images, {small} {least}; accuracy favours large classes"
+            f"classes are uneven: {large} has {most} training images, {small} {least}; accuracy favours large "
+            "classes (--balance)"
         )
     return remarks
 

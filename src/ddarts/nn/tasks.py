@@ -1,0 +1,108 @@
+"""What a network learns, in one place: its loss, what counts as right, its metric, and what its outputs mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Kind = Literal["classification", "multi-label", "regression"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A kind of task, and what its answers need besides the outputs of a network.
+
+    Labels of a batch are int64 [B] for one class an image, uint8 [B, classes] of 0 and 1 for several labels an image,
+    and float64 [B, columns] for numbers. A network has one output for each class or column.
+
+    Attributes:
+        kind: "classification" (softmax), "multi-label" (a sigmoid for each class) or "regression".
+        mean, std: of each column of the training images, for regression; outputs are (value - mean) / std.
+    """
+
+    kind: Kind = "classification"
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    @property
+    def metric(self) -> str:
+        """Name of the score, of which larger is better."""
+        return {"classification": "top-1", "multi-label": "mean average precision", "regression": "R2"}[self.kind]
+
+    def shown(self, score: float | None) -> str:
+        """Return a score as text: in percent, or R2 as it is."""
+        if score is None:
+            return "-"
+        return f"{score:.4f}" if self.kind == "regression" else f"{100 * score:.2f} %"
+
+    def answers(self, outputs: Tensor) -> Tensor:
+        """Return probabilities or, for regression, values in the unit of the labels: float32 [B, outputs]."""
+        outputs = outputs.float()
+        if self.kind == "classification":
+            return outputs.softmax(1)
+        if self.kind == "multi-label":
+            return outputs.sigmoid()
+        mean, std = (torch.tensor(v, dtype=torch.float64, device=outputs.device) for v in (self.mean, self.std))
+        return (outputs.double() * std + mean).float()
+
+    def standardised(self, labels: Tensor) -> Tensor:
+        """Return (labels - mean) / std of numbers, in the precision of `labels`."""
+        return (labels - labels.new_tensor(self.mean)) / labels.new_tensor(self.std)
+
+    def hits(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Return the sum over the images of a batch of what counts as right, a scalar tensor.
+
+        1 for the right class, the share of right labels, or 1 - squared standardised error, whose mean is about R2.
+        """
+        outputs = outputs.detach()
+        if self.kind == "classification":
+            return (outputs.argmax(1) == labels).sum()
+        if self.kind == "multi-label":
+            return ((outputs > 0) == (labels > 0)).float().mean(1).sum()
+        return (1 - (outputs - self.standardised(labels)).square().mean(1)).sum()
+
+
+CLASSIFICATION = Task()
+
+
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """The loss of a task.
+
+    Attributes:
+        task: the task.
+        weights: of each class in the cross-entropy, or of the positive labels of each class, on the network's device;
+            None for 1.
+        smoothing: share of a label that is spread over all classes; without effect on regression.
+    """
+
+    task: Task = CLASSIFICATION
+    weights: Tensor | None = None
+    smoothing: float = 0.0
+
+    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean loss of a batch, a scalar, in float32 at least.
+
+        Cross-entropy, binary cross-entropy over all classes, or squared error of standardised values. Weighted losses
+        are divided by the number of images, not by the sum of their weights, so that parts of a batch average.
+
+        Args:
+            outputs: [B, classes or columns].
+            labels: as `Task` describes them, or probabilities [B, classes].
+        """
+        wide = outputs if outputs.dtype in (torch.float32, torch.float64) else outputs.float()
+        weights = None if self.weights is None else self.weights.to(wide.dtype)
+        if self.task.kind == "regression":
+            return F.mse_loss(wide, self.task.standardised(labels).to(wide.dtype))
+        if self.task.kind == "multi-label":
+            targets = labels.to(wide.dtype) * (1 - self.smoothing) + self.smoothing / 2
+            return F.binary_cross_entropy_with_logits(wide, targets, pos_weight=weights)
+        if weights is None:
+            return F.cross_entropy(wide, labels, label_smoothing=self.smoothing)
+        whole = F.cross_entropy(wide, labels, weights, label_smoothing=self.smoothing, reduction="sum")
+        return whole / len(labels)
