@@ -229,6 +229,7 @@ class Opening:
         run.update_summary(
             data=self.settings.data,
             seed=self.settings.seed,
+            **({} if images.task.kind == "classification" else {"task": images.task.kind}),
             classes=len(images.classes),
             train_images=len(images.train),
             image_shape=[images.channels, images.height, images.width],
@@ -289,12 +290,17 @@ def load_images(
         flip=settings.flip,
         quiet=quiet,
         stream=settings.stream,
+        labels=settings.labels,
+        task=settings.task,
     )
     if not quiet:
+        if images.labelled:
+            say(images.labelled)
         parts = ((images.train, "training"), (images.validation, "validation"), (images.test, "test"))
         counts = ", ".join(f"{len(part)} {name}" for part, name in parts if part is not None)
         kind = {1: "grey", 3: "colour"}.get(images.channels, f"{images.channels}-channel")
-        say(f"{images.name}: {counts} images, {len(images.classes)} classes, {images.height}x{images.width} {kind}")
+        learned = images.task.outputs(len(images.classes))
+        say(f"{images.name}: {counts} images, {learned}, {images.height}x{images.width} {kind}")
         for remark in uneven_classes(images):
             say(remark)
     for reason in images.skipped[:5]:

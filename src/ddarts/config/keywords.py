@@ -21,6 +21,8 @@ class Shared(TypedDict, total=False):
     devices: int | None
     machines: int | None
     sync_batch_norm: bool
+    labels: str | os.PathLike[str] | None
+    task: Literal["auto", "classification", "multi-label", "regression"]
     resolution: int | None
     limit: int | None
     validation: float

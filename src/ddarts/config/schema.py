@@ -62,6 +62,23 @@ class DataOptions(Options):
         path = os.fspath(value)
         return path if os.sep in path else os.path.join(".", path)
 
+    labels: str | None = Field(
+        default=None,
+        description="FILE.csv with labels of the images in a folder: classes, several labels an image, or numbers",
+        json_schema_extra=COMMON,
+    )
+    task: Literal["auto", "classification", "multi-label", "regression"] = Field(
+        default="auto",
+        description="what a CSV file of labels holds",
+        json_schema_extra=enumerated(
+            **{
+                "auto": "found from its columns",
+                "classification": "one class for each image",
+                "multi-label": "several labels for each image",
+                "regression": "numbers",
+            }
+        ),
+    )
     resolution: int | None = Field(
         default=None,
         ge=2,

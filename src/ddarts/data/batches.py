@@ -13,7 +13,7 @@ from ddarts.data.augment import Augment, Share, crop_and_flip, cutout, resized_c
 from ddarts.data.images import Images
 from ddarts.data.policies import apply_policy
 from ddarts.data.prefetch import Ahead, Prepared
-from ddarts.data.splits import balanced_order
+from ddarts.data.splits import balanced_order, strata
 from ddarts.data.streamed import StreamedPixels
 from ddarts.data.transfer import fits, send
 from ddarts.errors import DataError, SettingsError
@@ -118,7 +118,7 @@ class Batches:
         if self._order is None or self._order[0] != epoch:
             random = generator(self.seed, self.label, "order", epoch)
             if self.balance:
-                self._order = (epoch, balanced_order(self.images.labels, random))
+                self._order = (epoch, balanced_order(strata(self.images.labels), random))
             else:
                 self._order = (epoch, torch.randperm(len(self.images), generator=random))
         return self._order[1][step * self.size : (step + 1) * self.size]

@@ -40,6 +40,11 @@ class Task:
             return "-"
         return f"{score:.4f}" if self.kind == "regression" else f"{100 * score:.2f} %"
 
+    def outputs(self, count: int) -> str:
+        """Return in words what a network has so many of."""
+        name = {"classification": "class", "multi-label": "label", "regression": "number"}[self.kind]
+        return f"{count} {name}{'es' if name == 'class' else 's'}" if count != 1 else f"1 {name}"
+
     def answers(self, outputs: Tensor) -> Tensor:
         """Return probabilities or, for regression, values in the unit of the labels: float32 [B, outputs]."""
         outputs = outputs.float()
