@@ -444,7 +444,7 @@ def train_stage(
     summary = current().share(summary if over else None)
     if summary is not None:
         figures = summary["parameters"], summary["macs"], summary["train_s"], summary.get("val_top1")
-        return TrainResult(run.path, *figures, _longer(run))
+        return TrainResult(run.path, *figures, _longer(run), task=images.task.kind)
     from ddarts.hub.saved import WEIGHTS_NAME
     from ddarts.training.loop import train_network
 
@@ -458,7 +458,8 @@ def train_stage(
     if run.writes:
         run.update_summary(size_bytes=(run.path / "model" / WEIGHTS_NAME).stat().st_size)
         keep_latency(run)
-    return TrainResult(run.path, outcome.parameters, outcome.macs, outcome.train_s, outcome.val_top1, _longer(run))
+    figures = outcome.parameters, outcome.macs, outcome.train_s, outcome.val_top1
+    return TrainResult(run.path, *figures, _longer(run), task=images.task.kind)
 
 
 def _longer(run: RunFolder) -> str | None:
@@ -606,13 +607,20 @@ def _evaluate(model: Path, images: ImageData, data: str, device: str, batch: int
         images.skipped,
         tuple({"file": names[m.image] if names else f"test image {m.image}", **m._asdict()} for m in found.worst),
         tuple(thumbnail(images.test.pixels[mistake.image]) for mistake in found.worst[:KEPT_MISTAKES]),
+        task=images.task.kind,
+        each=() if images.task.kind == "classification" else found.per_class,
+        exact=found.exact,
     )
 
 
 def keep_test(run: RunFolder, result: TestResult) -> TestResult:
-    """Write what a test showed into its run, and return it with the list of its mistakes."""
+    """Write what a test showed into its run, and return it with the list of its mistakes, if images have one class."""
     from ddarts.reporting.thumbnails import write_thumbnails
 
+    if result.task != "classification":
+        write_json(run.path / "test.json", result.to_dict())
+        run.update_summary(test_top1=result.top1)
+        return result
     result = replace(result, listing=run.path / "mistakes.csv")
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")

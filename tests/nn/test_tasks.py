@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ddarts.nn.tasks import Objective, Task
+from ddarts.nn.tasks import Objective, Task, average_precision
 
 
 def test_half_precision_logits_are_widened_and_others_kept() -> None:
@@ -48,3 +48,21 @@ def test_numbers_are_standardised_for_the_loss_and_answers_come_in_their_unit() 
     assert Objective(task).loss(torch.tensor([[0.0], [0.0]]), labels).item() == 1
     assert task.hits(torch.tensor([[0.0], [-1.0]]), labels).item() == 1
     assert Task("regression", (20.0,), (4.0,)).answers(torch.tensor([[0.5]])).tolist() == [[22.0]]
+
+
+def test_average_precision_is_that_of_published_examples_and_of_ties() -> None:
+    # the example of scikit-learn's average_precision_score, then all images in one threshold, then no positive image
+    scores = torch.tensor([[0.1, 1.0, 0.0], [0.4, 1.0, 1.0], [0.35, 1.0, 2.0], [0.8, 1.0, 3.0]])
+    labels = torch.tensor([[0, 1, 0], [0, 0, 0], [1, 0, 0], [1, 0, 0]], dtype=torch.uint8)
+    assert average_precision(scores, labels) == [pytest.approx(5 / 6), 0.25, None]
+    order = torch.randperm(4, generator=torch.Generator().manual_seed(0))
+    assert average_precision(scores[order], labels[order]) == average_precision(scores, labels)
+
+
+def test_words_of_a_record_without_a_known_task_are_those_of_a_classification() -> None:
+    assert [Task.named(value).kind for value in (None, "regression", ["x"], "segmentation")] == [
+        "classification",
+        "regression",
+        "classification",
+        "classification",
+    ]

@@ -150,6 +150,10 @@ def export(
         _refuse([product for product in products if product.name != _BESIDE and product.exists()])
     with Progress("export", 3, quiet=quiet) as progress:
         saved = _load(folder, format)
+        if format == _INT8 and saved.config.task.kind != "classification":
+            raise SettingsError(
+                f"onnx-int8 is for classifications, {folder} is for {saved.config.task.kind}; export onnx"
+            )
         beside = products[-1]
         if not overwrite and beside.exists() and not _holds(beside, saved.config.preprocessing.to_json()):
             _refuse([beside])
@@ -259,7 +263,7 @@ def _write_folder(target: Path, saved: SavedModel, x: Tensor, tolerance: float) 
     from ddarts.deploy.agreement import check, compare
     from ddarts.hub.pretrained import write_hub_folder
 
-    description = {name: getattr(saved.config, name) for name in ("classes", "resolution", "mean", "std")}
+    description = {name: getattr(saved.config, name) for name in ("classes", "resolution", "mean", "std", "task")}
     written = write_hub_folder(target, saved.network, saved.folder, **description)
     write_text(target / _BESIDE, saved.config.preprocessing.to_json())
     agreement = compare(saved.network, written.network.requires_grad_(False), x)

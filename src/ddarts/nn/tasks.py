@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -29,6 +29,11 @@ class Task:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
 
+    @classmethod
+    def named(cls, kind: object) -> Task:
+        """Return the task of a run's or a test's record, for its words; a record without one is of a classification."""
+        return cls(next((known for known in KINDS if known == kind), "classification"))
+
     @property
     def metric(self) -> str:
         """Name of the score, of which larger is better."""
@@ -39,6 +44,11 @@ class Task:
         if score is None:
             return "-"
         return f"{score:.4f}" if self.kind == "regression" else f"{100 * score:.2f} %"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready data: nothing for a classification, which files of older versions do not name either."""
+        kind: dict[str, Any] = {} if self.kind == "classification" else {"task": self.kind}
+        return kind if self.kind != "regression" else {**kind, "target_mean": [*self.mean], "target_std": [*self.std]}
 
     def outputs(self, count: int) -> str:
         """Return in words what a network has so many of."""
@@ -73,6 +83,33 @@ class Task:
 
 
 CLASSIFICATION = Task()
+
+
+def average_precision(scores: Tensor, labels: Tensor) -> list[float | None]:
+    """Return the average precision of each class, the sum of (R_k - R_{k-1}) P_k over the thresholds k.
+
+    P_k and R_k are precision and recall of the images with at least the k-th largest score. The same as
+    `sklearn.metrics.average_precision_score`.
+
+    Args:
+        scores: [N, classes].
+        labels: 0 and 1, [N, classes].
+
+    Returns:
+        0 to 1; None for a class without positive images.
+    """
+    found: list[float | None] = []
+    for score, label in zip(scores.double().T, labels.double().T, strict=True):
+        order = score.argsort(descending=True)
+        hits = label[order].cumsum(0)
+        last = torch.ones_like(order, dtype=torch.bool)  # of equal scores
+        last[:-1] = score[order].diff() != 0
+        rank = torch.arange(1, len(order) + 1, device=order.device)[last]
+        hits = hits[last]
+        positives = float(hits[-1]) if len(hits) else 0.0
+        steps = torch.diff(hits, prepend=hits.new_zeros(1))
+        found.append(float((steps * hits / rank).sum()) / positives if positives else None)
+    return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,7 @@ from ddarts.config.loading import default_preset, load_settings
 from ddarts.config.schema import SharedSettings, TrainOptions
 from ddarts.genotype.distance import architecture_distance, cell_distances, edit_distance
 from ddarts.nn.pruning import live_cells
+from ddarts.nn.tasks import Task
 from ddarts.reporting.collect import RunContents
 from ddarts.reporting.formatting import cost_text, count_text, distance, milliseconds, percent
 from ddarts.reporting.reference import wilson_interval
@@ -42,6 +43,7 @@ KNOWN = {
 }
 _LABELS = {
     "data": "Data",
+    "task": "Task",
     "classes": "Classes",
     "train_images": "Training images",
     "skipped": "Files skipped",
@@ -56,6 +58,13 @@ _TRAINED = (SharedSettings.model_fields.keys() | TrainOptions.model_fields.keys(
     *("device", "devices", "machines", "min_steps", "steps_per_epoch", "checkpoint_steps")
 }
 _RISING = 0.005  # share of images by which a validation curve must rise over its last fifth
+
+
+def known_of(key: str, task: Task) -> Known:
+    """Return how a number of a run of this task is shown."""
+    if task.kind == "classification" or key not in ("test_top1", "val_top1"):
+        return KNOWN[key]
+    return Known(f"{'Test' if key == 'test_top1' else 'Validation'}: {task.metric}", task.shown)
 
 
 def numbers_of(run: RunContents) -> dict[str, float]:
@@ -85,13 +94,19 @@ def headline(run: RunContents) -> list[Tile]:
             continue
         note = f"{number:,}" if key in ("parameters", "macs") and isinstance(number, int) else ""
         note = _latency_note(run.summary) if key == "latency_ms" else note
-        tiles.append(Tile(KNOWN[key].label, KNOWN[key].text(number), note))
+        known = known_of(key, run.task)
+        tiles.append(Tile(known.label, known.text(number), note))
     return tiles
 
 
 def verdict(run: RunContents) -> str:
     """Return a sentence that answers whether the result is good; empty if nothing was measured yet."""
-    test, val = run.test, run.summary.get("val_top1")
+    test, val, task = run.test, run.summary.get("val_top1"), run.task
+    if task.kind != "classification":
+        part, score = ("test", test.top1) if test is not None else ("validation", val)
+        untested = "" if test is not None else "; it was not tested yet"
+        known = isinstance(score, int | float)
+        return f"{task.metric} {task.shown(score)} on {part} images{untested}." if known else ""
     if test is not None and test.count:
         low, high = wilson_interval(test.top1, test.count)
         sentence = (
@@ -158,10 +173,8 @@ def longer_training(settings: Mapping[str, Mapping[str, Any]], where: str, found
 
 def summary_rows(run: RunContents) -> list[tuple[str, str]]:
     """Return the rows of the summary table: what the tiles do not show, then the rest of summary.json."""
-    numbers = numbers_of(run)
-    rows = (
-        [(KNOWN["val_top1"].label, percent(numbers["val_top1"]))] if {"val_top1", "test_top1"} <= set(numbers) else []
-    )
+    numbers, known = numbers_of(run), known_of("val_top1", run.task)
+    rows = [(known.label, known.text(numbers["val_top1"]))] if {"val_top1", "test_top1"} <= set(numbers) else []
     others = [key for key in run.summary if key not in _LABELS and key not in numbers and key not in _HIDDEN]
     for key in (*_LABELS, *others):
         value = run.summary.get(key)

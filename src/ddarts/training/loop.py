@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from ddarts.config.schema import TrainOptions, TrainSettings
 from ddarts.cost.counting import count_macs, count_parameters
@@ -50,7 +51,8 @@ class TrainOutcome:
 
     Attributes:
         network: with the weights that were saved, in evaluation mode.
-        val_top1: accuracy on the validation part after the last epoch, 0 to 1; None if there is no such part.
+        val_top1: accuracy on the validation part after the last epoch, 0 to 1, or another score of the task
+            (`ddarts.nn.tasks.Task.metric`); None if there is no such part.
         train_s: seconds of training, those before a stop included.
         parameters: of the network without auxiliary head.
         macs: multiply-accumulate operations an image.
@@ -178,6 +180,7 @@ class _Training(ResumableLoop):
                 resolution=(self.images.height, self.images.width),
                 mean=self.images.mean,
                 std=self.images.std,
+                task=self.images.task,
             )
         return TrainOutcome(state.best.eval(), state.val_top1, state.elapsed_s, self.parameters, self.macs)
 
@@ -265,7 +268,9 @@ class _Training(ResumableLoop):
             batches = self.validation.in_order(ranks=self.ranks)
             if self.at_half_resolution(self.steps_done - 1):  # of what the network has seen so far
                 batches = ((F.avg_pool2d(x, 2), labels) for x, labels in batches)
-            found = evaluate(state.best, batches, classes=len(self.images.classes), ranks=self.ranks)
+            found = evaluate(
+                state.best, batches, classes=len(self.images.classes), ranks=self.ranks, task=self.images.task
+            )
             state.val_top1 = found.top1
             values |= {"val_loss": found.loss, "val_accuracy": found.top1}
         finished, done = state.epoch, self.steps_done

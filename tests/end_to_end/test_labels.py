@@ -1,0 +1,168 @@
+"""Small runs on folders of images with a file of labels: search, training, test, prediction, report, export."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import ddarts
+from ddarts.errors import DataError, SettingsError
+from ddarts.reporting.page import write_report
+from ddarts.runs.folder import RunFolder
+
+SMALL: dict[str, Any] = {
+    "threads": 1,
+    "device": "cpu",
+    "quiet": True,
+    "preset": "demo",
+    "search": {"epochs": 1, "cells": 3, "nodes": 1, "channels": 2, "batch": 8, "steps_per_epoch": 3},
+    "train": {"epochs": 6, "channels": 4, "batch": 16, "lr": 0.05, "cutout": 0, "crop": 0, "auxiliary_weight": 0.4},
+}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """120 grey images of 8x8 pixels: brightness above and below the middle are all that there is to learn."""
+    folder = tmp_path_factory.mktemp("photos")
+    random = np.random.default_rng(0)
+    lines: dict[str, list[str]] = {"tags": ["file,tags"], "age": ["file,age"], "kind": ["file,split,kind"]}
+    for n in range(120):
+        upper, lower = random.integers(0, 2, 2)
+        pixels = random.integers(0, 40, (8, 8))
+        pixels[:4] += 150 * upper
+        pixels[4:] += 150 * lower
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{n}.png")
+        tags = ["upper"] * upper + ["lower"] * lower
+        lines["tags"].append(f"{n}.png,{'|'.join(tags) or '-'}")
+        lines["age"].append(f"{n}.png,{1000 + 50 * upper + 20 * lower}")
+        lines["kind"].append(f"{n}.png,{('train', 'train', 'val', 'test')[n % 4]},{'big' if upper else 'small'}")
+    for name, text in lines.items():
+        (folder / f"{name}.csv").write_text("\n".join(text))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("runs")
+    return {
+        name: ddarts.run(str(photos), labels=str(photos / f"{name}.csv"), out=folder / name, **SMALL)
+        for name in ("tags", "age", "kind")
+    }
+
+
+def page_of(path: Path) -> str:
+    return (path / "report.html").read_text(encoding="utf-8")
+
+
+def test_several_labels_an_image_from_search_to_report(runs: dict[str, Any], photos: Path) -> None:
+    found = runs["tags"]
+    assert found.task == "multi-label"
+    assert found.test_top1 > 0.9
+    assert found.val_top1 > 0.9
+    rows = dict(found.rows())
+    assert rows["mean average precision (test)"] == f"{100 * found.test_top1:.2f} %"
+    tested = ddarts.test(found.path, quiet=True)
+    assert tested.top1 == found.test_top1
+    assert set(tested.per_class) == {"lower", "upper"}
+    assert sum(tested.per_class.values()) / 2 == pytest.approx(tested.top1)  # type: ignore[arg-type]
+    assert 0 <= tested.exact <= 1  # type: ignore[operator]
+    page = page_of(found.path)
+    assert "mean average precision" in page
+    assert "classified correctly" not in page
+
+
+def test_all_labels_above_one_half_are_predicted(runs: dict[str, Any], photos: Path) -> None:
+    files = [photos / f"{n}.png" for n in range(20)]
+    found = ddarts.predict(files, model=runs["tags"].path, top=1)
+    model = ddarts.load_model(runs["tags"].path)
+    pixels = np.stack([np.array(Image.open(file)) for file in files])
+    probabilities = model(pixels)
+    for (_, labels), row in zip(found.predictions, probabilities, strict=True):
+        named = {name: p for name, p in zip(model.config.classes, row.tolist(), strict=True) if p > 0.5}
+        assert dict(labels) == pytest.approx(named, abs=1e-4)
+    assert {len(labels) for _, labels in found.predictions} == {0, 1, 2}
+    assert "no label above 50 %" in dict(found.rows()).values()
+
+
+def test_numbers_from_search_to_report(runs: dict[str, Any], photos: Path) -> None:
+    found = runs["age"]
+    assert found.task == "regression"
+    assert found.test_top1 > 0.5
+    tested = ddarts.test(found.path, quiet=True)
+    assert tested.top1 == found.test_top1
+    assert 0 < tested.per_class["age"] < 20  # type: ignore[operator]
+    rows = dict(tested.rows())
+    assert rows["R2 (test)"] == f"{found.test_top1:.4f}"
+    assert rows["  age"] == f"{tested.per_class['age']:.4g}"
+    predicted = ddarts.predict(photos / "0.png", model=found.path)
+    ((_, ((name, value),)),) = predicted.predictions
+    assert name == "age"
+    assert 980 < value < 1090
+    assert predicted.to_dict()["predictions"][0]["values"] == {"age": value}
+    page = page_of(found.path)
+    assert "R2" in page
+    assert "classified correctly" not in page
+
+
+def test_the_model_carries_what_its_outputs_mean(runs: dict[str, Any]) -> None:
+    config = json.loads((runs["age"].path / "model" / "config.json").read_text())
+    assert config["task"] == "regression"
+    assert 1000 < config["target_mean"][0] < 1070
+    model = ddarts.load_model(runs["age"].path)
+    assert model.config.task.mean == tuple(config["target_mean"])
+    assert "1 number" in repr(model)
+    with torch.no_grad():
+        outputs = model.network(torch.zeros(1, 1, 8, 8))
+    dark = np.full((1, 8, 8), round(255 * model.config.mean[0]), dtype=np.uint8)
+    assert model(dark).item() == pytest.approx(model.config.task.answers(outputs).item(), rel=1e-3)
+    config = json.loads((runs["kind"].path / "model" / "config.json").read_text())
+    assert "task" not in config  # as in earlier versions
+    assert ddarts.load_model(runs["kind"].path).config.task.kind == "classification"
+
+
+def test_words_are_a_classification_with_the_splits_of_the_file(runs: dict[str, Any]) -> None:
+    found = runs["kind"]
+    assert found.task == "classification"
+    assert found.test_top1 > 0.9
+    summary = RunFolder.open(found.path).summary
+    assert summary["train_images"] == 60
+    assert "task" not in summary
+    assert dict(found.rows())["top-1 (test)"] == f"{100 * found.test_top1:.2f} %"
+
+
+def test_a_model_is_tested_on_labels_of_its_task_only(runs: dict[str, Any], photos: Path) -> None:
+    with pytest.raises(DataError, match="is for multi-label, the model for regression"):
+        ddarts.test(runs["age"].path, data=str(photos), labels=str(photos / "tags.csv"), quiet=True)
+
+
+def test_what_numbers_do_not_have_is_refused(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"balance = weights .* regression"):
+        ddarts.run(str(photos), labels=str(photos / "age.csv"), balance="weights", out=tmp_path / "a", **SMALL)
+    changed = {**SMALL, "search": {**SMALL["search"], "search_classes": 2}}
+    with pytest.raises(SettingsError, match="search_classes needs images of one class each"):
+        ddarts.run(str(photos), labels=str(photos / "tags.csv"), out=tmp_path / "b", **changed)
+
+
+def test_several_labels_can_be_balanced(runs: dict[str, Any], photos: Path, tmp_path: Path) -> None:
+    options = {k: v for k, v in SMALL.items() if k != "search"} | {"train": {**SMALL["train"], "epochs": 1}}
+    for balance in ("weights", "sampling"):
+        found = ddarts.train(
+            str(photos),
+            labels=str(photos / "tags.csv"),
+            genotype=runs["tags"].path,
+            balance=balance,
+            out=tmp_path / balance,
+            **options,
+        )
+        assert found.val_top1 is not None
+
+
+def test_the_report_of_each_task_can_be_written_again(runs: dict[str, Any]) -> None:
+    for found in runs.values():
+        write_report(found.path)
