@@ -231,7 +231,7 @@ class TrainResult(Outcome):
 
     If validation accuracy was still rising at the end, `longer` is the command for a longer training. `reference` has
     the numbers of the standard network that was trained alike, and of the difference to it once both were tested.
-    `val_top1` is the score of the task on validation images, such as the top-1 accuracy (`ddarts.nn.tasks.Task.metric`).
+    `val_top1` is the score of the task on validation images, such as top-1 accuracy (`ddarts.nn.tasks.Task.metric`).
     """
 
     path: Path
