@@ -32,12 +32,12 @@ from ddarts.genotype.deepen import deepen, laid_out
 from ddarts.genotype.gates import AnyGates, Gates, gates_from_dict, load_gates
 from ddarts.genotype.genotype import Genotype
 from ddarts.kernels.library import describe
-from ddarts.reporting.reference import REFERENCE, keep_reference, title_of
+from ddarts.reporting.reference import ANSWERS, REFERENCE, keep_reference, title_of
 from ddarts.results import KEPT_MISTAKES, SearchResult, TestResult, TrainResult
 from ddarts.runs import paths as places
 from ddarts.runs.folder import Hooks, RunFolder, group_of
 from ddarts.runs.follower import FollowedRun
-from ddarts.runtime.atomic_files import write_text
+from ddarts.runtime.atomic_files import write_bytes, write_text
 from ddarts.runtime.distributed import current
 from ddarts.runtime.processes import find_place, speaks
 from ddarts.space.cell_space import SearchSpace
@@ -610,6 +610,8 @@ def _evaluate(model: Path, images: ImageData, data: str, device: str, batch: int
         task=images.task.kind,
         each=() if images.task.kind == "classification" else found.per_class,
         exact=found.exact,
+        r2=found.r2,
+        evidence=found.evidence,
     )
 
 
@@ -618,8 +620,12 @@ def keep_test(run: RunFolder, result: TestResult) -> TestResult:
     from ddarts.reporting.thumbnails import write_thumbnails
 
     if result.task != "classification":
-        write_json(run.path / "test.json", result.to_dict())
-        run.update_summary(test_top1=result.top1)
+        from safetensors.torch import save
+
+        assert result.evidence is not None
+        write_bytes(run.path / ANSWERS, save(dict(result.evidence)))
+        write_json(run.path / "test.json", {**result.to_dict(), "top1": result.top1})
+        run.update_summary(test_top1=result.top1, test_images=result.count)
         return result
     result = replace(result, listing=run.path / "mistakes.csv")
     text = io.StringIO()

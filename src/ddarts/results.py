@@ -21,6 +21,7 @@ from ddarts.runtime.progress import format_seconds
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
+    from torch import Tensor
 
 
 #: Mistakes of a test that are kept with their images.
@@ -215,11 +216,11 @@ class DeriveResult(Outcome):
             yield row["file"], f"{percent(row['gates'])} of the best gates, {costs}"
 
 
-def _reference_rows(reference: Mapping[str, Any] | None) -> Iterable[tuple[str, str]]:
+def _reference_rows(reference: Mapping[str, Any] | None, task: Task) -> Iterable[tuple[str, str]]:
     if reference is None:
         return
     tested = reference.get("test_top1") is not None
-    top1 = percent(reference.get("test_top1" if tested else "val_top1"))
+    top1 = task.shown(reference.get("test_top1" if tested else "val_top1"))
     costs = f"{count_text(reference['parameters'])} parameters, {count_text(reference['macs'])} MACs"
     part = "test" if tested else "validation"
     yield f"{reference['title']}, C = {reference['channels']}", f"{top1} ({part}), {costs}"
@@ -231,7 +232,7 @@ class TrainResult(Outcome):
 
     If validation accuracy was still rising at the end, `longer` is the command for a longer training. `reference` has
     the numbers of the standard network that was trained alike, and of the difference to it once both were tested.
-    `val_top1` is the score of the task on validation images, such as top-1 accuracy (`ddarts.nn.tasks.Task.metric`).
+    `val_top1` is the score of the task on validation images, such as top-1 accuracy (`ddarts.nn.tasks.Task.shown`).
     """
 
     path: Path
@@ -252,7 +253,7 @@ class TrainResult(Outcome):
         yield "parameters", count(self.parameters)
         yield "MACs", count(self.macs)
         yield "training time", format_seconds(self.train_s)
-        yield from _reference_rows(self.reference)
+        yield from _reference_rows(self.reference, task)
         if self.longer:
             yield "still improving", f"train longer: {self.longer}"
         yield "run", str(self.path)
@@ -260,7 +261,7 @@ class TrainResult(Outcome):
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready data."""
-        return {**super().to_dict(), "model": str(self.path / "model")}
+        return Task(self.task).named({**super().to_dict(), "model": str(self.path / "model")})
 
 
 @dataclass(frozen=True)
@@ -268,7 +269,7 @@ class TestResult(Outcome):
     """How a model does on test images.
 
     Attributes:
-        top1: share of images whose class is found, 0 to 1; of other tasks their score (`ddarts.nn.tasks.Task.metric`).
+        top1: share of images whose class is found, 0 to 1; of other tasks their score (`ddarts.nn.tasks.Task.shown`).
         loss: mean loss of the task.
         count: images.
         confusion: [true class][predicted class], images; empty for other tasks than classification.
@@ -282,6 +283,8 @@ class TestResult(Outcome):
         task: its kind.
         each: for other tasks than classification, average precision or mean absolute error of each class or column.
         exact: share of images of which all labels are right, where they may have several.
+        r2: coefficient of determination of a regression, the mean over the numbers.
+        evidence: what `ddarts.nn.tasks.scorer` needs, of other tasks than classification.
     """
 
     __test__ = False  # not a test, whatever pytest makes of the name
@@ -300,6 +303,8 @@ class TestResult(Outcome):
     task: Kind = "classification"
     each: tuple[float | None, ...] = ()
     exact: float | None = None
+    r2: float | None = None
+    evidence: Mapping[str, Tensor] | None = field(default=None, repr=False, compare=False)
 
     title = "test"
 
@@ -316,10 +321,12 @@ class TestResult(Outcome):
 
     def rows(self) -> Iterable[tuple[str, str]]:
         """Return what the table shows."""
-        task = Task(self.task)
+        task = Task.of({"task": self.task, "classes": self.classes})
         yield f"{task.metric} (test)", task.shown(self.top1)
         if self.exact is not None:
             yield "images with all labels right", percent(self.exact)
+        if self.r2 is not None:
+            yield "R2", f"{self.r2:.4f}"
         yield "loss", f"{self.loss:.4f}"
         yield "images", str(self.count)
         if self.skipped:
@@ -339,7 +346,8 @@ class TestResult(Outcome):
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready data."""
-        return {**super().to_dict(), "mistakes": plain(self.mistakes[:KEPT_MISTAKES]), "per_class": self.per_class}
+        found = {**super().to_dict(), "mistakes": plain(self.mistakes[:KEPT_MISTAKES]), "per_class": self.per_class}
+        return Task(self.task).named(found)
 
 
 @dataclass(frozen=True)
@@ -374,7 +382,7 @@ class RunResult(Outcome):
         yield "MACs", count(self.macs)
         yield "search time", format_seconds(self.search_s)
         yield "training time", format_seconds(self.train_s)
-        yield from _reference_rows(self.reference)
+        yield from _reference_rows(self.reference, task)
         if self.stopped:
             yield "search stopped early", self.stopped
         if self.longer:
@@ -385,7 +393,8 @@ class RunResult(Outcome):
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready data."""
-        return {**super().to_dict(), "files": {name: str(self.path / name) for name in self.files}}
+        files = {name: str(self.path / name) for name in self.files}
+        return Task(self.task).named({**super().to_dict(), "files": files})
 
 
 @dataclass(frozen=True)

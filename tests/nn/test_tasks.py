@@ -46,7 +46,10 @@ def test_numbers_are_standardised_for_the_loss_and_answers_come_in_their_unit() 
     labels = torch.tensor([[1.7e9 + 50], [1.7e9 - 50]], dtype=torch.float64)
     assert Objective(task).loss(torch.tensor([[1.0], [-1.0]]), labels).item() == 0
     assert Objective(task).loss(torch.tensor([[0.0], [0.0]]), labels).item() == 1
-    assert task.hits(torch.tensor([[0.0], [-1.0]]), labels).item() == 1
+    assert task.hits(torch.tensor([[0.0], [-1.0]]), labels).item() == -50
+    two = Task("regression", (0.0, 0.0), (1.0, 100.0))  # units of their own: errors of 2 and 1 standard deviations
+    assert two.hits(torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 100.0]], dtype=torch.float64)).item() == -1.5
+    assert two.metric == "mean absolute error in standard deviations"
     assert Task("regression", (20.0,), (4.0,)).answers(torch.tensor([[0.5]])).tolist() == [[22.0]]
 
 
@@ -54,15 +57,28 @@ def test_average_precision_is_that_of_published_examples_and_of_ties() -> None:
     # the example of scikit-learn's average_precision_score, then all images in one threshold, then no positive image
     scores = torch.tensor([[0.1, 1.0, 0.0], [0.4, 1.0, 1.0], [0.35, 1.0, 2.0], [0.8, 1.0, 3.0]])
     labels = torch.tensor([[0, 1, 0], [0, 0, 0], [1, 0, 0], [1, 0, 0]], dtype=torch.uint8)
-    assert average_precision(scores, labels) == [pytest.approx(5 / 6), 0.25, None]
+    found = average_precision(scores, labels)
+    assert found(torch.ones(4)).tolist() == pytest.approx([5 / 6, 0.25, math.nan], nan_ok=True)
     order = torch.randperm(4, generator=torch.Generator().manual_seed(0))
-    assert average_precision(scores[order], labels[order]) == average_precision(scores, labels)
+    assert torch.equal(average_precision(scores[order], labels[order])(torch.ones(4))[:2], found(torch.ones(4))[:2])
+    counts = torch.tensor([2, 0, 1, 3])  # images that are drawn again are as many images
+    repeated = average_precision(*(t.repeat_interleave(counts, 0) for t in (scores, labels)))(torch.ones(6))
+    assert found(counts)[:2].tolist() == pytest.approx(repeated[:2].tolist())
 
 
 def test_words_of_a_record_without_a_known_task_are_those_of_a_classification() -> None:
-    assert [Task.named(value).kind for value in (None, "regression", ["x"], "segmentation")] == [
-        "classification",
-        "regression",
-        "classification",
-        "classification",
-    ]
+    kinds = [Task.of({"task": value, "classes": 3}).kind for value in (None, "regression", ["x"], "segmentation")]
+    assert kinds == ["classification", "regression", "classification", "classification"]
+    assert Task.of({"task": "regression", "classes": 1}).metric == "mean absolute error"
+    assert Task.of({"task": "regression", "classes": ["a", "b"]}).metric == "mean absolute error in standard deviations"
+
+
+def test_scores_have_the_name_of_what_they_are_in_json() -> None:
+    data = {"test_top1": -3.0, "val_top1": None, "reference": {"test_top1": -4.0, "title": "x"}}
+    assert Task("regression").named(data) == {
+        "test_mean_absolute_error": 3.0,
+        "val_mean_absolute_error": None,
+        "reference": {"test_mean_absolute_error": 4.0, "title": "x"},
+    }
+    assert Task("multi-label").named({"top1": 0.5}) == {"mean_average_precision": 0.5}
+    assert Task().named(data) == data

@@ -164,15 +164,16 @@ def test_several_labels_are_rated_by_the_mean_of_their_average_precisions() -> N
     assert found.confusion == ()
 
 
-def test_numbers_are_rated_by_r2_and_the_mean_absolute_error_in_their_unit() -> None:
+def test_numbers_are_rated_by_the_mean_absolute_error_in_their_unit() -> None:
     task = Task("regression", (10.0,), (2.0,))
     outputs = torch.tensor([[0.0], [1.0], [-1.0]])  # 10, 12, 8
     labels = torch.tensor([[10.0], [13.0], [7.0]], dtype=torch.float64)
     found = evaluate(_Table(), [(outputs, labels)], classes=1, task=task)
-    assert found.top1 == pytest.approx(1 - 2 / 18)
+    assert found.r2 == pytest.approx(1 - 2 / 18)
     assert found.per_class == (pytest.approx(2 / 3),)
+    assert found.top1 == pytest.approx(-2 / 3)
     equal = evaluate(_Table(), [(outputs, torch.full((3, 1), 10.0, dtype=torch.float64))], classes=1, task=task)
-    assert equal.top1 == pytest.approx(1 - 8 / 12)  # against the spread of the training images
+    assert equal.r2 == pytest.approx(1 - 8 / 12)  # against the spread of the training images
 
 
 def test_only_labels_above_one_half_and_numbers_in_their_unit_are_predicted(tmp_path: Path) -> None:

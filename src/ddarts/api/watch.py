@@ -188,10 +188,10 @@ class _Follower:
             seen.last.get(seen.stage, {}).get("epoch", 0),
             seen.epochs(self.settings),
             left,
-            tuple(seen.rows(Task.named(self.summary.get("task"))) or self._parts()),
+            tuple(seen.rows(Task.of(self.summary)) or self._parts()),
             tuple(seen.cells()),
             top1 if isinstance(top1, int | float) else None,
-            Task.named(self.summary.get("task")).kind,
+            Task.of(self.summary).kind,
         )
 
     def _complete(self) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -30,20 +32,42 @@ class Task:
     std: tuple[float, ...] = ()
 
     @classmethod
-    def named(cls, kind: object) -> Task:
+    def of(cls, record: Mapping[str, Any]) -> Task:
         """Return the task of a run's or a test's record, for its words; a record without one is of a classification."""
-        return cls(next((known for known in KINDS if known == kind), "classification"))
+        kind = next((known for known in KINDS if known == record.get("task")), "classification")
+        classes = record.get("classes")
+        count = classes if isinstance(classes, int) else len(classes) if isinstance(classes, list | tuple) else 1
+        return cls(kind, (0.0,) * min(count, 2), (1.0,) * min(count, 2)) if kind == "regression" else cls(kind)
 
     @property
     def metric(self) -> str:
-        """Name of the score, of which larger is better."""
-        return {"classification": "top-1", "multi-label": "mean average precision", "regression": "R2"}[self.kind]
+        """Name of the score."""
+        if self.kind == "regression":
+            return "mean absolute error" + " in standard deviations" * (len(self.std) > 1)
+        return "mean average precision" if self.kind == "multi-label" else "top-1"
 
-    def shown(self, score: float | None) -> str:
-        """Return a score as text: in percent, or R2 as it is."""
+    def shown(self, score: float | None, digits: int = 2) -> str:
+        """Return a score as text: in percent, or the error in its unit.
+
+        Scores are larger the better: shares from 0 to 1, or minus the mean absolute error. Several numbers an image
+        may have units of their own: their errors are divided by the standard deviations of the training images.
+        """
         if score is None:
             return "-"
-        return f"{score:.4f}" if self.kind == "regression" else f"{100 * score:.2f} %"
+        return f"{0.0 - score:.4g}" if self.kind == "regression" else f"{100 * score:.{digits}f} %"
+
+    def named(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a result's data with its scores (``test_top1``) named after what they are, and errors above 0."""
+        if self.kind == "classification":
+            return dict(data)
+        name, sign = ("mean_absolute_error", -1) if self.kind == "regression" else ("mean_average_precision", 1)
+        found: dict[str, Any] = {}
+        for key, value in data.items():
+            if key in ("top1", "test_top1", "val_top1"):
+                found[key.replace("top1", name)] = None if value is None else sign * value
+            else:
+                found[key] = self.named(value) if key == "reference" and value is not None else value
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready data: nothing for a classification, which files of older versions do not name either."""
@@ -69,47 +93,73 @@ class Task:
         """Return (labels - mean) / std of numbers, in the precision of `labels`."""
         return (labels - labels.new_tensor(self.mean)) / labels.new_tensor(self.std)
 
+    def errors(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean absolute error of each image in a regression, [B], as `shown` describes it."""
+        errors = (outputs.to(labels.dtype) - self.standardised(labels)).abs()
+        return errors[:, 0] * self.std[0] if len(self.std) == 1 else errors.mean(1)
+
     def hits(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """Return the sum over the images of a batch of what counts as right, a scalar tensor.
 
-        1 for the right class, the share of right labels, or 1 - squared standardised error, whose mean is about R2.
+        1 for the right class, the share of right labels, or minus the mean absolute error.
         """
         outputs = outputs.detach()
         if self.kind == "classification":
             return (outputs.argmax(1) == labels).sum()
         if self.kind == "multi-label":
             return ((outputs > 0) == (labels > 0)).float().mean(1).sum()
-        return (1 - (outputs - self.standardised(labels)).square().mean(1)).sum()
+        return -self.errors(outputs, labels).sum()
+
+    def evidence(self, outputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Return what `scorer` needs of a test with several labels an image or numbers."""
+        found = {"labels": labels.contiguous()}
+        if self.kind == "multi-label":
+            return found | {"outputs": outputs.contiguous()}
+        return found | {"errors": self.errors(outputs, labels)}
 
 
 CLASSIFICATION = Task()
 
 
-def average_precision(scores: Tensor, labels: Tensor) -> list[float | None]:
-    """Return the average precision of each class, the sum of (R_k - R_{k-1}) P_k over the thresholds k.
+def average_precision(scores: Tensor, labels: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return a function of how often each image counts, [N], that gives the average precision of each class, [classes].
 
-    P_k and R_k are precision and recall of the images with at least the k-th largest score. The same as
-    `sklearn.metrics.average_precision_score`.
+    It is the sum of (R_k - R_{k-1}) P_k over the thresholds k, where P_k and R_k are precision and recall of the images
+    with at least the k-th largest score: the same as `sklearn.metrics.average_precision_score`, from 0 to 1, and NaN
+    for a class without positive images.
 
     Args:
         scores: [N, classes].
         labels: 0 and 1, [N, classes].
-
-    Returns:
-        0 to 1; None for a class without positive images.
     """
-    found: list[float | None] = []
-    for score, label in zip(scores.double().T, labels.double().T, strict=True):
-        order = score.argsort(descending=True)
-        hits = label[order].cumsum(0)
-        last = torch.ones_like(order, dtype=torch.bool)  # of equal scores
-        last[:-1] = score[order].diff() != 0
-        rank = torch.arange(1, len(order) + 1, device=order.device)[last]
-        hits = hits[last]
-        positives = float(hits[-1]) if len(hits) else 0.0
-        steps = torch.diff(hits, prepend=hits.new_zeros(1))
-        found.append(float((steps * hits / rank).sum()) / positives if positives else None)
+    order = scores.argsort(0, descending=True)
+    ranked, right = scores.gather(0, order), labels.gather(0, order).double()
+    place = torch.arange(len(order), device=order.device)[:, None].expand_as(order)
+    ends = torch.ones_like(order, dtype=torch.bool)
+    ends[:-1] = ranked[1:] != ranked[:-1]
+    last = torch.where(ends, place, len(order) - 1).flip(0).cummin(0).values.flip(0)  # of equal scores
+
+    def found(counts: Tensor) -> Tensor:
+        above = counts.double()[order]
+        hits = above * right
+        precision = hits.cumsum(0).gather(0, last) / above.cumsum(0).gather(0, last).clamp(min=1)
+        return (hits * precision).sum(0) / hits.sum(0)
+
     return found
+
+
+def scorer(evidence: Mapping[str, Tensor]) -> Callable[[Tensor], float]:
+    """Return a function of how often each image of a test counts, [N], that gives the score (`Task.evidence`)."""
+    if "errors" in evidence:
+        errors = evidence["errors"].double()
+        return lambda counts: -float((errors * counts).sum() / counts.sum())
+    precision = average_precision(evidence["outputs"], evidence["labels"])
+
+    def mean(counts: Tensor) -> float:
+        score = float(precision(counts).nanmean())
+        return 0.0 if math.isnan(score) else score
+
+    return mean
 
 
 @dataclass(frozen=True, eq=False)

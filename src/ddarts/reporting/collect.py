@@ -113,7 +113,7 @@ class RunContents:
     @property
     def task(self) -> Task:
         """What was learned, as far as its words go."""
-        return Task.named(self.summary.get("task"))
+        return Task.of(self.summary)
 
     @property
     def rule(self) -> tuple[str, float]:
@@ -162,7 +162,7 @@ def _read_test(path: Path) -> TestOutcome | None:
         raise _damaged(path, f"cannot be read: {error}") from None
     if not isinstance(data, dict) or not _is_number(data.get("top1")):
         raise _damaged(path, "expected an object with top1, a number")
-    task = Task.named(data.get("task"))
+    task = Task.of(data)
     if task.kind != "classification":
         return _read_scores(path, data, task)
     confusion = data.get("confusion", [])

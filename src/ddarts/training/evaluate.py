@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from ddarts.hub.saved import SavedModel, images_at_once
 from ddarts.hub.saved import load_model as read_model
 from ddarts.nn.folding import folded
 from ddarts.nn.preprocessing import ModelError, Preprocessing
-from ddarts.nn.tasks import CLASSIFICATION, Objective, Task, average_precision
+from ddarts.nn.tasks import CLASSIFICATION, Objective, Task, average_precision, scorer
 from ddarts.runtime.distributed import Ranks
 from ddarts.runtime.engine import resolve_device
 from ddarts.training.mistakes import Mistake, WorstMistakes
@@ -33,7 +33,7 @@ class Evaluation:
     """How a network does on a set of images.
 
     Attributes:
-        top1: share of images whose class is found, 0 to 1; of other tasks their score (`ddarts.nn.tasks.Task.metric`).
+        top1: share of images whose class is found, 0 to 1; of other tasks their score (`ddarts.nn.tasks.Task.shown`).
         loss: mean loss of the task.
         count: images.
         confusion: images, by [true class][predicted class]; empty for other tasks than classification.
@@ -50,6 +50,10 @@ class Evaluation:
     worst: tuple[Mistake, ...] = ()
     exact: float | None = None
     """Share of images of which all labels are right at 0.5, where images may have several."""
+    r2: float | None = None
+    """Coefficient of determination, the mean over the numbers, for regression: 1 is best, 0 always naming the mean."""
+    evidence: Mapping[str, Tensor] | None = None
+    """Of other tasks than classification (`ddarts.nn.tasks.Task.evidence`)."""
 
 
 class Prediction(NamedTuple):
@@ -211,20 +215,26 @@ def _gathered(rows: Sequence[Tensor], classes: int, ranks: Ranks) -> Tensor:
 
 
 def _evaluation(task: Task, rows: Tensor, classes: int) -> Evaluation:
-    """Return how outputs compare with labels, rows [N, 2 classes]: mean average precision, or R2 over the columns."""
+    """Return how outputs compare with labels, rows [N, 2 classes]."""
     outputs, labels = rows.split(classes, 1)
     loss = float(Objective(task).loss(outputs, labels))
+    evidence, every = task.evidence(outputs, labels), torch.ones(len(rows))
     if task.kind == "multi-label":
-        per_class = average_precision(outputs, labels)
-        known = [value for value in per_class if value is not None]
+        columns = zip(outputs.split(1, 1), labels.split(1, 1), strict=True)
+        found = [float(average_precision(*column)(every)) for column in columns]
+        known = [value for value in found if not math.isnan(value)]
+        per_class = tuple(None if math.isnan(value) else value for value in found)
+        score = math.fsum(known) / max(len(known), 1)
         exact = float(((outputs > 0) == (labels > 0)).all(1).double().mean())
-        return Evaluation(math.fsum(known) / max(len(known), 1), loss, len(rows), (), tuple(per_class), exact=exact)
+        return Evaluation(score, loss, len(rows), (), per_class, exact=exact, evidence=evidence)
     mean, std = (torch.tensor(values, dtype=torch.float64) for values in (task.mean, task.std))
     error = outputs * std + mean - labels
     spread = (labels - labels.mean(0)).square().sum(0)
     usual = std.square() * len(rows)  # for images that all have the same number
     r2 = 1 - error.square().sum(0) / torch.where(spread > 1e-12 * usual, spread, usual)
-    return Evaluation(float(r2.mean()), loss, len(rows), (), tuple(error.abs().mean(0).tolist()))
+    per_class = tuple(error.abs().mean(0).tolist())
+    score = scorer(evidence)(every)
+    return Evaluation(score, loss, len(rows), (), per_class, r2=float(r2.mean()), evidence=evidence)
 
 
 def test_model(
