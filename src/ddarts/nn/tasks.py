@@ -46,7 +46,7 @@ class Task:
             return "mean absolute error" + " in standard deviations" * (len(self.std) > 1)
         return "mean average precision" if self.kind == "multi-label" else "top-1"
 
-    def shown(self, score: float | None, digits: int = 2) -> str:
+    def shown(self, score: float | None) -> str:
         """Return a score as text: in percent, or the error in its unit.
 
         Scores are larger the better: shares from 0 to 1, or minus the mean absolute error. Several numbers an image
@@ -54,17 +54,26 @@ class Task:
         """
         if score is None:
             return "-"
-        return f"{0.0 - score:.4g}" if self.kind == "regression" else f"{100 * score:.{digits}f} %"
+        return self.number(score) if self.kind == "regression" else f"{self.number(score)} %"
+
+    @property
+    def sign(self) -> int:
+        """What a score is multiplied by to be shown: -1 for errors."""
+        return -1 if self.kind == "regression" else 1
+
+    def number(self, score: float) -> str:
+        """Return a score as text without a sign of percent."""
+        return f"{0.0 - score:.4g}" if self.kind == "regression" else f"{100 * score:.2f}"
 
     def named(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Return a result's data with its scores (``test_top1``) named after what they are, and errors above 0."""
         if self.kind == "classification":
             return dict(data)
-        name, sign = ("mean_absolute_error", -1) if self.kind == "regression" else ("mean_average_precision", 1)
+        name = "mean_absolute_error" if self.kind == "regression" else "mean_average_precision"
         found: dict[str, Any] = {}
         for key, value in data.items():
             if key in ("top1", "test_top1", "val_top1"):
-                found[key.replace("top1", name)] = None if value is None else sign * value
+                found[key.replace("top1", name)] = None if value is None else self.sign * value
             else:
                 found[key] = self.named(value) if key == "reference" and value is not None else value
         return found

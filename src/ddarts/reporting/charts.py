@@ -170,7 +170,12 @@ _SCORES: dict[Kind, tuple[str, str, str, float]] = {
         "share, %",
         100,
     ),
-    "regression": ("R2", "1 for exact numbers, 0 for always the mean of the training images.", "R2", 1),
+    "regression": (
+        "mean absolute error",
+        "In the unit of the labels; of several numbers an image, divided by their standard deviations.",
+        "mean absolute error",
+        -1,
+    ),
 }
 
 

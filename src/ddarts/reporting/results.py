@@ -127,10 +127,13 @@ def verdict(run: RunContents) -> str:
 
 
 def still_rising(records: Iterable[Mapping[str, Any]]) -> bool:
-    """Return whether the validation accuracy in records of epochs was higher in their last fifth than before."""
+    """Return whether the validation accuracy in records of epochs was higher in their last fifth than before.
+
+    Errors, which are below 0, must have fallen by the same share of what they were.
+    """
     curve = [v for r in records if isinstance(v := r.get("val_accuracy"), int | float)]
     last = max(1, len(curve) // 5)
-    return len(curve) > 2 and max(curve[-last:]) > max(curve[:-last]) + _RISING
+    return len(curve) > 2 and max(curve[-last:]) > (best := max(curve[:-last])) + _RISING * (abs(best) if best < 0 else 1)
 
 
 def longer_training(settings: Mapping[str, Mapping[str, Any]], where: str, found: Iterable[str] = ()) -> str:

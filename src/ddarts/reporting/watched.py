@@ -114,7 +114,7 @@ class Watched:
         for key, label in _NUMBERS.items():
             value = last.get(key)
             if _is_number(value) and key.endswith("accuracy"):
-                name = {"multi-label": "score", "regression": "R2"}.get(task.kind, "accuracy")
+                name = {"multi-label": "score", "regression": "mean absolute error"}.get(task.kind, "accuracy")
                 found.append((label.replace("accuracy", name), task.shown(value)))
             elif _is_number(value):
                 found.append((label, f"{value:.4g}"))
