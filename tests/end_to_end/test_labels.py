@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 
 import ddarts
 from ddarts.errors import DataError, SettingsError
@@ -93,21 +97,102 @@ def test_all_labels_above_one_half_are_predicted(runs: dict[str, Any], photos: P
 def test_numbers_from_search_to_report(runs: dict[str, Any], photos: Path) -> None:
     found = runs["age"]
     assert found.task == "regression"
-    assert found.test_top1 > 0.5
+    assert -20 < found.test_top1 < 0  # minus the mean absolute error, in the unit of the file
     tested = ddarts.test(found.path, quiet=True)
     assert tested.top1 == found.test_top1
+    assert tested.r2 > 0.5
     assert 0 < tested.per_class["age"] < 20  # type: ignore[operator]
     rows = dict(tested.rows())
-    assert rows["R2 (test)"] == f"{found.test_top1:.4f}"
-    assert rows["  age"] == f"{tested.per_class['age']:.4g}"
+    assert tested.per_class["age"] == pytest.approx(-found.test_top1)
+    assert rows["mean absolute error (test)"] == rows["  age"] == f"{tested.per_class['age']:.4g}"
     predicted = ddarts.predict(photos / "0.png", model=found.path)
     ((_, ((name, value),)),) = predicted.predictions
     assert name == "age"
     assert 980 < value < 1090
     assert predicted.to_dict()["predictions"][0]["values"] == {"age": value}
     page = page_of(found.path)
-    assert "R2" in page
+    assert "mean absolute error" in page
     assert "classified correctly" not in page
+    assert found.to_dict()["test_mean_absolute_error"] == -found.test_top1
+    assert "test_top1" not in found.to_dict()
+
+
+@pytest.mark.parametrize(("name", "unit"), [("tags", "points of mean average precision"), ("age", "absolute error")])
+def test_the_standard_network_is_compared_by_the_measure_of_the_task(
+    runs: dict[str, Any], name: str, unit: str
+) -> None:
+    found = runs[name]
+    reference = found.reference
+    assert reference["title"] in found.conclusion
+    assert unit in reference["verdict"]
+    assert reference["difference"] == pytest.approx(found.test_top1 - reference["test_top1"])
+    assert reference["low"] <= reference["difference"] <= reference["high"]
+    assert reference["count"] == ddarts.test(found.path, quiet=True).count
+    assert reference["verdict"] in unescape(page_of(found.path))
+
+
+@pytest.mark.parametrize(("name", "metric"), [("tags", "mean average precision"), ("age", "mean absolute error")])
+def test_every_page_and_table_shows_the_measure_of_the_task(
+    runs: dict[str, Any], photos: Path, tmp_path: Path, name: str, metric: str
+) -> None:
+    found = runs[name]
+    ddarts.export(found.path, format="safetensors", out=tmp_path / "hub", quiet=True)
+    texts = {"card": (tmp_path / "hub" / "README.md").read_text(), "report": page_of(found.path)}
+    texts["pages of two runs"] = ddarts.report([found.path, found.path], out=tmp_path / "both.html").path.read_text()
+    watched = ddarts.watch(found.path)
+    texts["watch"] = str([*watched.rows(), watched.line()])
+    texts["run"] = f"{[*found.rows()]} {found.conclusion}"
+    short = {k: v for k, v in SMALL.items() if k != "search"} | {"train": {**SMALL["train"], "epochs": 1}}
+    about = {"data": str(photos), "labels": str(photos / f"{name}.csv"), **short}
+    compared = ddarts.compare([found.path, found.path / "genotype.json"], seeds=1, out=tmp_path / "cmp", **about)
+    console = Console(file=io.StringIO(), width=200)
+    console.print(compared.table())
+    texts["compare"] = console.file.getvalue() + (tmp_path / "cmp" / "report.html").read_text()  # type: ignore[attr-defined]
+    for where, text in texts.items():
+        assert metric in text.lower(), where
+        words = re.sub(r'id="[^"]*"|#[\w-]+', "", text.lower())
+        for wrong in ("top-1", "accuracy", "classified correctly", "image classifier"):
+            assert wrong not in words, (where, wrong)
+    score = compared.board.lines[0].top1[0]
+    assert compared.to_dict()["methods"][0][f"{metric.replace(' ', '_')}"] == [abs(score)]
+
+
+@pytest.mark.parametrize("name", ["tags", "age", "kind"])
+@pytest.mark.parametrize("format", ["onnx", "onnx-int8", "torch-export", "safetensors"])
+def test_files_for_other_runtimes_are_checked_on_images_of_the_run(
+    runs: dict[str, Any], photos: Path, tmp_path: Path, name: str, format: str
+) -> None:
+    if format.startswith("onnx"):
+        pytest.importorskip("onnxruntime", reason="needs the extra export")
+    found = runs[name]
+    result = ddarts.export(found.path, format=format, out=tmp_path / "out", quiet=True)
+    assert "test images of photos" in result.images or "images of photos" in result.images
+    kind = {"tags": "multi-label", "age": "regression", "kind": "classification"}[name]
+    described = json.loads((tmp_path / "out" / "preprocessing.json").read_text())
+    assert described.get("task", "classification") == kind == result.task
+    if format == "onnx-int8":
+        measured = result.accuracies
+        assert measured is not None
+        sign = -1 if name == "age" else 1
+        assert measured.float32 == pytest.approx(sign * found.test_top1, rel=1e-3)
+        assert measured.int8 == pytest.approx(measured.float32, abs=5 if name == "age" else 0.1)
+        assert dict(result.rows())[f"{measured.metric} of int8 (test)"]
+    if format != "torch-export":
+        told = ddarts.predict(photos / "3.png", model=result.path).predictions
+        asked = ddarts.predict(photos / "3.png", model=found.path).predictions
+        tolerance = {"onnx-int8": 10 if name == "age" else 0.1}.get(format, 1e-3)
+        assert dict(told[0][1]) == pytest.approx(dict(asked[0][1]), abs=tolerance)
+
+
+def test_int8_can_be_calibrated_on_images_of_another_file(runs: dict[str, Any], photos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="needs the extra export")
+    other = {"format": "onnx-int8", "data": str(photos), "quiet": True}
+    found = ddarts.export(runs["age"].path, labels=photos / "age.csv", out=tmp_path / "a", **other)
+    assert found.accuracies is not None
+    with pytest.raises(DataError, match="is no number"):
+        ddarts.export(runs["age"].path, labels=photos / "kind.csv", out=tmp_path / "b", **other)
+    with pytest.raises(SettingsError, match="labels belong to images in a folder"):
+        ddarts.export(runs["age"].path, format="onnx-int8", labels=photos / "age.csv", out=tmp_path / "c", quiet=True)
 
 
 def test_the_model_carries_what_its_outputs_mean(runs: dict[str, Any]) -> None:

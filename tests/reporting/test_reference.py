@@ -34,7 +34,9 @@ def test_a_bootstrap_finds_a_clear_difference_and_none_in_noise() -> None:
     random = torch.Generator().manual_seed(0)
     labels = torch.randint(0, 2, (300, 2), generator=random).double()
     noise = torch.randn(300, 2, generator=random)
-    sure, unsure, other = ({"labels": labels, "outputs": labels * d + noise.roll(k, 0)} for k, d in enumerate((3, 1, 1)))
+    sure, unsure, other = (
+        {"labels": labels, "outputs": labels * d + noise.roll(k, 0)} for k, d in enumerate((3, 1, 1))
+    )
     found = bootstrapped_difference(sure, unsure)
     assert found.p < 0.01
     assert 0 < found.low < found.difference < found.high

@@ -280,7 +280,9 @@ def _record(spec: Spec, test_top1: float | None, search_s: float | None, looked_
     """Return the record of a run that is complete."""
     folder = RunFolder.open(spec.run)
     summary = folder.summary
-    known: dict[str, Any] = {key: summary.get(key) for key in ("val_top1", "train_s", "parameters", "macs", "task", "classes")}
+    known: dict[str, Any] = {
+        key: summary.get(key) for key in ("val_top1", "train_s", "parameters", "macs", "task", "classes")
+    }
     known |= {f"{stage}_steps": _steps(folder, stage) for stage in ("search", "train")}
     part = "table" if looked_up is not None else "validation" if test_top1 is None else "test"
     top1 = looked_up if looked_up is not None else known["val_top1"] if test_top1 is None else test_top1

@@ -155,7 +155,9 @@ class Verdict:
         """The verdict in words."""
         if self.difference is None:
             return f"{self.first} and {self.second} have no seed in common: nothing to compare"
-        text = "{:.4g}".format if self.unit != "points" else lambda share: f"{round(100 * share, 2) + 0.0:.2f}"  # no -0.00
+        text = (
+            "{:.4g}".format if self.unit != "points" else lambda share: f"{round(100 * share, 2) + 0.0:.2f}"
+        )  # no -0.00
         points = f"{text(abs(self.difference))} {self.unit}"
         if self.interval is None or self.p is None:
             word = "above" if self.difference >= 0 else "below"

@@ -28,7 +28,7 @@ class Trial:
         method: name of the method, or of the architecture.
         data: name of the data set.
         seed: of everything random.
-        top1: accuracy that is compared, 0 to 1, or another score (`ddarts.nn.tasks.Task.shown`); None if the trial failed.
+        top1: accuracy that is compared, 0 to 1, or another score (`ddarts.nn.tasks.Task.shown`); None if it failed.
         val_top1: the same of the validation images; None without any.
         part: what `top1` is of: "test", "validation", or "table" (looked up).
         search_s: seconds spent before the final training: on the search, or on short trainings.

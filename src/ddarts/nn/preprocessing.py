@@ -28,7 +28,7 @@ _STEPS = {
     "normalise": "(image - mean) / std, channel by channel",
     "input": "images: float32 [batch, in_channels, height, width]",
 }
-_OUTPUTS: dict[Kind, str] = {
+OUTPUTS: dict[Kind, str] = {
     "classification": "logits: float32 [batch, classes]; softmax gives probabilities",
     "multi-label": "logits: float32 [batch, classes]; sigmoid gives the probability of each label",
     "regression": "logits: float32 [batch, columns]; logits * target_std + target_mean gives the values",
@@ -120,7 +120,7 @@ class Preprocessing:
             "std": list(self.std),
             "classes": list(self.classes),
             **self.task.to_dict(),
-            "steps": _STEPS | {"output": _OUTPUTS[self.task.kind]},
+            "steps": _STEPS | {"output": OUTPUTS[self.task.kind]},
         }
         return json.dumps(data, indent=2) + "\n"
 

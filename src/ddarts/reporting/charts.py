@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -185,7 +185,8 @@ def _of_task(plot: _Plot, task: Task) -> _Plot:
         return plot
     if plot.y_label == "accuracy, %":
         name, note, y_label, scale = _SCORES[task.kind]
-        return replace(plot, title=plot.title.replace("accuracy", name), note=note, y_label=y_label, scale=scale)
+        title = plot.title.replace("accuracy", name).replace("Accuracy", name[:1].upper() + name[1:])
+        return replace(plot, title=title, note=note, y_label=y_label, scale=scale)
     y_label = plot.y_label.replace("cross-entropy", "loss")
     return replace(plot, note=plot.note.replace("Cross-entropy", "Loss"), y_label=y_label)
 
@@ -245,16 +246,19 @@ _OVERLAYS = (
 )
 
 
-def overlaid_charts(runs: Sequence[tuple[str, Records]]) -> list[Chart]:
+def overlaid_charts(runs: Sequence[tuple[str, Records]], tasks: Collection[Task] = (CLASSIFICATION,)) -> list[Chart]:
     """Return a chart for each number that at least one run has, with a line for each run.
 
     Args:
         runs: name and metrics of each run.
+        tasks: of the runs; scores of different tasks are not drawn together.
 
     Raises:
         RunError: a value is not a number.
     """
-    charts = [_overlaid(runs, stage, plot) for stage, plot in _OVERLAYS]
+    task, mixed = next(iter(tasks)), len({task.kind for task in tasks}) > 1
+    plots = [(s, _of_task(p, task)) for s, p in _OVERLAYS if not (mixed and p.y_label == "accuracy, %")]
+    charts = [_overlaid(runs, stage, plot) for stage, plot in plots]
     return [chart for chart in charts if chart]
 
 

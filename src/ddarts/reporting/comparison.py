@@ -69,7 +69,7 @@ def render(runs: Sequence[RunContents], labels: Sequence[str]) -> str:
         labels=labels,
         what=[(label, what_was_run(run)) for label, run in named],
         results=_results(runs),
-        charts=overlaid_charts([(label, run.metrics) for label, run in named]),
+        charts=overlaid_charts([(label, run.metrics) for label, run in named], [run.task for run in runs]),
         classes=_classes(runs),
         cells=cells,
         cells_left_out=left_out,

@@ -133,7 +133,9 @@ def still_rising(records: Iterable[Mapping[str, Any]]) -> bool:
     """
     curve = [v for r in records if isinstance(v := r.get("val_accuracy"), int | float)]
     last = max(1, len(curve) // 5)
-    return len(curve) > 2 and max(curve[-last:]) > (best := max(curve[:-last])) + _RISING * (abs(best) if best < 0 else 1)
+    return len(curve) > 2 and max(curve[-last:]) > (best := max(curve[:-last])) + _RISING * (
+        abs(best) if best < 0 else 1
+    )
 
 
 def longer_training(settings: Mapping[str, Mapping[str, Any]], where: str, found: Iterable[str] = ()) -> str:

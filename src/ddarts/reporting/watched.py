@@ -114,7 +114,8 @@ class Watched:
         for key, label in _NUMBERS.items():
             value = last.get(key)
             if _is_number(value) and key.endswith("accuracy"):
-                name = {"multi-label": "score", "regression": "mean absolute error"}.get(task.kind, "accuracy")
+                name = "accuracy" if task.kind == "classification" else task.metric
+                name = "right labels" if task.kind == "multi-label" and key != "val_accuracy" else name
                 found.append((label.replace("accuracy", name), task.shown(value)))
             elif _is_number(value):
                 found.append((label, f"{value:.4g}"))
