@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import signal
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,12 @@ from PIL import Image
 from rich.console import Console
 
 import ddarts
+from ddarts.cli.main import main
 from ddarts.errors import DataError, SettingsError
 from ddarts.reporting.page import write_report
 from ddarts.runs.folder import RunFolder
+from tests.end_to_end.test_kill import SIGNALLED
+from tests.processes import Started
 
 SMALL: dict[str, Any] = {
     "threads": 1,
@@ -193,6 +197,57 @@ def test_int8_can_be_calibrated_on_images_of_another_file(runs: dict[str, Any], 
         ddarts.export(runs["age"].path, labels=photos / "kind.csv", out=tmp_path / "b", **other)
     with pytest.raises(SettingsError, match="labels belong to images in a folder"):
         ddarts.export(runs["age"].path, format="onnx-int8", labels=photos / "age.csv", out=tmp_path / "c", quiet=True)
+
+
+def test_a_run_on_numbers_killed_twice_ends_with_the_same_bytes(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [
+        *("run", "--data", str(photos), "--labels", str(photos / "age.csv"), "--preset", "demo", "--quiet"),
+        *("--threads", "1", "--device", "cpu", "--reference", "none"),
+        *("--search.epochs", "2", "--search.cells", "2", "--search.nodes", "1", "--search.channels", "2"),
+        *("--search.batch", "8", "--search.steps-per-epoch", "3", "--search.checkpoint-steps", "2"),
+        *("--train.epochs", "3", "--train.channels", "4", "--train.batch", "16", "--train.mixup", "0.2"),
+    ]
+    assert main([*options, "--out", str(tmp_path / "whole")]) == 0
+    for life in range(2):
+        words = [*options, "--out", tmp_path / "killed"] if life == 0 else ["run", "--resume", tmp_path / "killed"]
+        process = Started(SIGNALLED, int(signal.SIGKILL), 0.01, *words)
+        assert process.wait() == -signal.SIGKILL, process.err
+    assert main(["run", "--resume", str(tmp_path / "killed"), "--quiet"]) == 0
+    for name in ("gates.json", "genotype.json", "model/model.safetensors", "model/config.json", "answers.safetensors"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("command", ["run", "search", "train"])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "cannot be read"),
+        ("file,x\n", "no rows"),
+        ("file,x\nnone.png,1\n", "does not exist"),
+        ("file,x\n0.png,\n", "is empty"),
+        ("file,x\n0.png,nan\n", "is not finite"),
+        ("file,x\n0.png,1\n1.png,cat\n2.png,2", "is no number"),
+        ("file,x\n0.png,1\n0.png,2\n", "is in line 2 too"),
+        ("file,x\n../0.png,1\n", "is no path inside"),
+        ("file,\xff\n0.png,1\n", "not UTF-8"),
+        ("name,x\n0.png,1\n", "no column names the images"),
+    ],
+)
+def test_a_bad_file_of_labels_is_one_line_and_status_2(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, text: str | None, message: str
+) -> None:
+    path, out = tmp_path / "bad.csv", tmp_path / "out"
+    if text is not None:
+        path.write_bytes(text.encode("latin-1"))
+    more = ["--genotype", "darts-v1"] if command == "train" else []
+    assert main([command, "--data", str(photos), "--labels", str(path), "--out", str(out), *more]) == 2
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1
+    assert said.startswith("ddarts: error: ")
+    assert message in said
+    assert not out.exists()
 
 
 def test_the_model_carries_what_its_outputs_mean(runs: dict[str, Any]) -> None:

@@ -168,6 +168,12 @@ def test_a_limit_keeps_some_images_of_all_of_the_range(load: Load) -> None:
         ("", r"no rows below a header"),
         ('file,x\n"a/1.png,1', r"line 2: not CSV"),
         ("file,x\n" + "a" * 200000 + ",1", r"line 2: not CSV \(field larger than field limit"),
+        pytest.param("file,x\n" + "a," * 50_000_000, r"a line of 100,000,000 bytes; is it CSV", id="100 MB"),
+        pytest.param(
+            f"file,{','.join(f'x{n}' for n in range(20_000))}\na/1.png{',1' * 20_000}",
+            r"20,000 columns of labels; use at most 10,000",
+            id="many columns",
+        ),
         (b"file,x\n\xff\xfe,1", r"not UTF-8 \(byte 7\); save it as CSV UTF-8"),
     ],
 )

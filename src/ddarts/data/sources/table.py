@@ -6,6 +6,7 @@ import csv
 import io
 import os
 import stat
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ _NO_LABEL = "-"
 _FALSE_TRUE = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
 
 _MOST_BYTES = 2**27
+_LONGEST_LINE = 2**22
 _MOST_CELLS = 50_000_000
 _MOST_CLASSES = 10_000
 _LARGEST = 1e30
@@ -111,7 +113,10 @@ def _read(path: Path) -> list[_Column]:
             raise DataError(f"labels {str(path)!r}: not a file; name a CSV file")
         if about.st_size > _MOST_BYTES:
             raise DataError(f"{path}: {about.st_size:,} bytes; a file of labels may have {_MOST_BYTES:,}, divide it")
-        text = path.read_bytes().decode("utf-8-sig")
+        content = path.read_bytes()
+        if (longest := max(map(len, content.split(b"\n")))) > _LONGEST_LINE:
+            raise DataError(f"{path}: a line of {longest:,} bytes; is it CSV? a line may have {_LONGEST_LINE:,}")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 (byte {error.start}); save it as CSV UTF-8") from None
     except (OSError, ValueError) as error:
@@ -142,7 +147,7 @@ def _read(path: Path) -> list[_Column]:
         raise DataError(f"{path}: line {reader.line_num}: not CSV ({error}); fix that line") from None
     if not rows:
         raise DataError(f"{path}: no rows below a header such as file,label; add the images")
-    twice = next((name for name in header if name and header.count(name) > 1), None)
+    twice = next((name for name, count in Counter(header).items() if name and count > 1), None)
     if twice is not None:
         raise DataError(f"{path}: two columns are called {printable(twice)}; rename or remove one")
     return [_Column(path, name, [row[i].strip() for row in rows], lines) for i, name in enumerate(header) if name]
@@ -195,6 +200,8 @@ def _split_rows(split: _Column | None, count: int) -> dict[str, list[int]]:
 
 
 def _understood(columns: Sequence[_Column], task: str) -> _Labels:
+    if len(columns) > _MOST_CLASSES:
+        raise DataError(f"{columns[0].path}: {len(columns):,} columns of labels; use at most {_MOST_CLASSES:,}")
     for column in columns:
         if "" in column.cells:
             none = f", write {_NO_LABEL} for none" if len(columns) == 1 else ""
