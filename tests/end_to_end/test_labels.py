@@ -209,14 +209,20 @@ def test_a_run_on_numbers_killed_twice_ends_with_the_same_bytes(
         *("--search.batch", "8", "--search.steps-per-epoch", "3", "--search.checkpoint-steps", "2"),
         *("--train.epochs", "3", "--train.channels", "4", "--train.batch", "16", "--train.mixup", "0.2"),
     ]
-    assert main([*options, "--out", str(tmp_path / "whole")]) == 0
+    assert main([*options, "--out", str(tmp_path / "whole" / "run")]) == 0
     for life in range(2):
-        words = [*options, "--out", tmp_path / "killed"] if life == 0 else ["run", "--resume", tmp_path / "killed"]
+        words = (
+            [*options, "--out", tmp_path / "killed" / "run"]
+            if life == 0
+            else ["run", "--resume", tmp_path / "killed" / "run"]
+        )
         process = Started(SIGNALLED, int(signal.SIGKILL), 0.01, *words)
         assert process.wait() == -signal.SIGKILL, process.err
-    assert main(["run", "--resume", str(tmp_path / "killed"), "--quiet"]) == 0
+    assert main(["run", "--resume", str(tmp_path / "killed" / "run"), "--quiet"]) == 0
     for name in ("gates.json", "genotype.json", "model/model.safetensors", "model/config.json", "answers.safetensors"):
-        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+        assert (tmp_path / "killed" / "run" / name).read_bytes() == (tmp_path / "whole" / "run" / name).read_bytes(), (
+            name
+        )
 
 
 @pytest.mark.parametrize("command", ["run", "search", "train"])

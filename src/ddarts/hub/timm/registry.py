@@ -212,7 +212,7 @@ def _cfg_of_folder(folder: Path, saved: SavedModel) -> dict[str, Any]:
 
 
 def _meaning(task: Task) -> str:
-    """Return what the outputs of a network mean that tells no classes apart, for timm's description of it."""
+    """Return what the outputs for another task than classification mean, for timm's description of the network."""
     numbers = f"; target_mean {list(task.mean)}, target_std {list(task.std)}" if task.kind == "regression" else ""
     return f"{task.kind}: {OUTPUTS[task.kind]}{numbers}"
 
