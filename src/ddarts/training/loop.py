@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
+from torch.nn import functional as F
 
 from ddarts.config.schema import TrainOptions, TrainSettings
 from ddarts.cost.counting import count_macs, count_parameters
