@@ -34,7 +34,8 @@ class Task:
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Task:
         """Return the task of a run's or a test's record, for its words; a record without one is of a classification."""
-        kind = next((known for known in KINDS if known == record.get("task")), KINDS[0])
+        given = record.get("task")
+        kind: Kind = KINDS[KINDS.index(given)] if given in KINDS else "classification"
         classes = record.get("classes")
         count = classes if isinstance(classes, int) else len(classes) if isinstance(classes, list | tuple) else 1
         return cls(kind, (0.0,) * min(count, 2), (1.0,) * min(count, 2)) if kind == "regression" else cls(kind)
