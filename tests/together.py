@@ -115,6 +115,26 @@ def norm_and_gradients(ranks: Ranks) -> dict[str, Tensor]:
     return {"y": y.detach(), "x": x.grad, **{n: p.grad for n, p in net.named_parameters()}, **dict(net.named_buffers())}  # type: ignore[dict-item]
 
 
+def rated(ranks: Ranks) -> dict[str, list[float]]:
+    """Scores of made-up outputs for several labels and for numbers, of which the first process has five of eight."""
+    from torch import nn
+
+    from ddarts.nn.tasks import Task
+    from ddarts.training.evaluate import evaluate
+
+    random = torch.Generator().manual_seed(0)
+    outputs = torch.randn(8, 3, generator=random)
+    labels = torch.randint(0, 2, (8, 3), generator=random, dtype=torch.uint8)
+    numbers = torch.randn(8, 3, generator=random).double()
+    own = slice(None) if ranks.size == 1 else (slice(0, 5), slice(5, 8))[ranks.rank]
+    found = {}
+    for task, truth in ((Task("multi-label"), labels), (Task("regression", (1.0, 2.0, 3.0), (1.0, 2.0, 3.0)), numbers)):
+        rating = evaluate(nn.Identity(), [(outputs[own], truth[own])], classes=3, ranks=ranks, task=task)
+        assert None not in rating.per_class
+        found[task.kind] = [rating.top1, rating.loss, rating.count, *(v or 0.0 for v in rating.per_class)]
+    return found
+
+
 @functools.cache
 def worked_together() -> Path:
     """Let two processes do what tests/together_worker.py says; return the folder that they have filled."""

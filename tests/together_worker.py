@@ -12,7 +12,7 @@ import torch
 from ddarts.config.schema import EngineOptions
 from ddarts.runtime.engine import join
 from tests.conftest import shorten_latency
-from tests.together import RUN, float64_alphas, interrupted_main, norm_and_gradients
+from tests.together import RUN, float64_alphas, interrupted_main, norm_and_gradients, rated
 
 
 def work(folder: Path) -> None:
@@ -34,7 +34,8 @@ def work(folder: Path) -> None:
         for kind in ("zero", "random")
     }
     told = {"same": ranks.same([torch.ones(2)]), "other": ranks.same([torch.full((2,), float(ranks.rank))])}
-    torch.save({"alphas": alphas, "norm": norm_and_gradients(ranks), "told": told}, folder / f"numbers{ranks.rank}.pt")
+    numbers = {"alphas": alphas, "norm": norm_and_gradients(ranks), "told": told, "rated": rated(ranks)}
+    torch.save(numbers, folder / f"numbers{ranks.rank}.pt")
 
 
 if __name__ == "__main__":

@@ -32,12 +32,12 @@ from ddarts.genotype.deepen import deepen, laid_out
 from ddarts.genotype.gates import AnyGates, Gates, gates_from_dict, load_gates
 from ddarts.genotype.genotype import Genotype
 from ddarts.kernels.library import describe
-from ddarts.reporting.reference import REFERENCE, keep_reference, title_of
+from ddarts.reporting.reference import ANSWERS, REFERENCE, keep_reference, title_of
 from ddarts.results import KEPT_MISTAKES, SearchResult, TestResult, TrainResult
 from ddarts.runs import paths as places
 from ddarts.runs.folder import Hooks, RunFolder, group_of
 from ddarts.runs.follower import FollowedRun
-from ddarts.runtime.atomic_files import write_text
+from ddarts.runtime.atomic_files import write_bytes, write_text
 from ddarts.runtime.distributed import current
 from ddarts.runtime.processes import find_place, speaks
 from ddarts.space.cell_space import SearchSpace
@@ -229,6 +229,7 @@ class Opening:
         run.update_summary(
             data=self.settings.data,
             seed=self.settings.seed,
+            **({} if images.task.kind == "classification" else {"task": images.task.kind}),
             classes=len(images.classes),
             train_images=len(images.train),
             image_shape=[images.channels, images.height, images.width],
@@ -289,12 +290,17 @@ def load_images(
         flip=settings.flip,
         quiet=quiet,
         stream=settings.stream,
+        labels=settings.labels,
+        task=settings.task,
     )
     if not quiet:
+        if images.labelled:
+            say(images.labelled)
         parts = ((images.train, "training"), (images.validation, "validation"), (images.test, "test"))
         counts = ", ".join(f"{len(part)} {name}" for part, name in parts if part is not None)
         kind = {1: "grey", 3: "colour"}.get(images.channels, f"{images.channels}-channel")
-        say(f"{images.name}: {counts} images, {len(images.classes)} classes, {images.height}x{images.width} {kind}")
+        learned = images.task.outputs(len(images.classes))
+        say(f"{images.name}: {counts} images, {learned}, {images.height}x{images.width} {kind}")
         for remark in uneven_classes(images):
             say(remark)
     for reason in images.skipped[:5]:
@@ -438,7 +444,7 @@ def train_stage(
     summary = current().share(summary if over else None)
     if summary is not None:
         figures = summary["parameters"], summary["macs"], summary["train_s"], summary.get("val_top1")
-        return TrainResult(run.path, *figures, _longer(run))
+        return TrainResult(run.path, *figures, _longer(run), task=images.task.kind)
     from ddarts.hub.saved import WEIGHTS_NAME
     from ddarts.training.loop import train_network
 
@@ -452,7 +458,8 @@ def train_stage(
     if run.writes:
         run.update_summary(size_bytes=(run.path / "model" / WEIGHTS_NAME).stat().st_size)
         keep_latency(run)
-    return TrainResult(run.path, outcome.parameters, outcome.macs, outcome.train_s, outcome.val_top1, _longer(run))
+    figures = outcome.parameters, outcome.macs, outcome.train_s, outcome.val_top1
+    return TrainResult(run.path, *figures, _longer(run), task=images.task.kind)
 
 
 def _longer(run: RunFolder) -> str | None:
@@ -600,13 +607,26 @@ def _evaluate(model: Path, images: ImageData, data: str, device: str, batch: int
         images.skipped,
         tuple({"file": names[m.image] if names else f"test image {m.image}", **m._asdict()} for m in found.worst),
         tuple(thumbnail(images.test.pixels[mistake.image]) for mistake in found.worst[:KEPT_MISTAKES]),
+        task=images.task.kind,
+        each=() if images.task.kind == "classification" else found.per_class,
+        exact=found.exact,
+        r2=found.r2,
+        evidence=found.evidence,
     )
 
 
 def keep_test(run: RunFolder, result: TestResult) -> TestResult:
-    """Write what a test showed into its run, and return it with the list of its mistakes."""
+    """Write what a test showed into its run, and return it with the list of its mistakes, if images have one class."""
     from ddarts.reporting.thumbnails import write_thumbnails
 
+    if result.task != "classification":
+        from safetensors.torch import save
+
+        assert result.evidence is not None
+        write_bytes(run.path / ANSWERS, save(dict(result.evidence)))
+        write_json(run.path / "test.json", {**result.to_dict(), "top1": result.top1})
+        run.update_summary(test_top1=result.top1, test_images=result.count)
+        return result
     result = replace(result, listing=run.path / "mistakes.csv")
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")

@@ -164,8 +164,17 @@ def _search_limit(settings: SearchSettings, images: ImageData) -> tuple[int, str
     return min(map(len, parts)), "the smaller share of the training images"
 
 
+def check_task(settings: SharedSettings, images: ImageData) -> None:
+    """Raise SettingsError if a setting has no meaning for the task of the images."""
+    if settings.balance != "none" and images.task.kind == "regression":
+        raise SettingsError(
+            f"balance = {settings.balance} is for classes and has no effect on regression; leave it out"
+        )
+
+
 def check_search_data(settings: SearchSettings, space: SearchSpace | ChoiceSpace, images: ImageData) -> None:
     """Raise SettingsError or DataError if the images are too small for the supernet or too few for a batch."""
+    check_task(settings, images)
     check_resolution(
         images.height, images.width, len(space.reductions), choose_stem("auto", images.height, images.width)
     )
@@ -179,6 +188,7 @@ def check_search_data(settings: SearchSettings, space: SearchSpace | ChoiceSpace
 
 def check_train_data(options: TrainOptions, settings: SharedSettings, images: ImageData, reductions: int) -> None:
     """Raise SettingsError or DataError if the images do not fit the network of so many reductions, or the batch."""
+    check_task(settings, images)
     stem = choose_stem(options.stem, images.height, images.width)
     check_resolution(images.height, images.width, reductions, stem, half=options.half_resolution)
     Augment(policy=options.policy).check_channels(images.channels)

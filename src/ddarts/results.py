@@ -13,6 +13,7 @@ from ddarts.genotype.choices import AnyGenotype, ChoiceGenotype, choice_differen
 from ddarts.genotype.distance import cell_differences, edit_distance
 from ddarts.genotype.gates import AnyGates
 from ddarts.genotype.genotype import Genotype
+from ddarts.nn.tasks import Kind, Task
 from ddarts.reporting.formatting import cost_text, count, count_text, difference_rows, genotype_rows, percent
 from ddarts.runs.metrics import plain
 from ddarts.runtime.progress import format_seconds
@@ -20,6 +21,7 @@ from ddarts.runtime.progress import format_seconds
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
+    from torch import Tensor
 
 
 #: Mistakes of a test that are kept with their images.
@@ -214,11 +216,11 @@ class DeriveResult(Outcome):
             yield row["file"], f"{percent(row['gates'])} of the best gates, {costs}"
 
 
-def _reference_rows(reference: Mapping[str, Any] | None) -> Iterable[tuple[str, str]]:
+def _reference_rows(reference: Mapping[str, Any] | None, task: Task) -> Iterable[tuple[str, str]]:
     if reference is None:
         return
     tested = reference.get("test_top1") is not None
-    top1 = percent(reference.get("test_top1" if tested else "val_top1"))
+    top1 = task.shown(reference.get("test_top1" if tested else "val_top1"))
     costs = f"{count_text(reference['parameters'])} parameters, {count_text(reference['macs'])} MACs"
     part = "test" if tested else "validation"
     yield f"{reference['title']}, C = {reference['channels']}", f"{top1} ({part}), {costs}"
@@ -230,6 +232,7 @@ class TrainResult(Outcome):
 
     If validation accuracy was still rising at the end, `longer` is the command for a longer training. `reference` has
     the numbers of the standard network that was trained alike, and of the difference to it once both were tested.
+    `val_top1` is the score of the task on validation images, such as top-1 accuracy (`ddarts.nn.tasks.Task.shown`).
     """
 
     path: Path
@@ -239,16 +242,18 @@ class TrainResult(Outcome):
     val_top1: float | None = None
     longer: str | None = None
     reference: Mapping[str, Any] | None = None
+    task: Kind = "classification"
 
     title = "training"
 
     def rows(self) -> Iterable[tuple[str, str]]:
         """Return what the table shows."""
-        yield "top-1 (validation)", percent(self.val_top1)
+        task = Task(self.task)
+        yield f"{task.metric} (validation)", task.shown(self.val_top1)
         yield "parameters", count(self.parameters)
         yield "MACs", count(self.macs)
         yield "training time", format_seconds(self.train_s)
-        yield from _reference_rows(self.reference)
+        yield from _reference_rows(self.reference, task)
         if self.longer:
             yield "still improving", f"train longer: {self.longer}"
         yield "run", str(self.path)
@@ -256,7 +261,7 @@ class TrainResult(Outcome):
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready data."""
-        return {**super().to_dict(), "model": str(self.path / "model")}
+        return Task(self.task).named({**super().to_dict(), "model": str(self.path / "model")})
 
 
 @dataclass(frozen=True)
@@ -264,10 +269,10 @@ class TestResult(Outcome):
     """How a model does on test images.
 
     Attributes:
-        top1: share of images whose class is found, 0 to 1.
-        loss: mean cross-entropy.
+        top1: share of images whose class is found, 0 to 1; of other tasks their score (`ddarts.nn.tasks.Task.shown`).
+        loss: mean loss of the task.
         count: images.
-        confusion: [true class][predicted class], images.
+        confusion: [true class][predicted class], images; empty for other tasks than classification.
         classes: names of the classes.
         skipped: files that could not be decoded.
         mistakes: the images whose class was not found, those first about whose wrong class the network was most
@@ -275,6 +280,11 @@ class TestResult(Outcome):
             `ddarts.training.mistakes.Mistake`).
         thumbnails: a PNG of each of the first mistakes.
         listing: the CSV file that lists the mistakes, if the model is that of a run.
+        task: its kind.
+        each: for other tasks than classification, average precision or mean absolute error of each class or column.
+        exact: share of images of which all labels are right, where they may have several.
+        r2: coefficient of determination of a regression, the mean over the numbers.
+        evidence: what `ddarts.nn.tasks.scorer` needs, of other tasks than classification.
     """
 
     __test__ = False  # not a test, whatever pytest makes of the name
@@ -290,24 +300,41 @@ class TestResult(Outcome):
     mistakes: tuple[dict[str, Any], ...] = ()
     thumbnails: tuple[bytes, ...] = field(default=(), repr=False, compare=False)
     listing: Path | None = None
+    task: Kind = "classification"
+    each: tuple[float | None, ...] = ()
+    exact: float | None = None
+    r2: float | None = None
+    evidence: Mapping[str, Tensor] | None = field(default=None, repr=False, compare=False)
 
     title = "test"
 
     @property
     def per_class(self) -> dict[str, float | None]:
-        """Share of each class's images that are found, 0 to 1; None for a class without test images."""
+        """Share of each class's images that are found, 0 to 1; None for a class without test images.
+
+        For other tasks what `each` holds.
+        """
+        if self.task != "classification":
+            return dict(zip(self.classes, self.each, strict=True))
         pairs = zip(self.classes, self.confusion, strict=True)
         return {name: row[i] / sum(row) if sum(row) else None for i, (name, row) in enumerate(pairs)}
 
     def rows(self) -> Iterable[tuple[str, str]]:
         """Return what the table shows."""
-        yield "top-1 (test)", percent(self.top1)
+        task = Task.of({"task": self.task, "classes": self.classes})
+        yield f"{task.metric} (test)", task.shown(self.top1)
+        if self.exact is not None:
+            yield "images with all labels right", percent(self.exact)
+        if self.r2 is not None:
+            yield "R2", f"{self.r2:.4f}"
         yield "loss", f"{self.loss:.4f}"
         yield "images", str(self.count)
         if self.skipped:
             yield "files skipped", str(len(self.skipped))
+        if self.task != "classification":
+            yield {"multi-label": "average precision", "regression": "mean absolute error"}[self.task], ""
         for name, share in list(self.per_class.items())[:20]:
-            yield f"  {name}", percent(share)
+            yield f"  {name}", f"{share:.4g}" if self.task == "regression" else percent(share)
         if len(self.classes) > 20:
             yield "  ...", f"{len(self.classes)} classes in all; --json lists them"
         for m in self.mistakes[:5]:
@@ -319,7 +346,8 @@ class TestResult(Outcome):
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready data."""
-        return {**super().to_dict(), "mistakes": plain(self.mistakes[:KEPT_MISTAKES]), "per_class": self.per_class}
+        found = {**super().to_dict(), "mistakes": plain(self.mistakes[:KEPT_MISTAKES]), "per_class": self.per_class}
+        return Task(self.task).named(found)
 
 
 @dataclass(frozen=True)
@@ -341,18 +369,20 @@ class RunResult(Outcome):
     longer: str | None = None
     reference: Mapping[str, Any] | None = None
     conclusion: str = ""
+    task: Kind = "classification"
 
     title = "run"
 
     def rows(self) -> Iterable[tuple[str, str]]:
         """Return what the table shows."""
-        yield "top-1 (test)", percent(self.test_top1) if self.test_top1 is not None else "the data has no test images"
-        yield "top-1 (validation)", percent(self.val_top1)
+        task, tested = Task(self.task), self.test_top1 is not None
+        yield f"{task.metric} (test)", task.shown(self.test_top1) if tested else "the data has no test images"
+        yield f"{task.metric} (validation)", task.shown(self.val_top1)
         yield "parameters", count(self.parameters)
         yield "MACs", count(self.macs)
         yield "search time", format_seconds(self.search_s)
         yield "training time", format_seconds(self.train_s)
-        yield from _reference_rows(self.reference)
+        yield from _reference_rows(self.reference, task)
         if self.stopped:
             yield "search stopped early", self.stopped
         if self.longer:
@@ -363,16 +393,21 @@ class RunResult(Outcome):
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready data."""
-        return {**super().to_dict(), "files": {name: str(self.path / name) for name in self.files}}
+        files = {name: str(self.path / name) for name in self.files}
+        return Task(self.task).named({**super().to_dict(), "files": files})
 
 
 @dataclass(frozen=True)
 class PredictResult(Outcome):
-    """Classes that a model predicts for images, the most probable first; files in `skipped` could not be decoded."""
+    """What a model predicts for images (`ddarts.training.evaluate.Prediction`).
+
+    Classes, the most probable first; all labels above 0.5; or numbers. Files in `skipped` could not be decoded.
+    """
 
     model: Path
     predictions: tuple[tuple[str, tuple[tuple[str, float], ...]], ...]
     skipped: tuple[str, ...] = ()
+    task: Kind = "classification"
 
     title = "predictions"
 
@@ -385,18 +420,23 @@ class PredictResult(Outcome):
         """Return what the table shows."""
         yield "model", str(self.model)
         for path, classes in self.predictions:
-            yield printable(path), ", ".join(f"{name} {percent(share)}" for name, share in classes)
+            shown = (f"{n} {v:.6g}" if self.task == "regression" else f"{n} {percent(v)}" for n, v in classes)
+            yield printable(path), ", ".join(shown) or "no label above 50 %"
         for reason in self.skipped:
             yield "skipped", reason
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready data."""
-        return {
-            "model": str(self.model),
-            "predictions": [
+        if self.task == "regression":
+            found = [{"image": path, "values": dict(values)} for path, values in self.predictions]
+        else:
+            found = [
                 {"image": path, "classes": [{"class": name, "probability": p} for name, p in classes]}
                 for path, classes in self.predictions
-            ],
+            ]
+        return {
+            "model": str(self.model),
+            "predictions": found,
             "skipped": list(self.skipped),
         }
 

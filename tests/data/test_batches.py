@@ -131,3 +131,30 @@ def test_the_shares_of_several_processes_make_the_batch_of_one(policy: str) -> N
 def test_a_batch_that_cannot_be_shared_evenly_names_the_nearest_that_can() -> None:
     with pytest.raises(SettingsError, match="batch = 5 cannot be shared evenly by 2 processes; choose 4 or 6"):
         batches(images(), 5, ranks=Ranks(0, 2))
+
+
+def _uneven(large: int = 40, small: int = 2) -> Images:
+    """20 to 1 in two classes, in this order; the images themselves do not count."""
+    labels = torch.tensor([0] * large + [1] * small)
+    return Images(torch.zeros(large + small, 1, 4, 4, dtype=torch.uint8), labels)
+
+
+def test_balanced_batches_draw_small_classes_as_often_and_repeat_them_evenly() -> None:
+    made = batches(_uneven(), 6, balance=True)
+    orders = [torch.cat([made.index(epoch, step) for step in range(7)]) for epoch in (0, 1)]
+    for order in orders:
+        counts = torch.bincount(order, minlength=42)
+        assert counts[:40].sum() == counts[40:].sum() == 21
+        assert counts[:40].max() == 1  # no image of the large class twice
+        assert sorted(counts[40:].tolist()) == [10, 11]
+    assert not torch.equal(*orders)
+    again = batches(_uneven(), 6, balance=True)
+    assert torch.equal(again.index(1, 3), made.index(1, 3))  # whatever was asked for before
+
+
+def test_of_three_classes_one_that_is_drawn_comes_once_more() -> None:
+    data = Images(torch.zeros(10, 1, 4, 4, dtype=torch.uint8), torch.tensor([0] * 7 + [1] * 2 + [2]))
+    made = batches(data, 10, balance=True)
+    counts = [torch.bincount(data.labels[made.index(epoch, 0)]).tolist() for epoch in range(20)]
+    assert all(sorted(count) == [3, 3, 4] for count in counts)
+    assert len({tuple(count) for count in counts}) == 3

@@ -9,7 +9,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddarts.data import Images, halves, halves_index, load_data, search_parts, split, uneven_classes, with_classes
+from ddarts.data import (
+    Images,
+    class_weights,
+    halves,
+    halves_index,
+    load_data,
+    search_parts,
+    split,
+    uneven_classes,
+    with_classes,
+)
 from ddarts.data.splits import limited, stratified
 from ddarts.errors import DataError, SettingsError
 
@@ -179,6 +189,13 @@ def test_small_and_uneven_classes_are_named(make_folder: Callable[..., Path]) ->
     uneven = load_data(str(make_folder({"ant": 12, "bee": 2, "cow": 6, "dog": 80})))
     assert uneven_classes(uneven) == [
         "classes with fewer than 10 training images: bee (1), cow (5); add some",
-        "classes are uneven: dog has 68 training images, bee 1; accuracy favours large classes",
+        "classes are uneven: dog has 68 training images, bee 1; accuracy favours large classes (--balance)",
     ]
     assert uneven_classes(load_data("digits")) == []
+
+
+def test_class_weights_are_inverse_to_the_images_of_a_class_and_one_in_the_mean() -> None:
+    labels = torch.tensor([0] * 40 + [1] * 2)
+    weights = class_weights(labels, 2)
+    assert weights.tolist() == [0.5250000357627869, 10.5]
+    assert weights[labels].mean().item() == pytest.approx(1)

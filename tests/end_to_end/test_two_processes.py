@@ -15,7 +15,15 @@ from ddarts.cli.main import main
 from ddarts.genotype.gates import Gates
 from ddarts.runs.folder import RunFolder
 from ddarts.runtime.distributed import Ranks
-from tests.together import codes, float64_alphas, norm_and_gradients, numbers_of, worked_alone, worked_together
+from tests.together import (
+    codes,
+    float64_alphas,
+    norm_and_gradients,
+    numbers_of,
+    rated,
+    worked_alone,
+    worked_together,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -55,6 +63,15 @@ def test_the_alpha_step_of_two_processes_is_that_of_one_with_the_whole_batch(use
 def test_processes_notice_that_they_hold_different_numbers() -> None:
     told = torch.load(worked_together() / "numbers1.pt", weights_only=True)["told"]
     assert told == {"same": True, "other": False}
+
+
+def test_two_processes_rate_several_labels_and_numbers_as_one_does() -> None:
+    whole = rated(Ranks())
+    for rank in range(2):
+        found = torch.load(worked_together() / f"numbers{rank}.pt", weights_only=True)["rated"]
+        assert found.keys() == whole.keys()
+        for kind, values in whole.items():
+            assert found[kind] == pytest.approx(values, rel=1e-12), kind
 
 
 @pytest.mark.parametrize("name", ["two", "one-two"])

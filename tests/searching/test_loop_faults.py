@@ -19,10 +19,11 @@ from ddarts.runs.folder import RunFolder
 from ddarts.searching import loop
 from tests.searching.small import EPOCHS, STEPS, gates_of, made_up, metrics_of, search
 
-#: Two kinds of search that differ in what a checkpoint has to hold (running means, sampled cells).
+#: Kinds of search that differ in what a checkpoint has to hold (running means, sampled cells) or in their batches.
 KINDS: list[dict[str, Any]] = [
     {},
     {"ablation_kind": "random", "ablation_sample": 1, "precision": "bf16"},
+    {"balance": "sampling"},
 ]
 
 

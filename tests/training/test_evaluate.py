@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
@@ -14,8 +16,10 @@ from ddarts.errors import DataError
 from ddarts.genotype.random import random_genotype
 from ddarts.hub.saved import ModelError, load_model, save_model
 from ddarts.nn.network import Network
+from ddarts.nn.preprocessing import Preprocessing
+from ddarts.nn.tasks import Task
 from ddarts.space.cell_space import build_space
-from ddarts.training.evaluate import evaluate, predict_images, test_model
+from ddarts.training.evaluate import classify_files, evaluate, predict_images, test_model
 
 
 class _Table(nn.Module):
@@ -75,7 +79,7 @@ def test_numbers_that_are_not_finite_are_an_error(model: Path, tmp_path: Path) -
     save_model(model, saved.network, classes=about.classes, resolution=about.resolution, mean=about.mean, std=about.std)
     path = tmp_path / "a.png"
     Image.fromarray(numpy.random.default_rng(0).integers(0, 256, (6, 6), dtype=numpy.uint8)).save(path)
-    with pytest.raises(ModelError, match=r"the probabilities of .*a\.png or an image before it are not finite"):
+    with pytest.raises(ModelError, match=r"the answers for .*a\.png or an image before it are not finite"):
         predict_images(model, [path])
     with pytest.raises(ModelError, match="the weights are not usable; train the model again"):
         test_model(model, _data())
@@ -144,3 +148,56 @@ def test_undecodable_images_are_named_and_skipped_or_an_error(model: Path, tmp_p
         predict_images(model, [bad, bad])
     with pytest.raises(DataError, match=r"no image is named"):
         predict_images(model, [])
+
+
+def test_several_labels_are_rated_by_the_mean_of_their_average_precisions() -> None:
+    outputs = torch.tensor([[-4.0, 3.0], [-2.0, -1.0], [-3.0, 2.0], [1.0, 1.0]])
+    labels = torch.tensor([[0, 1], [0, 0], [1, 1], [1, 1]], dtype=torch.uint8)
+    batches = [(outputs[:3], labels[:3]), (outputs[3:], labels[3:])]
+    found = evaluate(_Table(), batches, classes=2, task=Task("multi-label"))
+    assert found.per_class == (pytest.approx(5 / 6), 1.0)
+    assert found.top1 == pytest.approx(11 / 12)
+    assert found.exact == 0.75
+    assert found.loss == pytest.approx(
+        float(nn.functional.binary_cross_entropy_with_logits(outputs, labels.float())), rel=1e-6
+    )
+    assert found.confusion == ()
+
+
+def test_numbers_are_rated_by_the_mean_absolute_error_in_their_unit() -> None:
+    task = Task("regression", (10.0,), (2.0,))
+    outputs = torch.tensor([[0.0], [1.0], [-1.0]])  # 10, 12, 8
+    labels = torch.tensor([[10.0], [13.0], [7.0]], dtype=torch.float64)
+    found = evaluate(_Table(), [(outputs, labels)], classes=1, task=task)
+    assert found.r2 == pytest.approx(1 - 2 / 18)
+    assert found.per_class == (pytest.approx(2 / 3),)
+    assert found.top1 == pytest.approx(-2 / 3)
+    equal = evaluate(_Table(), [(outputs, torch.full((3, 1), 10.0, dtype=torch.float64))], classes=1, task=task)
+    assert equal.r2 == pytest.approx(1 - 8 / 12)  # against the spread of the training images
+
+
+def test_only_labels_above_one_half_and_numbers_in_their_unit_are_predicted(tmp_path: Path) -> None:
+    Image.new("L", (4, 4)).save(tmp_path / "a.png")
+    about = {"in_channels": 1, "resolution": (4, 4), "mean": (0.5,), "std": (0.5,)}
+    several = Preprocessing(**about, classes=("sea", "sky", "sun"), task=Task("multi-label"))  # type: ignore[arg-type]
+    ((_, labels),) = classify_files(lambda x: torch.tensor([[1.0, -1.0, 2.0]]), several, [tmp_path / "a.png"], top=1)
+    assert [name for name, _ in labels] == ["sun", "sea"]
+    number = Preprocessing(**about, classes=("x", "y"), task=Task("regression", (1.0, 2.0), (10.0, 1.0)))  # type: ignore[arg-type]
+    ((_, values),) = classify_files(lambda x: torch.tensor([[0.5, 3.0]]), number, [tmp_path / "a.png"])
+    assert values == (("x", 6.0), ("y", 5.0))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"task": "segmentation"}, "unknown task 'segmentation'"),
+        ({"target_std": [0.0]}, r"target_std \[0.0\] must be above 0"),
+        ({"target_mean": [1.0, 2.0]}, "must have a value for each of the classes"),
+        ({"target_mean": None}, "target_mean"),
+    ],
+)
+def test_a_description_of_a_task_that_makes_no_sense_is_refused(change: dict[str, Any], message: str) -> None:
+    good = Preprocessing(1, (4, 4), (0.5,), (0.5,), ("age",), Task("regression", (40.0,), (9.0,)))
+    assert Preprocessing.from_json(good.to_json(), "here") == good
+    with pytest.raises(ModelError, match=message):
+        Preprocessing.from_json(json.dumps(json.loads(good.to_json()) | change), "here")

@@ -122,7 +122,7 @@ _MODERN: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("recipe", [{}, _MODERN], ids=["published", "modern"])
+@pytest.mark.parametrize("recipe", [{}, _MODERN, {"balance": "sampling"}], ids=["published", "modern", "balanced"])
 def test_a_stopped_training_ends_with_the_bits_of_an_uninterrupted_one(
     tmp_path: Path, digits: ImageData, monkeypatch: pytest.MonkeyPatch, recipe: dict[str, Any]
 ) -> None:
@@ -367,3 +367,30 @@ def test_many_channels_and_odd_sizes_train(tmp_path: Path) -> None:
     data = ImageData("cubes", ("a", "b"), 5, 7, 9, (0.5,) * 5, (0.3,) * 5, True, images, None, None)
     _train(tmp_path / "run", data, channels=3, epochs=1, batch=8)
     assert load_model(tmp_path / "run").config.resolution == (7, 9)
+
+
+def test_class_weights_and_balanced_sampling_learn_from_a_class_with_one_image_in_twenty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = torch.Generator().manual_seed(0)
+    labels = torch.tensor([0] * 80 + [1] * 4)
+    pixels = torch.randint(0, 200, (84, 1, 8, 8), generator=random).to(torch.uint8)
+    pixels[80:] += 20  # so little that always naming the large class is the best at first
+    data = ImageData("uneven", ("a", "b"), 1, 8, 8, (0.4,), (0.25,), False, Images(pixels, labels), None, None)
+    seen: list[Tensor] = []
+    original = Batches.batch
+
+    def batch(batches: Batches, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+        found = original(batches, epoch, step)
+        seen.append(found[1])
+        return found
+
+    monkeypatch.setattr(Batches, "batch", batch)
+    losses = {}
+    for balance in ("none", "weights", "sampling"):
+        seen.clear()
+        _train(tmp_path / balance, data, balance=balance, epochs=2, batch=12, validation=0)
+        shares = torch.bincount(torch.cat(seen), minlength=2).tolist()
+        assert shares == ([84, 84] if balance == "sampling" else [160, 8])
+        losses[balance] = RunFolder.open(tmp_path / balance).metrics("train", "epoch")[0]["train_loss"]
+    assert len(set(losses.values())) == 3

@@ -217,7 +217,7 @@ def _board(data: str, named: Mapping[str, AnyGenotype], ended: Sequence[tuple[st
     part = "test" if any(summary.get("test_top1") is not None for _, _, summary in ended) else "validation"
     trials = []
     for place, seed, summary in ended:
-        known = {key: summary.get(key) for key in ("val_top1", "train_s", "parameters", "macs")}
+        known = {key: summary.get(key) for key in ("val_top1", "train_s", "parameters", "macs", "task", "classes")}
         top1 = summary.get("test_top1" if part == "test" else "val_top1")
         if top1 is not None:
             trials.append(Trial(named[place].name or place, data, seed, top1, part=part, **known))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ddarts.errors import RunError, SettingsError, nearest
+from ddarts.nn.tasks import Kind, Task
 from ddarts.pipeline import read_given
 from ddarts.reporting.formatting import percent
 from ddarts.results import Outcome
@@ -49,6 +50,7 @@ class ExportResult(Outcome):
         agreement: the differences found.
         calibration: which images the ranges of a quantised network are from, in words.
         accuracies: of the network and its quantised form, if there are images to measure them on.
+        task: of the network, its kind.
     """
 
     path: Path
@@ -58,6 +60,7 @@ class ExportResult(Outcome):
     agreement: Agreement
     calibration: str | None = None
     accuracies: Accuracies | None = None
+    task: Kind = "classification"
 
     title = "export"
 
@@ -71,19 +74,26 @@ class ExportResult(Outcome):
             yield from self._accuracy_rows()
         yield "checked on", self.images
         yield "largest difference of a logit", f"{self.agreement.logits:.2g} (logits up to {_size(self.agreement)})"
-        yield "largest difference of a probability", f"{self.agreement.probabilities:.2g}"
+        answer = "probability" if self.task != "regression" else "number"
+        yield f"largest difference of a {answer}", f"{self.agreement.probabilities:.2g}"
         if self.format != "torch-export":
             yield "use", f"ddarts predict --model {self.path} IMAGE"
 
     def _accuracy_rows(self) -> Iterable[tuple[str, str]]:
         found = self.accuracies
         if found is None:
-            yield "top-1", "not measured: the data has no test or validation images"
+            yield Task(self.task).metric, "not measured: the data has no test or validation images"
             return
-        yield f"top-1 of float32 ({found.images})", percent(found.float32)
-        loss = f"{100 * (found.float32 - found.int8):+.2f}".replace("-0.00", "+0.00")
-        yield f"top-1 of int8 ({found.images})", f"{percent(found.int8)} (loss {loss} points)"
-        yield "images of the same answer", f"{percent(found.equal)} of {found.count:,}"
+        if self.task == "regression":
+            loss = f"{found.int8 - found.float32:+.4g}"
+            texts = [f"{value:.4g}" for value in (found.float32, found.int8)]
+        else:
+            loss = f"{100 * (found.float32 - found.int8):+.2f} points".replace("-0.00", "+0.00")
+            texts = [percent(value) for value in (found.float32, found.int8)]
+        yield f"{found.metric} of float32 ({found.images})", texts[0]
+        yield f"{found.metric} of int8 ({found.images})", f"{texts[1]} (loss {loss})"
+        if found.equal is not None:
+            yield "images of the same answer", f"{percent(found.equal)} of {found.count:,}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready data."""
@@ -94,6 +104,7 @@ class ExportResult(Outcome):
             "images": self.images,
             "count": self.agreement.count,
             "logit_difference": self.agreement.logits,
+            "task": self.task,
             "probability_difference": self.agreement.probabilities,
             "largest_logit": self.agreement.largest_logit,
             "calibration": self.calibration,
@@ -108,6 +119,7 @@ def export(
     out: PathLike | None = None,
     images: Sequence[PathLike] | PathLike = (),
     data: Any = None,
+    labels: PathLike | None = None,
     tolerance: float = 1e-4,
     overwrite: bool = False,
     quiet: bool = False,
@@ -125,6 +137,7 @@ def export(
         images: files to check it on; if none are given, images of the run's data, or made ones where that is gone.
         data: data set for onnx-int8, as for `ddarts.run`: training images to calibrate on, test images to measure the
             accuracy on; that of the run if not given.
+        labels: CSV file with the labels of the images in the folder `data`.
         tolerance: largest difference of a logit (of the largest logit, if that is above 1) that is not an error; for
             onnx-int8 that of the network before it is quantised.
         overwrite: replace files that are there.
@@ -141,6 +154,8 @@ def export(
         raise SettingsError(f"unknown format {format!r}{nearest(str(format), FORMATS)}")
     if data is not None and format != _INT8:
         raise SettingsError(f"data has no effect on the format {format}; leave it out, or export {_INT8}")
+    if labels is not None and data is None:
+        raise SettingsError("labels belong to images in a folder; name it with --data")
     limit = _positive("tolerance", tolerance)
     paths = [Path(images)] if isinstance(images, str | os.PathLike) else [Path(image) for image in images]
     folder, owner = places.model_of(model)
@@ -158,12 +173,15 @@ def export(
         if format == _INT8:
             from ddarts.deploy.samples import whole_data
 
-            whole = whole_data(read_given({"data": data})[1] or data, settings, saved.config.preprocessing, quiet=quiet)
+            file = None if labels is None else os.fspath(labels)
+            chosen = read_given({"data": data})[1] or data
+            whole = whole_data(chosen, settings, saved.config.preprocessing, quiet=quiet, labels=file)
         samples = _samples(saved, paths, whole, None if owner is None else settings)
         progress.update(1, step="model and images loaded")
         agreement, calibration, accuracies = _write(format, target, saved, samples, whole, limit, progress)
         progress.update(3, step="written")
-    return ExportResult(target, format, products, samples.source, agreement, calibration, accuracies)
+    task = saved.config.task.kind
+    return ExportResult(target, format, products, samples.source, agreement, calibration, accuracies, task)
 
 
 def _load(folder: Path, format: str) -> SavedModel:
@@ -227,18 +245,18 @@ def _write(
         data = onnx_bytes(network, shape, prepared)
         progress.update(2, step="traced")
         other = open_onnx(data, str(target)).logits
-    agreement = compare(network, other, x)
+    agreement = compare(network, other, x, prepared.task)
     check(agreement, tolerance, str(target))
     calibration = accuracies = None
     if whole is not None:
-        data, calibration, accuracies = _quantise(data, whole, normalise)
-        agreement = compare(network, open_onnx(data, str(target)).logits, x)
+        data, calibration, accuracies = _quantise(data, whole, normalise, prepared.task)
+        agreement = compare(network, open_onnx(data, str(target)).logits, x, prepared.task)
     write_bytes(target, data)
     write_text(target.with_name(_BESIDE), prepared.to_json())
     return agreement, calibration, accuracies
 
 
-def _quantise(data: bytes, whole: ImageData, normalise: Normalise) -> tuple[bytes, str, Accuracies | None]:
+def _quantise(data: bytes, whole: ImageData, normalise: Normalise, task: Task) -> tuple[bytes, str, Accuracies | None]:
     """Return the quantised form of an ONNX file, what it was calibrated on, and the accuracies of both."""
     from ddarts.data import in_order
     from ddarts.deploy.int8 import CALIBRATION_IMAGES, accuracies, quantised
@@ -251,7 +269,7 @@ def _quantise(data: bytes, whole: ImageData, normalise: Normalise) -> tuple[byte
     if split is None or not len(split):
         return found, chosen.source, None
     float32, int8 = (open_onnx(content, "the exported network") for content in (data, found))
-    return found, chosen.source, accuracies(float32, int8, in_order(split, 64, normalise=normalise), kind)
+    return found, chosen.source, accuracies(float32, int8, in_order(split, 64, normalise=normalise), kind, task)
 
 
 def _write_folder(target: Path, saved: SavedModel, x: Tensor, tolerance: float) -> Agreement:
@@ -259,10 +277,10 @@ def _write_folder(target: Path, saved: SavedModel, x: Tensor, tolerance: float) 
     from ddarts.deploy.agreement import check, compare
     from ddarts.hub.pretrained import write_hub_folder
 
-    description = {name: getattr(saved.config, name) for name in ("classes", "resolution", "mean", "std")}
+    description = {name: getattr(saved.config, name) for name in ("classes", "resolution", "mean", "std", "task")}
     written = write_hub_folder(target, saved.network, saved.folder, **description)
     write_text(target / _BESIDE, saved.config.preprocessing.to_json())
-    agreement = compare(saved.network, written.network.requires_grad_(False), x)
+    agreement = compare(saved.network, written.network.requires_grad_(False), x, saved.config.task)
     check(agreement, tolerance, str(target))
     return agreement
 

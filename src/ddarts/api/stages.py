@@ -176,6 +176,7 @@ def run(
             longer=trained.longer,
             reference=folder.summary.get("reference"),
             conclusion=conclusion(folder.summary, folder.path),
+            task=trained.task,
         )
 
 
@@ -420,7 +421,7 @@ def predict(
         images: files; one or many.
         model: a run, the folder of a model, or an ONNX file of ``ddarts export``; the newest trained run in ``runs``
             if not given. The result names it.
-        top: classes to report for each image, the most probable first.
+        top: classes to report for each image, the most probable first; of several labels all above 0.5 are reported.
         strict: stop at the first image that cannot be decoded, instead of skipping it.
         device: auto, cpu, cuda or cuda:N.
     """
@@ -440,10 +441,10 @@ def predict(
         from ddarts.deploy.onnxfile import predict_onnx
 
         found = predict_onnx(onnx, paths, top=top, strict=strict, device=device)
-        return PredictResult(onnx, tuple(found), found.skipped)
+        return PredictResult(onnx, tuple(found), found.skipped, found.task.kind)
     folder = places.newest_model() if model is None else places.model_of(model)[0]
     found = predict_images(folder, paths, top=top, strict=strict, device=device)
-    return PredictResult(folder, tuple(found), found.skipped)
+    return PredictResult(folder, tuple(found), found.skipped, found.task.kind)
 
 
 def _say_plan(lines: Sequence[str]) -> None:

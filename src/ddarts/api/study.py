@@ -21,6 +21,7 @@ from ddarts.experiments.page import write_page
 from ddarts.experiments.plan import EQUAL_COST, SAME_SIZE, Spec, StudySettings, plan, specs
 from ddarts.experiments.trials import Board, Trial, boards
 from ddarts.genotype.choices import AnyGenotype
+from ddarts.nn.tasks import Task
 from ddarts.pipeline import say, write_json
 from ddarts.results import Outcome
 from ddarts.runs.folder import RunFolder
@@ -233,7 +234,7 @@ def _all(
                 continue
             if not quiet:
                 seconds = (time.monotonic() - start) / (finished + number - before) * (total - finished - number)
-                outcome = trial.error or f"{100 * trial.top1:.2f} %"
+                outcome = trial.error or Task.of(asdict(trial)).shown(trial.top1)
                 where = f"{trial.method} on {trial.data}, seed {trial.seed}"
                 say(f"trial {finished + number} of {total}: {where}: {outcome}; {format_seconds(seconds)} left in all")
     if stopped or stop.requested:
@@ -279,7 +280,9 @@ def _record(spec: Spec, test_top1: float | None, search_s: float | None, looked_
     """Return the record of a run that is complete."""
     folder = RunFolder.open(spec.run)
     summary = folder.summary
-    known: dict[str, Any] = {key: summary.get(key) for key in ("val_top1", "train_s", "parameters", "macs")}
+    known: dict[str, Any] = {
+        key: summary.get(key) for key in ("val_top1", "train_s", "parameters", "macs", "task", "classes")
+    }
     known |= {f"{stage}_steps": _steps(folder, stage) for stage in ("search", "train")}
     part = "table" if looked_up is not None else "validation" if test_top1 is None else "test"
     top1 = looked_up if looked_up is not None else known["val_top1"] if test_top1 is None else test_top1

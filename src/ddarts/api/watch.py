@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ddarts.errors import SettingsError
+from ddarts.nn.tasks import Kind, Task
 from ddarts.reporting.formatting import percent
 from ddarts.results import Outcome, simple_table
 from ddarts.runs.folder import RunFolder
@@ -41,7 +42,8 @@ class WatchResult(Outcome):
         left_s: seconds that the stage will still take; None if that is not known or it is not running.
         numbers: of the last epoch, as (name, value).
         cells: for each searched cell the lead of its gates, its share without weights, and its contribution.
-        test_top1: 0 to 1, once the run is tested.
+        test_top1: 0 to 1, once the run is tested; of other tasks than classification their score.
+        task: its kind.
     """
 
     path: Path
@@ -53,6 +55,7 @@ class WatchResult(Outcome):
     numbers: tuple[tuple[str, str], ...]
     cells: tuple[tuple[float | None, float | None, float | None], ...]
     test_top1: float | None = None
+    task: Kind = "classification"
 
     title = "watch"
 
@@ -69,7 +72,8 @@ class WatchResult(Outcome):
         for i, (lead, free, marginal) in enumerate(self.cells):
             yield f"cell {i}", f"lead {_text(lead)}, without weights {percent(free)}, contribution {_text(marginal)}"
         if self.test_top1 is not None:
-            yield "top-1 (test)", percent(self.test_top1)
+            task = Task(self.task)
+            yield f"{task.metric} (test)", task.shown(self.test_top1)
 
     def line(self) -> str:
         """Return the state in a line, for a log."""
@@ -184,9 +188,10 @@ class _Follower:
             seen.last.get(seen.stage, {}).get("epoch", 0),
             seen.epochs(self.settings),
             left,
-            tuple(seen.rows() or self._parts()),
+            tuple(seen.rows(Task.of(self.summary)) or self._parts()),
             tuple(seen.cells()),
             top1 if isinstance(top1, int | float) else None,
+            Task.of(self.summary).kind,
         )
 
     def _complete(self) -> bool:

@@ -284,6 +284,7 @@ COMMANDS = {
                 ("--data",),
                 {"metavar": "DATA", "help": "data set to calibrate and test onnx-int8 on (default: the run's)"},
             ),
+            (("--labels",), {"metavar": "FILE.csv", "help": "labels of the images in the folder --data"}),
             (("--tolerance",), {"metavar": "X", "help": "largest accepted difference of a logit (default 1e-4)"}),
             (("--overwrite",), {"action": "store_true", "help": "replace existing files"}),
             _QUIET,

@@ -21,10 +21,13 @@ class Shared(TypedDict, total=False):
     devices: int | None
     machines: int | None
     sync_batch_norm: bool
+    labels: str | os.PathLike[str] | None
+    task: Literal["auto", "classification", "multi-label", "regression"]
     resolution: int | None
     limit: int | None
     validation: float
     flip: bool | None
+    balance: Literal["none", "weights", "sampling"]
     strict: bool
     stream: Literal["auto", "yes", "no"]
     workers: int | None

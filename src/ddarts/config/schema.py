@@ -62,6 +62,23 @@ class DataOptions(Options):
         path = os.fspath(value)
         return path if os.sep in path else os.path.join(".", path)
 
+    labels: str | None = Field(
+        default=None,
+        description="FILE.csv with labels of the images in a folder: classes, several labels an image, or numbers",
+        json_schema_extra=COMMON,
+    )
+    task: Literal["auto", "classification", "multi-label", "regression"] = Field(
+        default="auto",
+        description="what a CSV file of labels holds",
+        json_schema_extra=enumerated(
+            **{
+                "auto": "found from its columns",
+                "classification": "one class for each image",
+                "multi-label": "several labels for each image",
+                "regression": "numbers",
+            }
+        ),
+    )
     resolution: int | None = Field(
         default=None,
         ge=2,
@@ -73,6 +90,15 @@ class DataOptions(Options):
     validation: float = Field(default=0.1, ge=0, lt=1, description="share of the training images kept for validation")
     flip: bool | None = Field(
         default=None, description="flip training images horizontally at random; found from the data if not given"
+    )
+    balance: Literal["none", "weights", "sampling"] = Field(
+        default="none",
+        description="treatment of classes with few images, in search and training",
+        json_schema_extra=enumerated(
+            none="as they are",
+            weights="class weights in the loss: a class counts as much as any other",
+            sampling="images of all classes are drawn equally often",
+        ),
     )
     strict: bool = Field(default=False, description="stop at the first image that cannot be decoded")
     stream: Literal["auto", "yes", "no"] = Field(

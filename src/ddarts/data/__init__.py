@@ -7,7 +7,16 @@ from ddarts.data.images import ImageData, Images
 from ddarts.data.loaded import Loaded, Request
 from ddarts.data.sources.python import GivenData, given_data
 from ddarts.data.sources.registry import SOURCES, load_data
-from ddarts.data.splits import Parts, halves, halves_index, search_parts, split, uneven_classes, with_classes
+from ddarts.data.splits import (
+    Parts,
+    class_weights,
+    halves,
+    halves_index,
+    search_parts,
+    split,
+    uneven_classes,
+    with_classes,
+)
 
 __all__ = [
     "POLICIES",
@@ -22,6 +31,7 @@ __all__ = [
     "Parts",
     "Request",
     "check_share",
+    "class_weights",
     "decode_all",
     "given_data",
     "halves",

@@ -13,6 +13,7 @@ from ddarts.data.augment import Augment, Share, crop_and_flip, cutout, resized_c
 from ddarts.data.images import Images
 from ddarts.data.policies import apply_policy
 from ddarts.data.prefetch import Ahead, Prepared
+from ddarts.data.splits import balanced_order, strata
 from ddarts.data.streamed import StreamedPixels
 from ddarts.data.transfer import fits, send
 from ddarts.errors import DataError, SettingsError
@@ -40,6 +41,7 @@ class Batches:
         steps: steps that will be asked for in an epoch, if not all; workers look ahead in that order.
         ranks: the processes that share each batch: rank r gets its contiguous part of the very batch that one process
             alone would get.
+        balance: draw each class as often as the others; small classes repeat images, large ones leave some out.
 
     Raises:
         DataError: there are no images, or fewer than `batch`.
@@ -62,6 +64,7 @@ class Batches:
         workers: int | None = None,
         steps: int | None = None,
         ranks: Ranks | None = None,
+        balance: bool = False,
     ) -> None:
         if len(images) == 0:
             raise DataError(f"no images for {label!r} batches; choose other data")
@@ -82,6 +85,7 @@ class Batches:
         self.size = batch
         self.seed = seed
         self.label = label
+        self.balance = balance
         self.augment = augment or Augment()
         self.augment.check_channels(images.pixels.shape[1])
         self.device = torch.device(device)
@@ -113,7 +117,10 @@ class Batches:
         self._check_step(step)
         if self._order is None or self._order[0] != epoch:
             random = generator(self.seed, self.label, "order", epoch)
-            self._order = (epoch, torch.randperm(len(self.images), generator=random))
+            if self.balance:
+                self._order = (epoch, balanced_order(strata(self.images.labels), random))
+            else:
+                self._order = (epoch, torch.randperm(len(self.images), generator=random))
         return self._order[1][step * self.size : (step + 1) * self.size]
 
     def _check_step(self, step: int) -> None:

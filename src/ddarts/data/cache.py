@@ -15,7 +15,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ import torch
 from ddarts.data.images import ImageData, Images
 from ddarts.data.loaded import Request
 from ddarts.data.streamed import StreamedPixels
+from ddarts.nn.tasks import Task
 from ddarts.runtime.processes import speaks
 
 LIMIT = 16 * 2**30
@@ -32,7 +33,7 @@ LIMIT = 16 * 2**30
 SMALLEST = 2000
 """Images of the smallest data set that is kept; fewer are decoded in a second or two."""
 
-_FORMAT = 2
+_FORMAT = 3
 _SPLITS = ("train", "validation", "test")
 
 
@@ -66,6 +67,10 @@ def entry_key(folder: Path, request: Request) -> str | None:
     digest = hashlib.sha256(repr(how).encode())
     digest.update(os.fsencode(os.path.realpath(folder)))
     try:
+        if request.labels is not None:
+            table = os.path.realpath(os.path.expanduser(request.labels))
+            s = os.stat(table)
+            digest.update(repr((request.task, table, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino)).encode())
         for line in sorted(_files(str(folder), set())):
             digest.update(line)
     except OSError:
@@ -107,7 +112,8 @@ def read_entry(key: str) -> ImageData | None:
             # copy-on-write: nothing writes to images, but torch warns of memory that cannot be written
             pixels = torch.from_numpy(np.load(entry / f"{split}.npy", mmap_mode="c", allow_pickle=False))
             labels = torch.from_numpy(np.load(entry / f"{split}-labels.npy", allow_pickle=False))
-            if pixels.shape[1:] != size or not 0 <= int(labels.min()) <= int(labels.max()) < len(facts["classes"]):
+            indices = labels.ndim == 1 and 0 <= int(labels.min()) <= int(labels.max()) < len(facts["classes"])
+            if pixels.shape[1:] != size or not (indices or labels.shape[1:] == (len(facts["classes"]),)):
                 return None
             names = facts.pop("test_names") if split == "test" else None
             splits[split] = Images(pixels, labels, None if names is None else tuple(map(str, names)))
@@ -115,7 +121,8 @@ def read_entry(key: str) -> ImageData | None:
         if train is None:
             return None
         lists = {name: tuple(facts.pop(name)) for name in ("classes", "mean", "std", "skipped")}
-        data = ImageData(train=train, **splits, **lists, **facts)
+        kind, mean, std = facts.pop("task")
+        data = ImageData(train=train, **splits, **lists, **facts, task=Task(kind, tuple(mean), tuple(std)))
         with contextlib.suppress(OSError):
             os.utime(entry)
         return data
@@ -143,8 +150,21 @@ def write_entry(key: str, data: ImageData, *, quiet: bool) -> None:
                     np.save(stream, tensor.numpy(), allow_pickle=False)
                     stream.flush()
                     os.fsync(stream.fileno())
-        names = ("name", "classes", "channels", "height", "width", "mean", "std", "flip", "skipped", "sizes")
+        names = (
+            "name",
+            "classes",
+            "channels",
+            "height",
+            "width",
+            "mean",
+            "std",
+            "flip",
+            "skipped",
+            "sizes",
+            "labelled",
+        )
         facts = {name: getattr(data, name) for name in names} | {"splits": list(splits)}
+        facts["task"] = astuple(data.task)
         if data.test is not None:
             facts["test_names"] = data.test.names
         Path(temporary, "data.json").write_text(json.dumps(facts), encoding="utf-8")

@@ -23,6 +23,7 @@ from ddarts.data.splits import limited, stratified
 from ddarts.data.streamed import Encoded, StreamedPixels, shows_colour, to_grey
 from ddarts.data.threads import in_threads
 from ddarts.errors import DataError
+from ddarts.nn.tasks import Kind
 from ddarts.runtime.progress import Progress
 
 TEST_SHARE = 0.15
@@ -75,7 +76,14 @@ class _Reading:
 
 
 def decode_all(
-    parts: Mapping[str, Encoded], *, name: str, place: str, classes: Sequence[str], request: Request
+    parts: Mapping[str, Encoded],
+    *,
+    name: str,
+    place: str,
+    classes: Sequence[str],
+    request: Request,
+    kind: Kind = "classification",
+    labelled: str = "",
 ) -> Loaded:
     """Return the images of ``train`` and, where there are any, ``validation`` and ``test``.
 
@@ -89,7 +97,7 @@ def decode_all(
     Raises:
         DataError: nothing can be decoded, or the first thing cannot and `request.strict`; too many pixels.
     """
-    check_classes(place, classes, {which: encoded.labels for which, encoded in parts.items()})
+    check_classes(place, classes, {which: encoded.labels for which, encoded in parts.items()}, kind)
     chosen = _choose(parts, request)
     stream = request.stream == "yes" or (request.stream == "auto" and _guess_bytes(chosen, request) > memory_share())
     tried = {which: len(part.positions) for which, part in chosen.items()}
@@ -130,13 +138,15 @@ def decode_all(
         name=name,
         place=place,
         classes=tuple(classes),
-        flip=may_mirror(classes),
+        flip=kind != "regression" and may_mirror(classes),  # an angle or a place of the image would be another
         train=images["train"],
         validation=images.get("validation"),
         test=images.get("test"),
         skipped=tuple(skipped),
         sizes=sizes,
         statistics=figures,
+        kind=kind,
+        labelled=labelled,
     )
 
 

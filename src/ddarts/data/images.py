@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ddarts.data.streamed import StreamedPixels
+from ddarts.nn.tasks import CLASSIFICATION, Task
 
 
 class SelectedPixels:
@@ -60,7 +61,7 @@ class Images:
 
     Attributes:
         pixels: uint8 [N, channels, height, width], 0 to 255; in memory, or in files and decoded by indexing.
-        labels: int64 [N], index into the classes.
+        labels: int64 [N], index into the classes; or [N, classes] of the other tasks (`ddarts.nn.tasks.Task`).
         names: file, or file and row, of each image; known of the test images of folders and Parquet files only.
     """
 
@@ -71,9 +72,11 @@ class Images:
     def __post_init__(self) -> None:
         if self.pixels.dtype != torch.uint8 or self.pixels.ndim != 4:
             raise ValueError(f"pixels must be uint8 [N, C, H, W], not {self.pixels.dtype} {list(self.pixels.shape)}")
-        if self.labels.dtype != torch.int64 or self.labels.shape != self.pixels.shape[:1]:
+        kinds = {1: (torch.int64,), 2: (torch.uint8, torch.float64)}.get(self.labels.ndim, ())
+        if self.labels.dtype not in kinds or self.labels.shape[:1] != self.pixels.shape[:1]:
             raise ValueError(
-                f"labels must be int64 [{len(self.pixels)}], not {self.labels.dtype} {list(self.labels.shape)}"
+                f"labels must be int64 [{len(self.pixels)}] (uint8 or float64 with a column for each label), "
+                f"not {self.labels.dtype} {list(self.labels.shape)}"
             )
         if self.names is not None and len(self.names) != len(self.labels):
             raise ValueError(f"there must be one name for each of the {len(self.labels)} images, not {len(self.names)}")
@@ -106,6 +109,8 @@ class ImageData:
         test: None if the data set has none.
         skipped: files that could not be decoded, "path: reason".
         sizes: how the resolution was found, for people.
+        task: what is learned from the labels.
+        labelled: how a file of labels was understood, for people; empty without one.
     """
 
     name: str
@@ -121,12 +126,14 @@ class ImageData:
     test: Images | None
     skipped: tuple[str, ...] = ()
     sizes: str = "the size of the images"
+    task: Task = CLASSIFICATION
+    labelled: str = ""
 
     def __repr__(self) -> str:
         parts = {"training": self.train, "validation": self.validation, "test": self.test}
         counts = ", ".join(f"{len(part)} {name}" for name, part in parts.items() if part is not None)
         size = f"{self.height}x{self.width}x{self.channels}"
-        return f"ImageData({self.name!r}, {size}, {len(self.classes)} classes, {counts} images)"
+        return f"ImageData({self.name!r}, {size}, {self.task.outputs(len(self.classes))}, {counts} images)"
 
 
 def channel_statistics(pixels: Pixels) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from ddarts.data.images import ImageData, Images, channel_statistics
-from ddarts.data.splits import limited
+from ddarts.data.splits import class_counts, limited
 from ddarts.data.streamed import StreamedPixels
 from ddarts.errors import DataError, printable
+from ddarts.nn.tasks import Kind, Task
 from ddarts.runtime.allocator import memory_limit
 from ddarts.runtime.processes import local_processes
 
@@ -30,6 +31,8 @@ class Request:
     limit: int | None = None
     quiet: bool = False
     stream: Literal["auto", "yes", "no"] = "no"
+    labels: str | None = None
+    task: str = "auto"
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,13 +51,18 @@ class Loaded:
     """How the resolution was found."""
     statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     """Mean and deviation of the training images, where they are known already."""
+    kind: Kind = "classification"
+    """Of the task, which says what labels are (`ddarts.nn.tasks.Task`)."""
+    labelled: str = ""
+    """How a file of labels was understood."""
 
 
 def finish(loaded: Loaded, request: Request, flip: bool | None) -> ImageData:
     """Return the data set as the rest of the program wants it.
 
     Raises:
-        DataError: fewer than two classes, a class without training images, or more pixels than `MEMORY_BUDGET`.
+        DataError: fewer than two classes, a class without training images, numbers that are all equal, or more pixels
+            than `MEMORY_BUDGET`.
     """
     if request.stream == "yes" and not isinstance(loaded.train.pixels, StreamedPixels):
         raise DataError(
@@ -62,7 +70,7 @@ def finish(loaded: Loaded, request: Request, flip: bool | None) -> ImageData:
         )
     held = {"train": loaded.train, "validation": loaded.validation, "test": loaded.test}
     labels = {part: images.labels for part, images in held.items() if images is not None}
-    check_classes(loaded.place, loaded.classes, labels)
+    check_classes(loaded.place, loaded.classes, labels, loaded.kind)
     train = loaded.train
     if request.limit is not None and len(train) > request.limit:
         train = train.select(limited(train.labels, request.limit))
@@ -93,7 +101,26 @@ def finish(loaded: Loaded, request: Request, flip: bool | None) -> ImageData:
         test=test,
         skipped=tuple(map(printable, loaded.skipped)),
         sizes=loaded.sizes if request.resolution is None else "as chosen",
+        task=_task(loaded, train.labels),
+        labelled=printable(loaded.labelled),
     )
+
+
+def _task(loaded: Loaded, labels: Tensor) -> Task:
+    """Return the task; of numbers with mean and deviation of the training images.
+
+    Raises:
+        DataError: all numbers of a column are equal.
+    """
+    if loaded.kind != "regression":
+        return Task(loaded.kind)
+    mean, std = labels.mean(0), labels.std(0, correction=0)
+    for name, m, s in zip(loaded.classes, mean.tolist(), std.tolist(), strict=True):
+        if not s > 1e-12 * abs(m):
+            raise DataError(
+                f"{loaded.place}: {printable(name)} is {m:g} for all training images; nothing can be learned"
+            )
+    return Task("regression", tuple(mean.tolist()), tuple(std.tolist()))
 
 
 def _fitted(images: Images, resolution: int) -> Images:
@@ -139,24 +166,31 @@ def fit(pixels: Tensor, resolution: int) -> Tensor:
     return out
 
 
-def check_classes(place: str, classes: Sequence[str], labels: Mapping[str, Tensor]) -> None:
+def check_classes(
+    place: str, classes: Sequence[str], labels: Mapping[str, Tensor], kind: Kind = "classification"
+) -> None:
     """Raise DataError unless there are two classes or more and ``train`` has images of each of them.
+
+    One label is enough where images may have several; numbers are not looked at.
 
     Args:
         place: where the data lies, for the message.
         classes: names.
-        labels: part -> int64 [N]; the other parts only make the message more precise.
+        labels: part -> of its images; the other parts only make the message more precise.
+        kind: of the task.
     """
-    if len(classes) < 2:
+    if kind == "regression":
+        return
+    if len(classes) < (2 if kind == "classification" else 1):
         only = f" ({classes[0]!r})" if classes else ""
         raise DataError(
             f"{place}: {'one class only' if classes else 'no class'}{only}; telling classes apart needs "
             "images of two or more"
         )
-    counts = torch.bincount(labels["train"], minlength=len(classes)).tolist()
-    for number, count in enumerate(counts):
+    counts = {part: class_counts(of_part, len(classes)).tolist() for part, of_part in labels.items()}
+    for number, count in enumerate(counts["train"]):
         if count == 0:
-            elsewhere = [part for part in labels if bool((labels[part] == number).any())]
+            elsewhere = [part for part in labels if counts[part][number]]
             has = f" but is in the {' and '.join(elsewhere)} part" if elsewhere else ""
             raise DataError(
                 f"{place}: class {classes[number]!r} has no readable training image{has}; add some or remove the class"

@@ -103,6 +103,8 @@ def with_classes(images: ImageData, count: int, *, seed: int) -> ImageData:
         SettingsError: it has fewer classes.
     """
     total = len(images.classes)
+    if images.task.kind != "classification":
+        raise SettingsError("search_classes needs images of one class each; leave it out, or use --limit")
     if count > total:
         raise SettingsError(f"search_classes = {count}, but the data has {total} classes; choose 2 to {total}")
     if count == total:
@@ -172,6 +174,8 @@ def limited(labels: Tensor, limit: int, purpose: str = "limit") -> Tensor:
     if len(labels) <= limit:
         return torch.arange(len(labels))
     members = _shuffled_classes(labels, 0, purpose)
+    if len(members) > limit and labels.ndim == 2:
+        members = _shuffled_classes(torch.zeros(len(labels), dtype=torch.int64), 0, purpose)
     if len(members) > limit:
         raise DataError(f"limit {limit}: the data has {len(members)} classes; keep {len(members)} images or more")
     wish = [len(m) * limit / len(labels) for m in members]
@@ -184,9 +188,67 @@ def limited(labels: Tensor, limit: int, purpose: str = "limit") -> Tensor:
     return torch.cat([m[:n] for m, n in zip(members, count, strict=True)]).sort().values
 
 
+def strata(labels: Tensor) -> Tensor:
+    """Return the group of each image, int64 [N], of which every split gets its share.
+
+    That is its class; of several labels the rarest one (the number of classes if there is none); of numbers its tenth
+    by the first column, with fewer groups where they would have fewer than ten images.
+    """
+    if labels.ndim == 1:
+        return labels
+    if labels.dtype == torch.uint8:
+        rarest_first = class_counts(labels, labels.shape[1]).argsort(stable=True)
+        rank = rarest_first.argsort().int()
+        best = torch.cat([torch.where(part > 0, rank, len(rank)).amin(1) for part in labels.split(4096)])
+        return torch.cat([rarest_first, torch.tensor([len(rank)])])[best.long()]
+    rank = labels[:, 0].argsort(stable=True).argsort()
+    return rank * max(min(10, len(labels) // 10), 1) // len(labels)
+
+
+def class_counts(labels: Tensor, classes: int) -> Tensor:
+    """Return how many images have each class or label, int64 [classes]."""
+    return torch.bincount(labels, minlength=classes) if labels.ndim == 1 else labels.sum(0, dtype=torch.int64)
+
+
+def class_weights(labels: Tensor, classes: int) -> Tensor:
+    """Return the weight of each class in the loss, float32 [classes].
+
+    N / (classes n) for n of N images, which is 1 in the mean; of several labels (N - n) / n, for positive ones.
+    """
+    counts = class_counts(labels, classes)
+    if labels.ndim == 2:
+        return ((len(labels) - counts).clamp(min=1) / counts.clamp(min=1)).float()
+    return (len(labels) / (classes * counts.clamp(min=1))).float()
+
+
+def balanced_order(groups: Tensor, random: torch.Generator) -> Tensor:
+    """Return as many positions (int64 [N]) as there are images, shuffled, each group as often as the others.
+
+    The images of a group come in turn, each once before any comes twice. Where N is no multiple of the number of
+    groups, some groups that are drawn come once more.
+
+    Args:
+        groups: int64 [N], the group of each image, such as its class.
+        random: decides everything.
+    """
+    numbers = groups.unique()
+    share, rest = divmod(len(groups), len(numbers))
+    one_more = torch.randperm(len(numbers), generator=random)[:rest].tolist()
+    chosen = []
+    for place, number in enumerate(numbers.tolist()):
+        members = (groups == number).nonzero().flatten()
+        wanted = share + (place in one_more)
+        rounds = [torch.randperm(len(members), generator=random) for _ in range(-(-wanted // len(members)))]
+        chosen.append(members[torch.cat(rounds)[:wanted]] if wanted else members[:0])
+    order = torch.cat(chosen)
+    return order[torch.randperm(len(order), generator=random)]
+
+
 def uneven_classes(images: ImageData) -> list[str]:
     """Return what is unusual about the numbers of training images: classes of fewer than ten, more than 5 to 1."""
-    counts = torch.bincount(images.train.labels, minlength=len(images.classes)).tolist()
+    if images.task.kind == "regression":
+        return []
+    counts = class_counts(images.train.labels, len(images.classes)).tolist()
     remarks = []
     few = [f"{name} ({count})" for name, count in zip(images.classes, counts, strict=True) if count < _FEW]
     if few:
@@ -196,7 +258,8 @@ def uneven_classes(images: ImageData) -> list[str]:
     if most > _UNEVEN * least:
         small, large = images.classes[counts.index(least)], images.classes[counts.index(most)]
         remarks.append(
-            f"classes are uneven: {large} has {most} training images, {small} {least}; accuracy favours large classes"
+            f"classes are uneven: {large} has {most} training images, {small} {least}; accuracy favours large "
+            "classes (--balance)"
         )
     return remarks
 
@@ -204,6 +267,7 @@ def uneven_classes(images: ImageData) -> list[str]:
 def _shuffled_classes(labels: Tensor, seed: int, purpose: str) -> list[Tensor]:
     """Return the positions of each class that occurs, shuffled; the draw of a class does not depend on the others."""
     shuffled = []
+    labels = strata(labels)
     for label in labels.unique().tolist():
         members = (labels == label).nonzero().flatten()
         order = torch.randperm(len(members), generator=generator(seed, purpose, int(label)))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ddarts.nn.preprocessing import ModelError
+from ddarts.nn.tasks import CLASSIFICATION, Task
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Agreement:
     Attributes:
         count: images.
         logits: largest difference of a logit.
-        probabilities: largest difference of a probability.
+        probabilities: largest difference of a probability, or of a number in a regression.
         largest_logit: largest absolute logit, to compare `logits` with.
     """
 
@@ -28,8 +29,8 @@ class Agreement:
     largest_logit: float
 
 
-def compare(network: nn.Module, other: Callable[[Tensor], Tensor], x: Tensor) -> Agreement:
-    """Run a network in PyTorch and elsewhere on images [B, C, H, W]: all together, and the first alone.
+def compare(network: nn.Module, other: Callable[[Tensor], Tensor], x: Tensor, task: Task = CLASSIFICATION) -> Agreement:
+    """Run a network for a task in PyTorch and elsewhere on images [B, C, H, W]: all together, and the first alone.
 
     Raises:
         ModelError: the other gives logits of another shape, or none that are finite.
@@ -48,7 +49,7 @@ def compare(network: nn.Module, other: Callable[[Tensor], Tensor], x: Tensor) ->
             )
         largest = max(largest, float(wanted.abs().max()))
         logits = max(logits, float((found - wanted).abs().max()))
-        probabilities = max(probabilities, float((found.softmax(1) - wanted.softmax(1)).abs().max()))
+        probabilities = max(probabilities, float((task.answers(found) - task.answers(wanted)).abs().max()))
     return Agreement(len(x), logits, probabilities, largest)
 
 

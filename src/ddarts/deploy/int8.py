@@ -24,6 +24,7 @@ from torch import Tensor
 from ddarts.deploy.extras import require
 from ddarts.deploy.onnxfile import INPUT, OnnxModel, check_finite
 from ddarts.nn.preprocessing import ModelError
+from ddarts.nn.tasks import CLASSIFICATION, Task, scorer
 
 #: Images that the ranges of activations are taken from.
 CALIBRATION_IMAGES = 512
@@ -39,16 +40,18 @@ class Accuracies:
     Attributes:
         images: which images: "test" or "validation".
         count: their number.
-        float32: share of images whose class the network finds, 0 to 1.
+        float32: share of images whose class the network finds, 0 to 1; mean average precision; or mean absolute error.
         int8: the same of the quantised network.
-        equal: share of images for which both answer the same class.
+        equal: share of images for which both answer the same class or labels; None for numbers.
+        metric: what `float32` and `int8` are.
     """
 
     images: str
     count: int
     float32: float
     int8: float
-    equal: float
+    equal: float | None
+    metric: str = "top-1"
 
 
 def quantised(data: bytes, images: Tensor, batch: int = 32) -> bytes:
@@ -101,24 +104,33 @@ def quantised(data: bytes, images: Tensor, batch: int = 32) -> bytes:
 
 
 def accuracies(
-    float32: OnnxModel, int8: OnnxModel, batches: Iterable[tuple[Tensor, Tensor]], images: str
+    float32: OnnxModel,
+    int8: OnnxModel,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    images: str,
+    task: Task = CLASSIFICATION,
 ) -> Accuracies:
-    """Classify images with a network and its quantised form.
+    """Rate a network and its quantised form on the same images.
 
     Args:
         float32: the network.
         int8: its quantised form.
-        batches: (normalised images [B, C, H, W], labels int64 [B]) on the CPU.
+        batches: (normalised images [B, C, H, W], labels as `ddarts.nn.tasks.Task` has them) on the CPU.
         images: which images these are: "test" or "validation".
+        task: what the labels are.
     """
-    count, right, right8, equal = torch.zeros(4, dtype=torch.int64)
-    for x, labels in batches:
-        answers, answers8 = (model.logits(x).argmax(1) for model in (float32, int8))
-        count += len(x)
-        right += (answers == labels).sum()
-        right8 += (answers8 == labels).sum()
-        equal += (answers == answers8).sum()
-    return Accuracies(images, int(count), *(float(n / count) for n in (right, right8, equal)))
+    found = [(float32.logits(x), int8.logits(x), labels) for x, labels in batches]
+    outputs, outputs8, labels = (torch.cat(parts) for parts in zip(*found, strict=True))
+    if task.kind == "classification":
+        answers, answers8 = outputs.argmax(1), outputs8.argmax(1)
+        first, second, same = (
+            float((a == b).double().mean()) for a, b in ((answers, labels), (answers8, labels), (answers, answers8))
+        )
+        return Accuracies(images, len(labels), first, second, same)
+    every = torch.ones(len(labels))
+    first, second = (task.sign * scorer(task.evidence(o, labels))(every) for o in (outputs, outputs8))
+    same = None if task.kind == "regression" else float(((outputs > 0) == (outputs8 > 0)).all(1).double().mean())
+    return Accuracies(images, len(labels), first, second, same, task.metric)
 
 
 def _without_ties(graph: Any, numpy_helper: Any) -> None:

@@ -57,12 +57,23 @@ def data_images(settings: dict[str, Any], prepared: Preprocessing) -> Samples | 
     try:
         # The limit must leave one image a class; training images are wanted only where there are no others.
         limit = max(MOST, len(prepared.classes))
-        images = load_data(name, resolution=settings.get("resolution"), limit=limit, quiet=True)
+        about = _labelled(settings)
+        images = load_data(name, resolution=settings.get("resolution"), limit=limit, quiet=True, **about)
     except DDartsError as error:
         return f"the run's data cannot be read ({error})"
     if (images.channels, images.height, images.width) != (prepared.in_channels, *prepared.resolution):
         return f"the images of {name} are no longer of the model's size"
     return split_images(images)
+
+
+def _labelled(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return where the labels of a run's images are from."""
+    return {"labels": settings.get("labels"), "task": settings.get("task", "auto")}
+
+
+def _asked(prepared: Preprocessing, labels: str | None) -> str:
+    """Return the task that labels are read for: that of the model, if they are in a file of labels."""
+    return "auto" if labels is None else prepared.task.kind
 
 
 def split_images(images: ImageData) -> Samples:
@@ -73,7 +84,12 @@ def split_images(images: ImageData) -> Samples:
 
 
 def whole_data(
-    data: str | GivenData | None, settings: dict[str, Any], prepared: Preprocessing, *, quiet: bool
+    data: str | GivenData | None,
+    settings: dict[str, Any],
+    prepared: Preprocessing,
+    *,
+    quiet: bool,
+    labels: str | None = None,
 ) -> ImageData:
     """Return a data set whose images and classes are those of a model: for calibration and accuracy.
 
@@ -82,6 +98,7 @@ def whole_data(
         settings: of the model's run; empty if there is none.
         prepared: of the model.
         quiet: show no progress.
+        labels: a CSV file with the labels of `data`, if they are in one.
 
     Raises:
         DataError: it cannot be read, or does not fit the model.
@@ -99,12 +116,14 @@ def whole_data(
             limit=settings.get("limit") if data is None else None,
             quiet=quiet,
             stream="auto",
+            **(_labelled(settings) if data is None else {"labels": labels, "task": _asked(prepared, labels)}),
         )
     except DDartsError as error:
         if data is not None:
             raise
         raise DataError(f"the data of the run cannot be read for the calibration ({error}); {way_out}") from None
     for what, found, wanted in (
+        ("task", images.task.kind, prepared.task.kind),
         ("classes", list(images.classes), list(prepared.classes)),
         ("channels", images.channels, prepared.in_channels),
         ("height and width", [images.height, images.width], list(prepared.resolution)),

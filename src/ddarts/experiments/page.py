@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,32 +49,36 @@ def write_page(boards: Sequence[Board], target: Path, *, title: str, what: str, 
 
 
 def _strips(board: Board) -> tuple[tuple[Strip, ...], tuple[tuple[float, str], ...]]:
-    values = [v for line in board.lines for v in (*line.top1, *(line.interval or ()))]
+    task = board.task
+    values = [task.sign * v for line in board.lines for v in (*line.top1, *(line.interval or ()))]
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
-    # an axis of at least two points, so that a constant is not magnified
-    middle, half = (low + high) / 2, max((high - low) * 0.55, 0.01)
+    # an axis of at least two points (of errors: 2 %), so that a constant is not magnified
+    middle = (low + high) / 2
+    half = max((high - low) * 0.55, 0.01 * (middle or 1.0) if task.kind == "regression" else 0.01)
     low, high = middle - half, middle + half
 
     def at(value: float) -> float:
-        return round(100 * (value - low) / (high - low), 2)
+        return round(100 * (task.sign * value - low) / (high - low), 2)
 
-    step = next(s for s in (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if (high - low) / s <= 5)
+    power = 10 ** math.floor(math.log10((high - low) / 5))
+    step = next(s for s in (power, 2 * power, 5 * power, 10 * power) if (high - low) / s <= 5)
     first = int(low / step) + (low > 0)
     marks = [step * i for i in range(first, int(high / step) + 1)]
-    ticks = tuple((at(v), f"{100 * v:.{1 if step < 0.01 else 0}f} %") for v in marks)
+    text = "{:.4g}".format if task.kind == "regression" else lambda v: f"{100 * v:.{1 if step < 0.01 else 0}f} %"
+    ticks = tuple((at(task.sign * v), text(v)) for v in marks)
     return tuple(_strip(line, at) for line in board.lines), ticks
 
 
 def _strip(line: Line, at: Callable[[float], float]) -> Strip:
     pairs = zip(line.trials, line.top1, strict=True)
-    dots = tuple((at(value), f"seed {trial.seed}: {100 * value:.2f} %") for trial, value in pairs)
+    dots = tuple((at(value), f"seed {trial.seed}: {line.task.shown(value)}") for trial, value in pairs)
     mean, cost = line.mean, line.cost()
     search = "" if line.average("search_s") is None else f", search {cost[2]}"
     return Strip(
         line.name,
         dots,
         None if mean is None else at(mean),
-        None if line.interval is None else (at(line.interval[0]), at(line.interval[1])),
-        "no result" if mean is None else f"{100 * mean:.2f} %",
+        None if line.interval is None else (min(map(at, line.interval)), max(map(at, line.interval))),
+        "no result" if mean is None else line.task.shown(mean),
         f"{cost[0]} parameters{search}, training {cost[3]}" if line.trials else "",
     )

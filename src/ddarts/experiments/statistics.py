@@ -135,6 +135,7 @@ class Verdict:
         interval: 95 % bootstrap interval of the difference; None with fewer than two pairs.
         p: of the paired test, after Holm's correction; None with fewer than two pairs.
         needed: seeds that would tell the two apart; None if that is not known or they are too many.
+        unit: of the difference in words: points of a percent, or what an error is in.
     """
 
     first: str
@@ -144,6 +145,7 @@ class Verdict:
     interval: Interval | None = None
     p: float | None = None
     needed: int | None = None
+    unit: str = "points"
 
     @property
     def distinguishable(self) -> bool:
@@ -152,10 +154,13 @@ class Verdict:
 
     @property
     def text(self) -> str:
-        """The verdict in words; differences of shares in points of a percent."""
+        """The verdict in words."""
         if self.difference is None:
             return f"{self.first} and {self.second} have no seed in common: nothing to compare"
-        points = f"{100 * abs(self.difference):.2f} points"
+        text = (
+            "{:.4g}".format if self.unit != "points" else lambda share: f"{round(100 * share, 2) + 0.0:.2f}"
+        )  # no -0.00
+        points = f"{text(abs(self.difference))} {self.unit}"
         if self.interval is None or self.p is None:
             word = "above" if self.difference >= 0 else "below"
             return (
@@ -163,16 +168,16 @@ class Verdict:
                 "a spread needs at least two seeds"
             )
         sign = -1 if self.difference < 0 else 1
-        low, high = sorted(round(100 * sign * bound, 2) + 0.0 for bound in self.interval)  # + 0.0: no "-0.00"
-        facts = f"95 % interval {low:.2f} to {high:.2f}, p = {p_text(self.p)} after Holm"
+        low, high = sorted(sign * bound for bound in self.interval)
+        facts = f"95 % interval {text(low)} to {text(high)}, p = {p_text(self.p)} after Holm"
         if self.distinguishable:
             word = "better" if self.difference > 0 else "worse"
             return f"{self.first} is {word} than {self.second} by {points} ({facts})"
-        text = f"{self.first} and {self.second} are not distinguishable: {points} ({facts})"
+        equal = f"{self.first} and {self.second} are not distinguishable: {points} ({facts})"
         if self.needed is None:
-            return f"{text}; a difference this small would need more than {MOST_SEEDS:,} seeds"
+            return f"{equal}; a difference this small would need more than {MOST_SEEDS:,} seeds"
         more = max(self.needed - self.pairs, 1)
-        return f"{text}; about {more} more seed{'s' * (more != 1)} would be needed"
+        return f"{equal}; about {more} more seed{'s' * (more != 1)} would be needed"
 
 
 def p_text(p: float) -> str:
@@ -181,13 +186,17 @@ def p_text(p: float) -> str:
 
 
 def judge(
-    families: Sequence[Mapping[str, Mapping[int, float]]], *, against_first: bool = False
+    families: Sequence[Mapping[str, Mapping[int, float]]],
+    *,
+    against_first: bool = False,
+    units: Sequence[str] | None = None,
 ) -> list[tuple[Verdict, ...]]:
     """Compare methods in pairs, for each data set; all tests together are one family for Holm's correction.
 
     Args:
-        families: for each data set, the values of each method by seed, a share of 0 to 1.
+        families: for each data set, the values of each method by seed, larger the better.
         against_first: compare with the first method only, instead of every two.
+        units: of the values of each data set in words (`Verdict.unit`); shares of 0 to 1 if not given.
     """
     pairs, p_values = [], []
     for values in families:
@@ -198,13 +207,14 @@ def judge(
                 p_values.append(paired_p([values[a][s] for s in seeds], [values[b][s] for s in seeds]))
     adjusted, strictest = iter(holm(p_values)), (1 - CONFIDENCE) / max(len(p_values), 1)
     found = []
-    for values, named in zip(families, pairs, strict=True):
+    for values, named, unit in zip(families, pairs, units or ["points"] * len(pairs), strict=True):
         verdicts = []
         for a, b, seeds in named:
             gaps = [values[a][s] - values[b][s] for s in seeds]
             p = next(adjusted) if len(seeds) > 1 else None
             needed = seeds_needed(gaps, alpha=strictest)
-            verdicts.append(Verdict(a, b, len(seeds), mean(gaps) if gaps else None, interval_of_mean(gaps), p, needed))
+            average, interval = mean(gaps) if gaps else None, interval_of_mean(gaps)
+            verdicts.append(Verdict(a, b, len(seeds), average, interval, p, needed, unit))
         found.append(tuple(verdicts))
     return found
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from ddarts.errors import RunError
 from ddarts.experiments.statistics import LEAST_PAIRS, Interval, Verdict, interval_of_mean, judge, mean
-from ddarts.reporting.formatting import count, percent
+from ddarts.nn.tasks import CLASSIFICATION, Task
+from ddarts.reporting.formatting import count
 from ddarts.results import simple_table
 from ddarts.runtime.atomic_files import write_text
 from ddarts.runtime.progress import counted, format_seconds
@@ -27,14 +28,16 @@ class Trial:
         method: name of the method, or of the architecture.
         data: name of the data set.
         seed: of everything random.
-        top1: accuracy that is compared, 0 to 1; None if the trial failed.
-        val_top1: accuracy on the validation images; None without any.
+        top1: accuracy that is compared, 0 to 1, or another score (`ddarts.nn.tasks.Task.shown`); None if it failed.
+        val_top1: the same of the validation images; None without any.
         part: what `top1` is of: "test", "validation", or "table" (looked up).
         search_s: seconds spent before the final training: on the search, or on short trainings.
         train_s: seconds of the final training.
         search_steps, train_steps: optimizer steps of both, on weights.
         parameters, macs: of the network that was trained; macs are multiply-accumulates an image.
         error: one line, if the trial failed.
+        task: its kind.
+        classes: outputs of the network.
     """
 
     method: str
@@ -50,6 +53,8 @@ class Trial:
     parameters: int | None = None
     macs: int | None = None
     error: str | None = None
+    task: str | None = None
+    classes: int | None = None
 
     def save(self, path: Path) -> None:
         """Write the record as JSON, in one step."""
@@ -69,6 +74,7 @@ class Trial:
         except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"{path}: cannot be read: {error}; delete the file, and resume the study") from None
         known = {f.name: f.type for f in fields(cls)}
+        data = {"task": None, "classes": None, **data} if isinstance(data, dict) else data  # older records lack them
         if not isinstance(data, dict) or set(data) != set(known):
             raise RunError(f"{path}: not the record of a trial; delete the file, and resume the study")
         for name, value in data.items():
@@ -87,7 +93,7 @@ class Line:
         name: of the method.
         trials: those that ended well, by seed.
         failed: those that did not.
-        interval: 95 % bootstrap interval of the mean accuracy; None with fewer than two trials.
+        interval: 95 % bootstrap interval of the mean score; None with fewer than two trials.
     """
 
     name: str
@@ -97,12 +103,12 @@ class Line:
 
     @property
     def top1(self) -> tuple[float, ...]:
-        """The accuracy of each seed, 0 to 1."""
+        """The score of each seed, an accuracy of 0 to 1 for classes."""
         return tuple(t.top1 for t in self.trials if t.top1 is not None)
 
     @property
     def mean(self) -> float | None:
-        """The mean accuracy, 0 to 1; None without a trial that ended well."""
+        """The mean score; None without a trial that ended well."""
         return mean(self.top1) if self.trials else None
 
     def average(self, name: str) -> float | None:
@@ -120,18 +126,26 @@ class Line:
         ]
         return ["-" if (v := self.average(name)) is None else text(v) for name, text in shown]
 
+    @property
+    def task(self) -> Task:
+        """What was learned."""
+        return next((Task.of(asdict(t)) for t in self.trials), CLASSIFICATION)
+
     def interval_text(self) -> str:
-        """Return the interval in percent, such as ``95.10 to 96.32``."""
-        return "-" if self.interval is None else " to ".join(f"{100 * bound:.2f}" for bound in self.interval)
+        """Return the interval as text, such as ``95.10 to 96.32`` in percent."""
+        if self.interval is None:
+            return "-"
+        return " to ".join(map(self.task.number, sorted(self.interval, key=lambda bound: self.task.sign * bound)))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON-ready data."""
+        """Return JSON-ready data: shares, or errors above 0."""
+        sign, name = self.task.sign, next(iter(self.task.named({"top1": None})))
         return {
             "name": self.name,
             "seeds": [t.seed for t in self.trials],
-            "top1": list(self.top1),
-            "mean": self.mean,
-            "interval": None if self.interval is None else list(self.interval),
+            name: [sign * value for value in self.top1],
+            "mean": None if self.mean is None else sign * self.mean,
+            "interval": None if self.interval is None else sorted(sign * bound for bound in self.interval),
             **{name: self.average(name) for name in ("parameters", "macs", "search_s", "train_s", "search_steps")},
             "failed": {str(t.seed): t.error for t in self.failed},
         }
@@ -156,14 +170,19 @@ class Board:
     lines: tuple[Line, ...]
     verdicts: tuple[Verdict, ...]
 
+    @property
+    def task(self) -> Task:
+        """What was learned."""
+        return next((line.task for line in self.lines if line.trials), CLASSIFICATION)
+
     def rows(self) -> list[tuple[str, ...]]:
         """Return the table as text, a row for each method: its name, then what `HEADS` say."""
         return [
             (
                 line.name,
-                percent(line.mean),
+                line.task.shown(line.mean),
                 line.interval_text(),
-                " ".join(f"{100 * value:.2f}" for value in line.top1) or "-",
+                " ".join(map(line.task.number, line.top1)) or "-",
                 *line.cost(),
             )
             for line in self.lines
@@ -175,7 +194,7 @@ class Board:
         if not done:
             return ""
         best = max(done, key=lambda line: mean(line.top1))
-        text = f"{best.name} has the highest mean, {percent(best.mean)} of {counted(len(best.trials), 'seed')}"
+        text = f"{best.name} has the highest mean, {best.task.shown(mean(best.top1))} of {counted(len(best.trials), 'seed')}"
         found = [v for v in self.verdicts if best.name in (v.first, v.second)]
         others = {v: v.second if v.first == best.name else v.first for v in found}
         clear, unclear = ([others[v] for v in found if v.distinguishable is told] for told in (True, False))
@@ -196,7 +215,7 @@ class Board:
         """Return the table for a terminal, with the notes below."""
         from rich.text import Text
 
-        table = simple_table(f"{self.data}: top-1 ({self.part})")
+        table = simple_table(f"{self.data}: {self.task.metric} ({self.part})")
         table.add_column(what, no_wrap=True)
         for head in HEADS:
             table.add_column(head, justify="right", overflow="fold")
@@ -231,7 +250,9 @@ def boards(trials: Iterable[Trial], *, against_first: bool = False) -> tuple[Boa
         sorted_.setdefault(trial.data, {}).setdefault(trial.method, []).append(trial)
     found = {data: [_line(name, of) for name, of in methods.items()] for data, methods in sorted_.items()}
     values = [{li.name: dict(zip(_seeds(li), li.top1, strict=True)) for li in lines} for lines in found.values()]
-    judged = judge(values, against_first=against_first)
+    tasks = [next((line.task for line in lines if line.trials), CLASSIFICATION) for lines in found.values()]
+    units = [f"in {task.metric}" if task.kind == "regression" else "points" for task in tasks]
+    judged = judge(values, against_first=against_first, units=units)
     return tuple(
         Board(data, next((t.part for li in lines for t in li.trials), "test"), tuple(lines), verdicts)
         for (data, lines), verdicts in zip(found.items(), judged, strict=True)

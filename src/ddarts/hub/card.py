@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from ddarts.cost.counting import count_macs, count_parameters
 from ddarts.genotype.genotype import Genotype
+from ddarts.nn.tasks import Task
 
 if TYPE_CHECKING:
     from ddarts.hub.saved import ModelConfig
@@ -26,9 +27,7 @@ _MOST_BYTES = 1024 * 1024
 #: Read by the hub, as its documentation of model cards describes.
 _HEAD = """---
 library_name: ddarts
-pipeline_tag: image-classification
-tags:
-- image-classification
+{kind}
 - neural-architecture-search
 # license: name the licence of your weights here before you publish, for example apache-2.0
 ---
@@ -41,7 +40,8 @@ class TrainingFacts:
 
     Attributes:
         data: name of the data set, without folders.
-        test_top1, val_top1: share of images whose class is found, 0 to 1.
+        test_top1, val_top1: share of images whose class is found, 0 to 1, or another score
+            (`ddarts.nn.tasks.Task.shown`).
         tested: number of test images.
         verdict: how it compares with a standard network of the same size, in words.
         train_images: number of training images.
@@ -66,13 +66,14 @@ def training_facts(network: AnyNetwork, folder: Path | None) -> TrainingFacts:
     if folder is None or not (folder.parent / "settings.yaml").is_file():
         return TrainingFacts()
     summary, test = (_read(folder.parent / name) for name in ("summary.json", "test.json"))
+    task = Task.of(summary)
     changed = not _same_weights(network, folder)
     versions, reference = summary.get("versions"), summary.get("reference")
     verdict = None if changed or not isinstance(reference, dict) else reference.get("verdict")
     return TrainingFacts(
         data=_data_name(summary.get("data")),
-        test_top1=None if changed else _share(summary.get("test_top1")),
-        val_top1=None if changed else _share(summary.get("val_top1")),
+        test_top1=None if changed else _score(summary.get("test_top1"), task),
+        val_top1=None if changed else _score(summary.get("val_top1"), task),
         tested=None if changed or test.get("top1") != summary.get("test_top1") else _whole(test.get("count")),
         verdict=_plain(verdict) if verdict else None,
         train_images=_whole(summary.get("train_images")),
@@ -104,11 +105,30 @@ def model_card(
     if not isinstance(network.genotype, Genotype):
         loading = 'load_model("FOLDER").network'
     rows = list(_rows(network, config, facts))
+    what, head, heading = {
+        "classification": (
+            "An image classifier",
+            "pipeline_tag: image-classification\ntags:\n- image-classification",
+            "Classes",
+        ),
+        "multi-label": (
+            "A classifier of images with several labels each",
+            "pipeline_tag: image-classification\ntags:\n- image-classification\n- multi-label-classification",
+            "Labels",
+        ),
+        "regression": ("A regression on images", "tags:\n- image-regression", "Numbers"),
+    }[config.task.kind]
+    does = {
+        "classification": f"tells {len(config.classes)} classes apart",
+        "multi-label": f"says which of {config.task.outputs(len(config.classes))} apply",
+        "regression": f"estimates {config.task.outputs(len(config.classes))} for each",
+    }[config.task.kind]
+    measure = "accuracy" if config.task.kind == "classification" else config.task.metric
     lines = [
         f"# {_plain(name)}",
         "",
-        f"An image classifier, {how} with ddarts (D-DARTS, arXiv 2108.09306).",
-        f"It takes {kind} images of {height}x{width} pixels and tells {len(config.classes)} classes apart.",
+        f"{what}, {how} with ddarts (D-DARTS, arXiv 2108.09306).",
+        f"It takes {kind} images of {height}x{width} pixels and {does}.",
         "",
         "| | |",
         "|---|---|",
@@ -116,9 +136,9 @@ def model_card(
         "",
     ]
     if facts.changed:
-        lines += ["The weights were changed after the run that they come from; their accuracy was not measured.", ""]
+        lines += [f"The weights were changed after the run that they come from; their {measure} was not measured.", ""]
     elif facts.test_top1 is None:
-        lines += ["Its accuracy on test images was not measured.", ""]
+        lines += [f"Its {measure} on test images was not measured.", ""]
     lines += [
         "## Use",
         "",
@@ -137,7 +157,7 @@ def model_card(
         f"Images are scaled until they cover {height}x{width} pixels and cut to their centre, divided by 255, and",
         f"normalised with mean {_list(config.mean)} and standard deviation {_list(config.std)}.",
         "",
-        "## Classes",
+        f"## {heading}",
         "",
         ", ".join(shown) + more,
         "",
@@ -146,7 +166,7 @@ def model_card(
         "To be named by who publishes the weights.",
         "",
     ]
-    return _HEAD + "\n" + "\n".join(lines)
+    return _HEAD.format(kind=head) + "\n" + "\n".join(lines)
 
 
 def _rows(network: AnyNetwork, config: ModelConfig, facts: TrainingFacts) -> Any:
@@ -155,11 +175,11 @@ def _rows(network: AnyNetwork, config: ModelConfig, facts: TrainingFacts) -> Any
         yield "data", f"{facts.data}{count}"
     if facts.test_top1 is not None:
         count = f" ({facts.tested:,} images)" if facts.tested is not None else ""
-        yield "top-1 on test images", f"{100 * facts.test_top1:.2f} %{count}"
+        yield f"{config.task.metric} on test images", f"{config.task.shown(facts.test_top1)}{count}"
     if facts.verdict is not None:
         yield "compared on the same test images", facts.verdict
     if facts.val_top1 is not None:
-        yield "top-1 on validation images", f"{100 * facts.val_top1:.2f} %"
+        yield f"{config.task.metric} on validation images", config.task.shown(facts.val_top1)
     height, width = config.resolution
     yield "parameters", f"{count_parameters(network):,}"
     yield f"multiply-adds at {height}x{width}", f"{count_macs(network, (config.in_channels, height, width)):,}"
@@ -204,8 +224,9 @@ def _data_name(value: Any) -> str | None:
     return _plain(Path(head).name) or None
 
 
-def _share(value: Any) -> float | None:
-    return float(value) if type(value) in (int, float) and 0 <= value <= 1 else None
+def _score(value: Any, task: Task) -> float | None:
+    most, least = (0, -1e30) if task.kind == "regression" else (1, 0)
+    return float(value) if type(value) in (int, float) and least <= value <= most else None
 
 
 def _whole(value: Any) -> int | None:

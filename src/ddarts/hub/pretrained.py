@@ -18,6 +18,7 @@ from ddarts.hub.saved import CONFIG_NAME, WEIGHTS_NAME, ModelConfig, SavedModel,
 from ddarts.nn import network as discrete
 from ddarts.nn.choice_network import AnyNetwork
 from ddarts.nn.preprocessing import ModelError
+from ddarts.nn.tasks import CLASSIFICATION
 from ddarts.runtime.atomic_files import write_text
 
 CARD_NAME = "README.md"
@@ -76,7 +77,8 @@ class Network(discrete.Network):
             )
         if repository is not None and not _REPOSITORY.fullmatch(repository):
             raise ModelError(f"repository {repository[:120]!r} is not of the form USER/NAME")
-        write_hub_folder(folder, self, self.folder, repository, **known)
+        task = CLASSIFICATION if self.config is None else self.config.task
+        write_hub_folder(folder, self, self.folder, repository, task=task, **known)
 
     @classmethod
     def from_pretrained(
@@ -121,7 +123,7 @@ def write_hub_folder(
         network: any device.
         origin: the model folder that the network was loaded from, or None.
         repository: USER/NAME on the hub, for the commands on the card.
-        **description: classes, resolution, mean and std, as for `ddarts.hub.saved.save_model`.
+        **description: classes, resolution, mean, std and task, as for `ddarts.hub.saved.save_model`.
 
     Raises:
         ModelError: the description does not fit the network.

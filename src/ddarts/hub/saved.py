@@ -21,8 +21,9 @@ from ddarts.genotype.choices import AnyGenotype, genotype_from_dict
 from ddarts.genotype.genotype import Genotype
 from ddarts.nn.choice_network import AnyNetwork, ChoiceNetwork
 from ddarts.nn.network import Network
-from ddarts.nn.preprocessing import MAX_CHANNELS, ModelError, Preprocessing
+from ddarts.nn.preprocessing import MAX_CHANNELS, TASK_KEYS, ModelError, Preprocessing
 from ddarts.nn.resolution import STEM_HALVINGS
+from ddarts.nn.tasks import CLASSIFICATION, Task
 from ddarts.runtime import json_input as checks
 from ddarts.runtime.atomic_files import write_bytes, write_text
 from ddarts.runtime.memory import available_memory
@@ -52,6 +53,7 @@ class ModelConfig:
         auxiliary: whether the weights hold the auxiliary head.
         resolution: (height, width) of the images in pixels.
         mean, std: of each channel, of images scaled to 0..1; the network wants (image - mean) / std.
+        task: what the logits mean.
     """
 
     channels: int
@@ -62,11 +64,12 @@ class ModelConfig:
     resolution: tuple[int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    task: Task = CLASSIFICATION
 
     @property
     def preprocessing(self) -> Preprocessing:
         """The part of the description that images and logits need, and weights do not."""
-        return Preprocessing(self.in_channels, self.resolution, self.mean, self.std, self.classes)
+        return Preprocessing(self.in_channels, self.resolution, self.mean, self.std, self.classes, self.task)
 
 
 Saved = TypeVar("Saved", bound=AnyNetwork, covariant=True)
@@ -86,7 +89,7 @@ class SavedModel(Generic[Saved]):
         size = "x".join(map(str, (*self.config.resolution, self.config.in_channels)))
         return (
             f"{type(self).__name__}({str(self.folder)!r}, {count:,} parameters, images {size}, "
-            f"{len(self.config.classes)} classes)"
+            f"{self.config.task.outputs(len(self.config.classes))})"
         )
 
 
@@ -99,6 +102,7 @@ def save_model(
     mean: Sequence[float],
     std: Sequence[float],
     auxiliary: bool = False,
+    task: Task = CLASSIFICATION,
 ) -> None:
     """Write a network into `folder`, which is made if need be; each file appears whole or not at all.
 
@@ -109,6 +113,7 @@ def save_model(
         resolution: (height, width) of the images in pixels.
         mean, std: of each channel, of images scaled to 0..1.
         auxiliary: keep the auxiliary head, which only training uses and which may be larger than the rest.
+        task: what the logits mean.
 
     Raises:
         ModelError: the description does not fit the network.
@@ -124,6 +129,7 @@ def save_model(
         resolution=(int(resolution[0]), int(resolution[1])),
         mean=tuple(float(m) for m in mean),
         std=tuple(float(s) for s in std),
+        task=task,
     )
     _check(config, str(folder))
     if len(config.classes) != network.classes:
@@ -137,7 +143,8 @@ def save_model(
     data = {
         "format": FORMAT,
         "version": VERSION,
-        **asdict(config),
+        **{name: value for name, value in asdict(config).items() if name != "task"},
+        **task.to_dict(),
         _DIGEST: hashlib.sha256(weights).hexdigest(),
         "genotype": network.genotype.to_dict(),
     }
@@ -242,8 +249,8 @@ def _read_config(folder: Path) -> tuple[ModelConfig, AnyGenotype, str | None]:
     text, where = checks.read_text(folder / CONFIG_NAME, what="model", inside=CONFIG_NAME, way_out="ddarts train")
     data = checks.parse(text, where, "model description")
     checks.header(data, where, what="model", form=FORMAT, version=VERSION)
-    fields = tuple(ModelConfig.__dataclass_fields__)
-    checks.mapping(data, where, required=("format", "version", "genotype", *fields), optional=(_DIGEST,))
+    fields = tuple(name for name in ModelConfig.__dataclass_fields__ if name != "task")
+    checks.mapping(data, where, required=("format", "version", "genotype", *fields), optional=(_DIGEST, *TASK_KEYS))
     prepared = Preprocessing.from_fields(data, where)
     config = ModelConfig(
         channels=checks.integer(data["channels"], f"{where}: channels"),

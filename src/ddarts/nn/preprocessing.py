@@ -6,7 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from ddarts.errors import DDartsError, GenotypeError
+from ddarts.errors import DDartsError, GenotypeError, nearest
+from ddarts.nn.tasks import CLASSIFICATION, KINDS, Kind, Task
 from ddarts.runtime import json_input as checks
 
 FORMAT = "ddarts-preprocessing"
@@ -26,8 +27,14 @@ _STEPS = {
     "scale": "divide 8-bit values by 255",
     "normalise": "(image - mean) / std, channel by channel",
     "input": "images: float32 [batch, in_channels, height, width]",
-    "output": "logits: float32 [batch, classes]; softmax gives probabilities",
 }
+OUTPUTS: dict[Kind, str] = {
+    "classification": "logits: float32 [batch, classes]; softmax gives probabilities",
+    "multi-label": "logits: float32 [batch, classes]; sigmoid gives the probability of each label",
+    "regression": "logits: float32 [batch, columns]; logits * target_std + target_mean gives the values",
+}
+#: Keys of what is said of a task other than classification.
+TASK_KEYS = ("task", "target_mean", "target_std")
 
 
 class ModelError(DDartsError):
@@ -42,7 +49,8 @@ class Preprocessing:
         in_channels: channels of the images, 1 (grey), 3 (RGB) or others.
         resolution: (height, width) of the images in pixels.
         mean, std: of each channel, of images scaled to 0..1; the network wants (image - mean) / std.
-        classes: names of the classes, in the order of the logits.
+        classes: names of the classes, in the order of the logits; of the columns, for regression.
+        task: what the logits mean.
     """
 
     in_channels: int
@@ -50,6 +58,7 @@ class Preprocessing:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     classes: tuple[str, ...]
+    task: Task = CLASSIFICATION
 
     def check(self, where: str) -> None:
         """Raise `ModelError`, its message beginning with `where`, unless all is in range and the lengths agree."""
@@ -70,6 +79,11 @@ class Preprocessing:
             values = getattr(self, name)
             if len(values) != self.in_channels:
                 raise ModelError(f"{where}: {name} has {len(values)} values for {self.in_channels} image channels")
+        if self.task.kind == "regression":
+            if {len(self.task.mean), len(self.task.std)} != {len(self.classes)}:
+                raise ModelError(f"{where}: target_mean and target_std must have a value for each of the classes")
+            if any(value <= 0 for value in self.task.std):
+                raise ModelError(f"{where}: target_std {checks.shown(list(self.task.std))} must be above 0")
         if any(value < _LEAST_STD for value in self.std):
             raise ModelError(f"{where}: std {checks.shown(list(self.std))} must be at least {_LEAST_STD:g}")
 
@@ -90,6 +104,7 @@ class Preprocessing:
                 checks.text(c, f"{where}: classes[{i}]")
                 for i, c in enumerate(checks.listing(data["classes"], f"{where}: classes"))
             ),
+            task=_task(data, where),
         )
         found.check(where)
         return found
@@ -104,7 +119,8 @@ class Preprocessing:
             "mean": list(self.mean),
             "std": list(self.std),
             "classes": list(self.classes),
-            "steps": _STEPS,
+            **self.task.to_dict(),
+            "steps": _STEPS | {"output": OUTPUTS[self.task.kind]},
         }
         return json.dumps(data, indent=2) + "\n"
 
@@ -118,11 +134,22 @@ class Preprocessing:
         try:
             data = checks.parse(text, where, "description of a model's images")
             checks.header(data, where, what="preprocessing", form=FORMAT, version=VERSION)
-            fields = tuple(cls.__dataclass_fields__)
-            checks.mapping(data, where, required=("format", "version", *fields), optional=("steps",))
+            fields = tuple(name for name in cls.__dataclass_fields__ if name != "task")
+            checks.mapping(data, where, required=("format", "version", *fields), optional=("steps", *TASK_KEYS))
             return cls.from_fields(data, where)
         except GenotypeError as error:
             raise ModelError(str(error)) from None
+
+
+def _task(data: dict[str, Any], where: str) -> Task:
+    """Return the task; files without one are of classifications."""
+    kind = data.get("task", "classification")
+    if kind not in KINDS:
+        raise ModelError(f"{where}: unknown task {checks.shown(kind)}{nearest(str(kind)[:60], KINDS)}")
+    if kind != "regression":
+        return Task(kind)
+    mean, std = (_numbers(data.get(f"target_{n}"), f"{where}: target_{n}", 1e30) for n in ("mean", "std"))
+    return Task(kind, mean, std)
 
 
 def _pair(values: tuple[int, ...], where: str) -> tuple[int, int]:
@@ -131,9 +158,9 @@ def _pair(values: tuple[int, ...], where: str) -> tuple[int, int]:
     return values[0], values[1]
 
 
-def _numbers(data: Any, where: str) -> tuple[float, ...]:
+def _numbers(data: Any, where: str, most: float = 1e6) -> tuple[float, ...]:
     values = checks.listing(data, where)
     for i, value in enumerate(values):
-        if type(value) not in (int, float) or not abs(value) <= 1e6:  # NaN compares false
+        if type(value) not in (int, float) or not abs(value) <= most:  # NaN compares false
             raise ModelError(f"{where}[{i}]: {checks.shown(value)} must be a number")
     return tuple(float(value) for value in values)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ddarts.errors import RunError
 from ddarts.genotype.genotype import Edge
+from ddarts.nn.tasks import CLASSIFICATION, Kind, Task
 from ddarts.reporting.curves import LEGEND_ENTRIES, WIDE, Line, line_chart
 from ddarts.reporting.formatting import NONE
 from ddarts.reporting.names import StateText, operation_kind, state_name
@@ -161,17 +162,48 @@ _PLOTS = {
 }
 
 
-def stage_charts(records: Records, stage: str) -> list[Chart]:
+#: For tasks without an accuracy: what stands for it, how to read it, label and scale of the axis.
+_SCORES: dict[Kind, tuple[str, str, str, float]] = {
+    "multi-label": (
+        "right labels",
+        "Share of labels that are right; of validation images the mean average precision.",
+        "share, %",
+        100,
+    ),
+    "regression": (
+        "mean absolute error",
+        "In the unit of the labels; of several numbers an image, divided by their standard deviations.",
+        "mean absolute error",
+        -1,
+    ),
+}
+
+
+def _of_task(plot: _Plot, task: Task) -> _Plot:
+    """Return a chart of losses or accuracies in the words of a task."""
+    if task.kind == "classification":
+        return plot
+    if plot.y_label == "accuracy, %":
+        name, note, y_label, scale = _SCORES[task.kind]
+        title = plot.title.replace("accuracy", name).replace("Accuracy", name[:1].upper() + name[1:])
+        return replace(plot, title=title, note=note, y_label=y_label, scale=scale)
+    y_label = plot.y_label.replace("cross-entropy", "loss")
+    return replace(plot, note=plot.note.replace("Cross-entropy", "Loss"), y_label=y_label)
+
+
+def stage_charts(records: Records, stage: str, task: Task = CLASSIFICATION) -> list[Chart]:
     """Return the charts of a stage; what the records do not hold gives no chart.
 
     Args:
         records: metrics of the stage, of kind "epoch".
         stage: "pretrain" (the epochs before a search in which only weights are trained), "search" or "train".
+        task: of the run.
 
     Raises:
         RunError: a value is not a number, or a list of cells has another length than before.
     """
-    charts = [_curves(records, plot) if plot.lines else _per_cell(records, plot) for plot in _PLOTS[stage]]
+    plots = [_of_task(plot, task) for plot in _PLOTS[stage]]
+    charts = [_curves(records, plot) if plot.lines else _per_cell(records, plot) for plot in plots]
     return [chart for chart in charts if chart]
 
 
@@ -214,16 +246,19 @@ _OVERLAYS = (
 )
 
 
-def overlaid_charts(runs: Sequence[tuple[str, Records]]) -> list[Chart]:
+def overlaid_charts(runs: Sequence[tuple[str, Records]], tasks: Collection[Task] = (CLASSIFICATION,)) -> list[Chart]:
     """Return a chart for each number that at least one run has, with a line for each run.
 
     Args:
         runs: name and metrics of each run.
+        tasks: of the runs; scores of different tasks are not drawn together.
 
     Raises:
         RunError: a value is not a number.
     """
-    charts = [_overlaid(runs, stage, plot) for stage, plot in _OVERLAYS]
+    task, mixed = next(iter(tasks)), len({task.kind for task in tasks}) > 1
+    plots = [(s, _of_task(p, task)) for s, p in _OVERLAYS if not (mixed and p.y_label == "accuracy, %")]
+    charts = [_overlaid(runs, stage, plot) for stage, plot in plots]
     return [chart for chart in charts if chart]
 
 

@@ -14,9 +14,11 @@ from ddarts.genotype.gates import Gates, load_gates
 from ddarts.genotype.genotype import Genotype
 from ddarts.genotype.operation_weights import FILE_NAME as WEIGHTS_FILE
 from ddarts.genotype.operation_weights import OperationWeights
+from ddarts.nn.tasks import CLASSIFICATION, Task
 from ddarts.reporting.background import read_numbers, rule_of
 from ddarts.reporting.budgets import front_chart
 from ddarts.reporting.charts import Chart
+from ddarts.reporting.formatting import percent
 from ddarts.reporting.network_drawing import NetworkNumbers
 from ddarts.reporting.thumbnails import read_thumbnail
 from ddarts.runs.folder import RunFolder
@@ -56,11 +58,11 @@ class TestOutcome:
     """Results on the test images.
 
     Attributes:
-        top1: share of images whose class was found, 0 to 1.
+        top1: share of images whose class was found, 0 to 1, or the score of another task.
         count: images.
-        loss: mean cross-entropy, None if not known.
+        loss: mean loss, None if not known.
         classes: names.
-        confusion: [true class][predicted class] number of images.
+        confusion: [true class][predicted class] number of images; empty for other tasks than classification.
         mistakes: the worst ones, the worst first.
     """
 
@@ -72,6 +74,16 @@ class TestOutcome:
     classes: tuple[str, ...]
     confusion: tuple[tuple[int, ...], ...]
     mistakes: tuple[ShownMistake, ...] = ()
+    task: Task = CLASSIFICATION
+    each: tuple[tuple[str, str], ...] = ()
+    """Of other tasks: average precision or mean absolute error of each class or column, as text."""
+
+    @property
+    def each_label(self) -> tuple[str, str, str]:
+        """Headings of `each`, and its caption."""
+        if self.task.kind == "regression":
+            return "column", "mean absolute error", "Mean absolute error of each number, in its unit"
+        return "label", "average precision", "Average precision of each label"
 
 
 @dataclass(frozen=True)
@@ -97,6 +109,11 @@ class RunContents:
     def records(self, stage: str) -> list[dict[str, Any]]:
         """Return the records of the epochs of a stage."""
         return [r for r in self.metrics if r.get("stage") == stage and r.get("kind") == "epoch"]
+
+    @property
+    def task(self) -> Task:
+        """What was learned, as far as its words go."""
+        return Task.of(self.summary)
 
     @property
     def rule(self) -> tuple[str, float]:
@@ -145,6 +162,9 @@ def _read_test(path: Path) -> TestOutcome | None:
         raise _damaged(path, f"cannot be read: {error}") from None
     if not isinstance(data, dict) or not _is_number(data.get("top1")):
         raise _damaged(path, "expected an object with top1, a number")
+    task = Task.of(data)
+    if task.kind != "classification":
+        return _read_scores(path, data, task)
     confusion = data.get("confusion", [])
     size = len(confusion) if isinstance(confusion, list) else -1
     if size < 0 or any(
@@ -160,6 +180,18 @@ def _read_test(path: Path) -> TestOutcome | None:
         raise _damaged(path, "loss must be a number and count a whole number")
     mistakes = _read_mistakes(path, data.get("mistakes", []), classes)
     return TestOutcome(data["top1"], count, loss, tuple(classes), tuple(map(tuple, confusion)), mistakes)
+
+
+def _read_scores(path: Path, data: dict[str, Any], task: Task) -> TestOutcome:
+    """Read the test of a task that has no confusion matrix."""
+    each, loss, count = data.get("per_class"), data.get("loss"), data.get("count")
+    if not isinstance(each, dict) or any(v is not None and not _is_number(v) for v in each.values()):
+        raise _damaged(path, "per_class must have a number for each class")
+    if (loss is not None and not _is_number(loss)) or type(count) is not int:
+        raise _damaged(path, "loss must be a number and count a whole number")
+    text = "{:.4g}".format if task.kind == "regression" else percent
+    shown = tuple((printable(name), "-" if value is None else text(value)) for name, value in each.items())
+    return TestOutcome(data["top1"], count, loss, tuple(each), (), task=task, each=shown)
 
 
 def _read_mistakes(path: Path, data: Any, classes: list[str]) -> tuple[ShownMistake, ...]:

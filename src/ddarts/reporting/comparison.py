@@ -13,7 +13,7 @@ from ddarts.reporting.collect import RunContents, read_run
 from ddarts.reporting.formatting import NONE, percent
 from ddarts.reporting.page import flat, versions_of
 from ddarts.reporting.reference import wilson_interval
-from ddarts.reporting.results import KNOWN, numbers_of, what_was_run
+from ddarts.reporting.results import KNOWN, known_of, numbers_of, what_was_run
 from ddarts.reporting.template import render_page
 from ddarts.reporting.views import CellView, cell_view, kinds_used, proofs_of
 from ddarts.runtime.atomic_files import write_text
@@ -71,7 +71,7 @@ def render(runs: Sequence[RunContents], labels: Sequence[str]) -> str:
         what=[(label, what_was_run(run)) for label, run in named],
         verdict=_verdict(named),
         results=_results(runs),
-        charts=overlaid_charts([(label, run.metrics) for label, run in named]),
+        charts=overlaid_charts([(label, run.metrics) for label, run in named], [run.task for run in runs]),
         classes=_classes(runs),
         cells=cells,
         cells_left_out=left_out,
@@ -90,6 +90,9 @@ def _verdict(named: Sequence[tuple[str, RunContents]]) -> str:
     if not tested:
         return ""
     top1, count, best = max(tested, key=lambda test: test[0])
+    task = named[0][1].task
+    if task.kind != "classification":
+        return f"{best} has the best {task.metric}: {task.shown(top1)}. Whether that may be chance is not tested here."
     low, high = wilson_interval(top1, count)
     text = f"{percent(top1)} of {count} test images (95 % confidence interval {percent(low)} to {percent(high)})"
     if len(tested) == 1:
@@ -102,16 +105,18 @@ def _verdict(named: Sequence[tuple[str, RunContents]]) -> str:
 def _results(runs: Sequence[RunContents]) -> list[tuple[str, list[Value]]]:
     numbers = [numbers_of(run) for run in runs]
     rows = []
-    for key, known in KNOWN.items():
+    for key in KNOWN:
         there = [n[key] for n in numbers if key in n]
         if not there:
             continue
         best = max(there) if key in _LARGER_IS_BETTER else min(there)
         rated = len(there) > 1 and key not in _NOT_RATED and len(set(there)) > 1
-        values = [Value(known.text(n[key]), rated and n[key] == best) if key in n else Value(NONE) for n in numbers]
+        shown = [known_of(key, run.task) for run in runs]
+        pairs = zip(numbers, shown, strict=True)
+        values = [Value(k.text(n[key]), rated and n[key] == best) if key in n else Value(NONE) for n, k in pairs]
         if key == "latency_ms" and (fastest := _fastest(runs)) is not None:
             values[fastest] = replace(values[fastest], best=True)
-        rows.append((known.label, values))
+        rows.append((" or ".join(dict.fromkeys(k.label for k in shown)), values))
     rows.append(("Cells", [Value(str(len(run.genotype)) if run.genotype else NONE) for run in runs]))
     for key, label in (("data", "Data"), ("seed", "Seed")):
         rows.append((label, [Value(str(run.summary.get(key, NONE))) for run in runs]))

@@ -13,6 +13,7 @@ from ddarts.config.loading import default_preset, load_settings
 from ddarts.config.schema import SharedSettings, TrainOptions
 from ddarts.genotype.distance import architecture_distance, cell_distances, edit_distance
 from ddarts.nn.pruning import live_cells
+from ddarts.nn.tasks import Task
 from ddarts.reporting.collect import RunContents
 from ddarts.reporting.formatting import cost_text, count_text, distance, milliseconds, percent
 from ddarts.reporting.reference import comparison_of, wilson_interval
@@ -42,6 +43,7 @@ KNOWN = {
 }
 _LABELS = {
     "data": "Data",
+    "task": "Task",
     "classes": "Classes",
     "train_images": "Training images",
     "skipped": "Files skipped",
@@ -56,6 +58,13 @@ _TRAINED = (SharedSettings.model_fields.keys() | TrainOptions.model_fields.keys(
     *("device", "devices", "machines", "min_steps", "steps_per_epoch", "checkpoint_steps")
 }
 _RISING = 0.005  # share of images by which a validation curve must rise over its last fifth
+
+
+def known_of(key: str, task: Task) -> Known:
+    """Return how a number of a run of this task is shown."""
+    if task.kind == "classification" or key not in ("test_top1", "val_top1"):
+        return KNOWN[key]
+    return Known(f"{'Test' if key == 'test_top1' else 'Validation'}: {task.metric}", task.shown)
 
 
 def numbers_of(run: RunContents) -> dict[str, float]:
@@ -86,22 +95,26 @@ def headline(run: RunContents) -> list[Tile]:
             continue
         note = f"{number:,}" if key in ("parameters", "macs") and isinstance(number, int) else ""
         note = _latency_note(run.summary) if key == "latency_ms" else note
-        against = other.numbers.get(key, "") if other else ""
-        tiles.append(Tile(KNOWN[key].label, KNOWN[key].text(number), note, against))
+        known, against = known_of(key, run.task), other.numbers.get(key, "") if other else ""
+        tiles.append(Tile(known.label, known.text(number), note, against))
     return tiles
 
 
 def verdict(run: RunContents) -> str:
     """Return a sentence that answers whether the result is good; empty if nothing was measured yet."""
-    test, val, other = run.test, run.summary.get("val_top1"), comparison_of(run.summary)
+    test, val, task, other = run.test, run.summary.get("val_top1"), run.task, comparison_of(run.summary)
+    compared = f", {other.verdict}" if other is not None and other.verdict else ""
+    if task.kind != "classification":
+        part, score = ("test", test.top1) if test is not None else ("validation", val)
+        untested = compared if test is not None else "; it was not tested yet"
+        known = isinstance(score, int | float)
+        return f"{task.metric} {task.shown(score)} on {part} images{untested}." if known else ""
     if test is not None and test.count:
         low, high = wilson_interval(test.top1, test.count)
         sentence = (
             f"{percent(test.top1)} of {test.count} test images are classified correctly "
-            f"(95 % confidence interval {percent(low)} to {percent(high)})"
+            f"(95 % confidence interval {percent(low)} to {percent(high)}){compared}"
         )
-        if other is not None and other.verdict:
-            sentence += f", {other.verdict}"
         named = zip(test.classes, test.confusion, strict=True)
         classes = [(row[i] / sum(row), sum(row), name) for i, (name, row) in enumerate(named) if sum(row)]
         if len(classes) > 1:
@@ -116,10 +129,15 @@ def verdict(run: RunContents) -> str:
 
 
 def still_rising(records: Iterable[Mapping[str, Any]]) -> bool:
-    """Return whether the validation accuracy in records of epochs was higher in their last fifth than before."""
+    """Return whether the validation accuracy in records of epochs was higher in their last fifth than before.
+
+    Errors, which are below 0, must have fallen by the same share of what they were.
+    """
     curve = [v for r in records if isinstance(v := r.get("val_accuracy"), int | float)]
     last = max(1, len(curve) // 5)
-    return len(curve) > 2 and max(curve[-last:]) > max(curve[:-last]) + _RISING
+    return len(curve) > 2 and max(curve[-last:]) > (best := max(curve[:-last])) + _RISING * (
+        abs(best) if best < 0 else 1
+    )
 
 
 def longer_training(settings: Mapping[str, Mapping[str, Any]], where: str, found: Iterable[str] = ()) -> str:
@@ -164,9 +182,9 @@ def summary_rows(run: RunContents) -> list[tuple[str, str]]:
     """Return the rows of the summary table: what the tiles do not show, then the rest of summary.json."""
     numbers, other, rows = numbers_of(run), comparison_of(run.summary), []
     if {"val_top1", "test_top1"} <= set(numbers):
-        against = other.numbers.get("val_top1") if other else None
-        shown = percent(numbers["val_top1"]) + (f" (standard network: {against})" if against else "")
-        rows.append((KNOWN["val_top1"].label, shown))
+        known, against = known_of("val_top1", run.task), other.numbers.get("val_top1") if other else None
+        shown = known.text(numbers["val_top1"]) + (f" (standard network: {against})" if against else "")
+        rows.append((known.label, shown))
     others = [key for key in run.summary if key not in _LABELS and key not in numbers and key not in _HIDDEN]
     for key in (*_LABELS, *others):
         value = run.summary.get(key)

@@ -10,6 +10,7 @@ from typing import Any, TypeGuard
 
 from ddarts.config.schema import PRETRAIN_EPOCHS
 from ddarts.errors import RunError
+from ddarts.nn.tasks import CLASSIFICATION, Task
 from ddarts.runs.folder import group_of
 from ddarts.runs.metrics import parse_records
 
@@ -106,14 +107,18 @@ class Watched:
         each = (end - start) / (done - 1) if done > 1 else end / max(last["epoch"], 1)
         return max(each * max(epochs - last["epoch"], 0) - since, 0.0)
 
-    def rows(self) -> list[tuple[str, str]]:
-        """Return the last numbers of the present stage, as (name, value)."""
+    def rows(self, task: Task = CLASSIFICATION) -> list[tuple[str, str]]:
+        """Return the last numbers of the present stage of a run of this task, as (name, value)."""
         last = self.last.get(self.stage, {})
         found = []
         for key, label in _NUMBERS.items():
             value = last.get(key)
-            if _is_number(value):
-                found.append((label, f"{100 * value:.2f} %" if key.endswith("accuracy") else f"{value:.4g}"))
+            if _is_number(value) and key.endswith("accuracy"):
+                name = "accuracy" if task.kind == "classification" else task.metric
+                name = "right labels" if task.kind == "multi-label" and key != "val_accuracy" else name
+                found.append((label.replace("accuracy", name), task.shown(value)))
+            elif _is_number(value):
+                found.append((label, f"{value:.4g}"))
         return found
 
     def cells(self) -> list[tuple[float | None, float | None, float | None]]:

@@ -22,8 +22,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ddarts.nn.tasks import Objective
 from ddarts.runtime.distributed import Ranks
-from ddarts.searching.losses import Term, ablation_scale, cross_entropy, marginal_contribution
+from ddarts.searching.losses import Term, ablation_scale, marginal_contribution
 from ddarts.supernet.interface import Searchable, Trunk
 
 Context = Callable[[], AbstractContextManager[object]]
@@ -60,7 +61,7 @@ class AlphaOutcome:
         gradients: for each searched cell, [edges, operations].
         cross_entropy: CE(S), a scalar tensor.
         terms: what was added to it, without a graph.
-        correct: number of images that S classifies correctly, a scalar tensor.
+        correct: number of images that S classifies correctly (`ddarts.nn.tasks.Task.hits`), a scalar tensor.
         marginal: M of each ablated cell, in the order of the plan's `cells`; a tensor [len(cells)].
     """
 
@@ -82,6 +83,7 @@ def alpha_gradients(
     autocast: Context = nullcontext,
     loss_scale: float = 1.0,
     ranks: Ranks | None = None,
+    objective: Objective | None = None,
 ) -> AlphaOutcome:
     """Differentiate the search's loss with respect to every alpha, and to nothing else.
 
@@ -99,7 +101,9 @@ def alpha_gradients(
         ranks: the processes that share the batch evenly, `x` being this one's part. Losses and gradients returned are
             those of the whole batch (of `correct` only the own part); `torch.autograd.grad` knows nothing of other
             processes, so they are averaged here.
+        objective: the loss that stands for CE; cross-entropy if not given.
     """
+    objective = objective or Objective()
     ranks = ranks or Ranks()
     plan = plan or AblationPlan()
     ablate = list(plan.cells) if plan.use != "off" else []
@@ -107,17 +111,17 @@ def alpha_gradients(
         with autocast():
             reuse = bool(ablate) and plan.use == "monitor" and not net.recompute
             trunk = net.trunk(x, gates, track=False, keep=reuse)
-        whole = cross_entropy(trunk.logits, y)
+        whole = objective.loss(trunk.logits, y)
         terms = {} if regulariser is None else regulariser()
         outputs: list[Tensor] = [loss_scale * sum((term.weight * term.value for term in terms.values()), whole)]
         weights: list[Tensor | None] = [None]
         mean_whole = ranks.mean(whole.detach())
         marginal = x.new_zeros(0)
         if ablate and plan.use == "monitor":
-            losses = ranks.mean(_monitor(net, y, trunk, gates, plan, autocast))
+            losses = ranks.mean(_monitor(net, y, trunk, gates, plan, autocast, objective))
             marginal = marginal_contribution(mean_whole, losses)
         elif ablate:
-            losses, at_states, at_gates = _branches(net, y, trunk, gates, plan, autocast, loss_scale)
+            losses, at_states, at_gates = _branches(net, y, trunk, gates, plan, autocast, loss_scale, objective)
             marginal = marginal_contribution(mean_whole, ranks.mean(losses))
             every = marginal if plan.known is None else torch.cat([marginal, plan.known])
             scale = plan.weight / (len(ablate) * ablation_scale(every, mean_whole, plan.floor))
@@ -129,7 +133,7 @@ def alpha_gradients(
                     outputs.append(gate)
                     weights.append(gradient * scale)
         gradients = ranks.means(torch.autograd.grad(outputs, net.architecture_parameters(), weights))
-    correct = (trunk.logits.detach().argmax(1) == y).sum()
+    correct = objective.task.hits(trunk.logits, y)
     return AlphaOutcome(
         [g / loss_scale for g in gradients] if loss_scale != 1 else list(gradients),
         mean_whole,
@@ -144,7 +148,13 @@ def _replacement(plan: AblationPlan, index: int) -> Tensor | None:
 
 
 def _monitor(
-    net: Searchable, y: Tensor, trunk: Trunk, gates: Sequence[Tensor], plan: AblationPlan, autocast: Context
+    net: Searchable,
+    y: Tensor,
+    trunk: Trunk,
+    gates: Sequence[Tensor],
+    plan: AblationPlan,
+    autocast: Context,
+    objective: Objective,
 ) -> Tensor:
     """CE(S without j) for each j, without a graph; what the trunk has computed is used again."""
     losses = []
@@ -153,7 +163,7 @@ def _monitor(
             starts = [trunk.states[k] for k in net.branch_starts(cell)]
             with autocast():
                 logits = net.branch(cell, starts, gates, _replacement(plan, index), precomputed=trunk.precomputed)
-            losses.append(cross_entropy(logits, y))
+            losses.append(objective.loss(logits, y))
     return torch.stack(losses)
 
 
@@ -165,6 +175,7 @@ def _branches(
     plan: AblationPlan,
     autocast: Context,
     loss_scale: float,
+    objective: Objective,
 ) -> tuple[Tensor, dict[int, Tensor], list[Tensor | None]]:
     """Run and differentiate every branch.
 
@@ -182,7 +193,7 @@ def _branches(
             start.requires_grad_(trunk.states[k].requires_grad)
         with autocast():
             logits = net.branch(cell, list(starts.values()), free_gates, _replacement(plan, index))
-        loss = cross_entropy(logits, y)
+        loss = objective.loss(logits, y)
         losses.append(loss.detach())
         if not loss.requires_grad:  # the last cell removed: nothing that could be trained is left in this branch
             continue

@@ -22,13 +22,14 @@ from lightning_fabric import Fabric
 from ddarts.config.schema import SearchSettings
 from ddarts.config.strategies import TrialOptions
 from ddarts.cost.budget import Budget, Price
-from ddarts.data import Augment, Batches, ImageData, search_parts, split, with_classes, workers_each
+from ddarts.data import Augment, Batches, ImageData, class_weights, search_parts, split, with_classes, workers_each
 from ddarts.errors import RunError, SettingsError
 from ddarts.genotype.choices import AnyGenotype, ChoiceGenotype, genotype_from_dict
 from ddarts.genotype.deepen import laid_out
 from ddarts.genotype.gates import AnyGates
 from ddarts.genotype.genotype import printable_name
 from ddarts.kernels import library
+from ddarts.nn.tasks import Objective
 from ddarts.runs.folder import RunFolder
 from ddarts.runtime.distributed import current
 from ddarts.runtime.engine import launch
@@ -37,7 +38,7 @@ from ddarts.runtime.seeds import generator, streams_restored
 from ddarts.runtime.signals import StopRequest
 from ddarts.searching.alpha_step import alpha_gradients
 from ddarts.searching.collapse import check_health
-from ddarts.searching.losses import Term, cross_entropy
+from ddarts.searching.losses import Term
 from ddarts.searching.shortlist import verified
 from ddarts.searching.start import StartingPoint, budget_of, build_supernet, pretrain_epochs
 from ddarts.searching.state import SearchState
@@ -136,10 +137,13 @@ class _Search(ResumableLoop):
             "device": fabric.device,
             "ranks": self.ranks,
             "workers": workers_each(settings.workers),
+            "balance": settings.balance == "sampling",
             "augment": Augment.at(
                 images.height, images.width, shift=min(images.height, images.width) // 8, flip=images.flip
             ),
         }
+        weights = class_weights(train.labels, len(images.classes)) if settings.balance == "weights" else None
+        self.objective = Objective(images.task, None if weights is None else weights.to(fabric.device))
         steps = options.steps_per_epoch
         self.weight_batches = Batches(weight_half, options.batch, label="search weights", steps=steps, **shared)
         self.alpha_batches = Batches(alpha_half, options.batch, label="search alphas", **shared)
@@ -188,6 +192,7 @@ class _Search(ResumableLoop):
             gates,
             genotype,
             self.alpha_batches,
+            self.objective,
             self.budget,
             quiet=quiet,
         )
@@ -265,6 +270,7 @@ class _Search(ResumableLoop):
             autocast=self.fabric.autocast,
             loss_scale=1.0 if scaler is None else scaler.get_scale(),
             ranks=self.ranks,
+            objective=self.objective,
         )
         self.set_rate(state.alpha_optimizer, options.alpha_lr, options.alpha_lr_min)
         for alpha, gradient in zip(state.net.architecture_parameters(), outcome.gradients, strict=True):
@@ -291,13 +297,13 @@ class _Search(ResumableLoop):
         draw = generator(self.settings.seed, "search", "weight gates", self.steps_done)
         gates = self.strategy.relax(alphas, self.progress, draw)
         logits = self.module(x, lambda: gates)
-        loss = cross_entropy(logits, y)
+        loss = self.objective.loss(logits, y)
         self.weight_optimizer.zero_grad()
         self.fabric.backward(loss)
         # a gradient that is not finite shows in the next loss; under fp16 it is common, and the step is left out
         self.fabric.clip_gradients(self.module, self.weight_optimizer, max_norm=options.clip, error_if_nonfinite=False)
         self.weight_optimizer.step()
-        state.on_weights.add(loss, (logits.detach().argmax(1) == y).sum(), len(y))
+        state.on_weights.add(loss, self.objective.task.hits(logits, y), len(y))
 
     def set_rate(self, optimizer: Any, start: float, end: float) -> None:
         """Set the learning rate of this step; pre-training keeps the first."""

@@ -8,7 +8,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ddarts.config.strategies import ZeroOneOptions
 
@@ -19,15 +18,6 @@ class Term:
 
     weight: float
     value: Tensor
-
-
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy of logits [B, classes] and labels [B]; in float32 at least, whatever the network computes in.
-
-    A scalar.
-    """
-    wide = logits if logits.dtype in (torch.float32, torch.float64) else logits.float()
-    return F.cross_entropy(wide, labels)
 
 
 def zero_one_loss(gates: Tensor, kind: Literal["l2", "l1"] = "l2") -> Tensor:

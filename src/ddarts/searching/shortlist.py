@@ -31,9 +31,9 @@ from ddarts.genotype.choices import AnyGenotype
 from ddarts.genotype.derive import derive_genotype
 from ddarts.genotype.gates import AnyGates, discrete_gates, gates_of
 from ddarts.genotype.random import mutate
+from ddarts.nn.tasks import Objective
 from ddarts.runs.folder import RunFolder
 from ddarts.runtime.seeds import derive_seed, generator
-from ddarts.searching.losses import cross_entropy
 from ddarts.searching.strategies.random import RandomSearch
 from ddarts.searching.trials import Trials
 from ddarts.supernet.interface import Searchable
@@ -52,6 +52,7 @@ def verified(
     gates: AnyGates,
     derived: AnyGenotype,
     batches: Batches,
+    objective: Objective,
     budget: Budget | None = None,
     *,
     quiet: bool = False,
@@ -68,6 +69,7 @@ def verified(
         gates: what the search has found.
         derived: what its rule derives from them.
         batches: of the alpha half.
+        objective: of the search.
         budget: that every candidate has to keep.
         quiet: show no progress.
 
@@ -80,7 +82,7 @@ def verified(
     effort = RandomOptions(
         trials=min(options.shortlist_trials, options.shortlist + 1), trial_steps=options.shortlist_steps, halving=2
     )
-    proposals = _Shortlist(effort, options, net, gates, replace(derived, name=""), batches, settings.seed)
+    proposals = _Shortlist(effort, options, net, gates, replace(derived, name=""), batches, objective, settings.seed)
     trials = Trials(settings, proposals, images, run, "shortlist", budget, settings.derive.method)
     best = trials.run_to_the_end(quiet)
     return replace(best.genotype, name=derived.name), trials.cost()[1]
@@ -97,10 +99,12 @@ class _Shortlist(RandomSearch):
         gates: AnyGates,
         derived: AnyGenotype,
         batches: Batches,
+        objective: Objective,
         seed: int,
     ) -> None:
         super().__init__(budget, net.space, seed)
         self.settings, self.net, self.gates, self.derived, self.batches = options, net, gates, derived, batches
+        self.objective = objective
 
     def propose(self, number: int, draw: Random) -> AnyGenotype:
         """See `BlackBox.propose`. A space with too few genotypes has its candidates trained more than once."""
@@ -114,12 +118,12 @@ class _Shortlist(RandomSearch):
         count = min(_BATCHES, self.batches.per_epoch)
         held_out = [self.batches.batch(0, step) for step in range(count)]
         if self.settings.shortlist_by == "effect":
-            beliefs = [standardised(cell) for cell in effects(self.net, values, *held_out[0])]
+            beliefs = [standardised(cell) for cell in effects(self.net, values, *held_out[0], self.objective)]
         else:
             beliefs = [cell.clamp(min=_SMALLEST).log() for cell in values]
         found = candidates(self.net.space, beliefs, self.derived, self.settings.shortlist, self.seed)
         if self.settings.shortlist_by == "one-shot":
-            scores = [-one_shot_loss(self.net, genotype, held_out) for genotype in found]
+            scores = [-one_shot_loss(self.net, genotype, held_out, self.objective) for genotype in found]
         else:
             scores = [belief(self.net.space, beliefs, genotype) for genotype in found]
         return [self.derived, *(found[i] for i in sorted(range(len(found)), key=lambda i: -scores[i]))]
@@ -176,8 +180,13 @@ def belief(space: Any, beliefs: Sequence[Tensor], genotype: AnyGenotype) -> floa
 
 
 @torch.no_grad()
-def one_shot_loss(net: Searchable[Any], genotype: AnyGenotype, held_out: Sequence[tuple[Tensor, Tensor]]) -> float:
-    """Return the mean cross-entropy of a genotype with the weights that it inherits from the supernet.
+def one_shot_loss(
+    net: Searchable[Any],
+    genotype: AnyGenotype,
+    held_out: Sequence[tuple[Tensor, Tensor]],
+    objective: Objective | None = None,
+) -> float:
+    """Return the mean loss of a genotype with the weights that it inherits from the supernet.
 
     The gates of its operations are 1, all others 0; batch norm normalises by the batch.
 
@@ -185,15 +194,19 @@ def one_shot_loss(net: Searchable[Any], genotype: AnyGenotype, held_out: Sequenc
         net: the supernet, in training mode; its running statistics stay as they are.
         genotype: of its space.
         held_out: batches that its weights were not trained on.
+        objective: the loss; cross-entropy if not given.
     """
+    objective = objective or Objective()
     like = net.alphas[0]
     gates = [torch.tensor(c, dtype=like.dtype, device=like.device) for c in discrete_gates(net.space, genotype).values]
-    losses = [cross_entropy(net.trunk(x, gates, track=False).logits, y) for x, y in held_out]
+    losses = [objective.loss(net.trunk(x, gates, track=False).logits, y) for x, y in held_out]
     return float(torch.stack(losses).mean())
 
 
 @torch.no_grad()
-def effects(net: Searchable[Any], gates: Sequence[Tensor], x: Tensor, y: Tensor) -> list[Tensor]:
+def effects(
+    net: Searchable[Any], gates: Sequence[Tensor], x: Tensor, y: Tensor, objective: Objective | None = None
+) -> list[Tensor]:
     """Return by how much the loss rises when an operation is removed, plus the same for its whole edge.
 
     Removed means that the gate is 0. The branches share everything before the cell with the whole supernet.
@@ -203,12 +216,14 @@ def effects(net: Searchable[Any], gates: Sequence[Tensor], x: Tensor, y: Tensor)
         gates: of each searched cell (edges, operations).
         x: images (N, C, H, W).
         y: labels (N).
+        objective: the loss; cross-entropy if not given.
 
     Returns:
         for each searched cell (edges, operations).
     """
+    objective = objective or Objective()
     trunk = net.trunk(x, gates, track=False, keep=True)
-    whole = cross_entropy(trunk.logits, y)
+    whole = objective.loss(trunk.logits, y)
     found = []
     for cell, of_cell in enumerate(gates):
         starts = [trunk.states[index] for index in net.branch_starts(cell)]
@@ -217,7 +232,7 @@ def effects(net: Searchable[Any], gates: Sequence[Tensor], x: Tensor, y: Tensor)
             left = gates[cell].clone()
             left[place] = 0
             logits = net.branch(cell, starts, gates, left, precomputed=trunk.precomputed)
-            return cross_entropy(logits, y) - whole
+            return objective.loss(logits, y) - whole
 
         edges, operations = of_cell.shape
         rises = [torch.stack([without(e, o) for o in range(operations)]) + without(e) for e in range(edges)]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ddarts.data import ImageData, Normalise, in_order
@@ -23,6 +22,7 @@ from ddarts.hub.saved import SavedModel, images_at_once
 from ddarts.hub.saved import load_model as read_model
 from ddarts.nn.folding import folded
 from ddarts.nn.preprocessing import ModelError, Preprocessing
+from ddarts.nn.tasks import CLASSIFICATION, Objective, Task, average_precision, scorer
 from ddarts.runtime.distributed import Ranks
 from ddarts.runtime.engine import resolve_device
 from ddarts.training.mistakes import Mistake, WorstMistakes
@@ -33,11 +33,12 @@ class Evaluation:
     """How a network does on a set of images.
 
     Attributes:
-        top1: share of images whose class is found, 0 to 1.
-        loss: mean cross-entropy.
+        top1: share of images whose class is found, 0 to 1; of other tasks their score (`ddarts.nn.tasks.Task.shown`).
+        loss: mean loss of the task.
         count: images.
-        confusion: images, by [true class][predicted class].
-        per_class: share of each class's images that are found, 0 to 1; None for a class without images.
+        confusion: images, by [true class][predicted class]; empty for other tasks than classification.
+        per_class: share of each class's images that are found, 0 to 1; average precision of each of several labels;
+            mean absolute error of each number in its unit. None for a class without images.
         worst: the mistakes about which the network was most certain, the worst first, as many as were asked for.
     """
 
@@ -47,10 +48,19 @@ class Evaluation:
     confusion: tuple[tuple[int, ...], ...]
     per_class: tuple[float | None, ...]
     worst: tuple[Mistake, ...] = ()
+    exact: float | None = None
+    """Share of images of which all labels are right at 0.5, where images may have several."""
+    r2: float | None = None
+    """Coefficient of determination, the mean over the numbers, for regression: 1 is best, 0 always naming the mean."""
+    evidence: Mapping[str, Tensor] | None = None
+    """Of other tasks than classification (`ddarts.nn.tasks.Task.evidence`)."""
 
 
 class Prediction(NamedTuple):
-    """What a network sees in one image: the likeliest classes as (name, probability 0 to 1), the likeliest first."""
+    """What a network sees in one image, as (name, probability 0 to 1), the likeliest first.
+
+    The likeliest classes; of several labels all above 0.5, perhaps none; or the numbers as (column, value).
+    """
 
     image: str
     classes: tuple[tuple[str, float], ...]
@@ -61,10 +71,14 @@ class Predictions(list[Prediction]):
 
     Attributes:
         skipped: images that could not be decoded, "path: reason".
+        task: what was predicted.
     """
 
-    def __init__(self, predictions: Iterable[Prediction] = (), skipped: Iterable[str] = ()) -> None:
+    def __init__(
+        self, predictions: Iterable[Prediction] = (), skipped: Iterable[str] = (), task: Task = CLASSIFICATION
+    ) -> None:
         super().__init__(predictions)
+        self.task = task
         self.skipped = tuple(skipped)
 
 
@@ -80,7 +94,7 @@ class Model(SavedModel[Any]):
 
     @torch.no_grad()
     def __call__(self, images: Any) -> Tensor:
-        """Return the probability of each class, float32 [N, classes], on the CPU.
+        """Return the probability of each class, or the numbers of a regression, float32 [N, classes], on the CPU.
 
         Args:
             images: arrays or tensors as for ``data=`` (`ddarts.data.sources.python.given_data`); another size is
@@ -101,7 +115,7 @@ class Model(SavedModel[Any]):
         device = next(self.network.parameters()).device
         normalise = Normalise(config.mean, config.std, device=device)
         batch = images_at_once(self.network, config, min(256, len(pixels)), str(self.folder))
-        parts = [self.network(normalise(part)).float().softmax(1).cpu() for part in pixels.split(batch)]
+        parts = [config.task.answers(self.network(normalise(part))).cpu() for part in pixels.split(batch)]
         return torch.cat(parts)
 
 
@@ -127,16 +141,18 @@ def evaluate(
     classes: int,
     worst: int = 0,
     ranks: Ranks | None = None,
+    task: Task = CLASSIFICATION,
 ) -> Evaluation:
-    """Classify every image once, in evaluation mode; the network's mode is put back afterwards.
+    """Look at every image once, in evaluation mode; the network's mode is put back afterwards.
 
     Args:
         network: maps images [B, C, H, W] to logits [B, classes].
-        batches: (images, labels int64 [B]), on the network's device.
+        batches: (images, labels), on the network's device.
         classes: number of classes.
         worst: how many of the worst mistakes to keep.
         ranks: processes, each with batches of its own; all of them get the figures of all images (the mistakes stay
             each one's own).
+        task: what the labels are.
 
     Raises:
         DataError: there are no images.
@@ -147,16 +163,23 @@ def evaluate(
         table: Tensor | None = None
         mistakes = WorstMistakes(worst)
         losses: list[Tensor] = []
+        rows: list[Tensor] = []  # outputs beside labels, of other tasks than classification
+        loss = Objective(task).loss
         for x, labels in batches:
             logits = network(x).float()
+            losses.append(loss(logits, labels).double() * len(labels))
+            if task.kind != "classification":
+                rows.append(torch.cat([logits, labels], 1).double().cpu())
+                continue
             mistakes.add(logits, labels)
-            losses.append(F.cross_entropy(logits, labels, reduction="sum"))
             cell = labels * classes + logits.argmax(1)
             counts = torch.bincount(cell, minlength=classes * classes)
             table = counts if table is None else table + counts
     finally:
         network.train(was_training)
     loss_sum = sum(torch.stack(losses).tolist()) if losses else 0.0
+    if task.kind != "classification":
+        return _evaluation(task, _gathered(rows, classes, ranks or Ranks()), classes)
     if ranks is not None and ranks.size > 1:
         counts = torch.zeros(classes * classes, device=ranks.device) if table is None else table
         own = torch.cat([counts.double(), counts.new_tensor([loss_sum], dtype=torch.float64)])
@@ -174,6 +197,44 @@ def evaluate(
         per_class=tuple(row[i] / sum(row) if sum(row) else None for i, row in enumerate(confusion)),
         worst=mistakes.listing(),
     )
+
+
+def _gathered(rows: Sequence[Tensor], classes: int, ranks: Ranks) -> Tensor:
+    """Return the rows of all processes, [N, 2 classes]."""
+    own = torch.cat(list(rows)) if rows else torch.zeros(0, 2 * classes, dtype=torch.float64)
+    if ranks.size > 1:
+        counts = torch.zeros(ranks.size, dtype=torch.float64)
+        counts[ranks.rank] = len(own)
+        ends = ranks.total(counts.to(ranks.device)).cpu().cumsum(0).long().tolist()
+        whole = torch.zeros(ends[-1], 2 * classes, dtype=torch.float64)
+        whole[ends[ranks.rank] - len(own) : ends[ranks.rank]] = own
+        own = ranks.total(whole.to(ranks.device)).cpu()
+    if len(own) == 0:
+        raise DataError("there are no images to evaluate on; choose data that has some")
+    return own
+
+
+def _evaluation(task: Task, rows: Tensor, classes: int) -> Evaluation:
+    """Return how outputs compare with labels, rows [N, 2 classes]."""
+    outputs, labels = rows.split(classes, 1)
+    loss = float(Objective(task).loss(outputs, labels))
+    evidence, every = task.evidence(outputs, labels), torch.ones(len(rows))
+    if task.kind == "multi-label":
+        columns = zip(outputs.split(1, 1), labels.split(1, 1), strict=True)
+        found = [float(average_precision(*column)(every)) for column in columns]
+        known = [value for value in found if not math.isnan(value)]
+        per_class = tuple(None if math.isnan(value) else value for value in found)
+        score = math.fsum(known) / max(len(known), 1)
+        exact = float(((outputs > 0) == (labels > 0)).all(1).double().mean())
+        return Evaluation(score, loss, len(rows), (), per_class, exact=exact, evidence=evidence)
+    mean, std = (torch.tensor(values, dtype=torch.float64) for values in (task.mean, task.std))
+    error = outputs * std + mean - labels
+    spread = (labels - labels.mean(0)).square().sum(0)
+    usual = std.square() * len(rows)  # for images that all have the same number
+    r2 = 1 - error.square().sum(0) / torch.where(spread > 1e-12 * usual, spread, usual)
+    per_class = tuple(error.abs().mean(0).tolist())
+    score = scorer(evidence)(every)
+    return Evaluation(score, loss, len(rows), (), per_class, r2=float(r2.mean()), evidence=evidence)
 
 
 def test_model(
@@ -202,6 +263,11 @@ def test_model(
     config = saved.config
     if images.test is None:
         raise DataError(f"{images.name} has no test images; put them into a folder test/ beside train/")
+    if images.task.kind != config.task.kind:
+        raise DataError(
+            f"{images.name} is for {images.task.kind}, the model for {config.task.kind}; test it on data with labels "
+            "as those that it was trained on (--labels, --task)"
+        )
     if images.classes != config.classes:
         raise DataError(
             f"{images.name} has the classes {_names(images.classes)}, the model {_names(config.classes)}; "
@@ -221,7 +287,7 @@ def test_model(
     normalise = Normalise(config.mean, config.std, device=_device(device))
     batch = images_at_once(saved.network, config, batch, str(saved.folder))
     batches = in_order(images.test, batch, normalise=normalise)
-    found = evaluate(_for_inference(saved), batches, classes=len(config.classes), worst=worst)
+    found = evaluate(_for_inference(saved), batches, classes=len(config.classes), worst=worst, task=config.task)
     if not math.isfinite(found.loss):
         raise ModelError(f"{saved.folder}: the loss is {found.loss}: the weights are not usable; train the model again")
     return found
@@ -244,7 +310,7 @@ def predict_images(
     Args:
         model: folder of the model, or of the run that trained it.
         paths: image files.
-        top: classes to name for each image (all of them if there are fewer).
+        top: classes to name for each image (all of them if there are fewer); of several labels all above 0.5.
         strict: raise at the first image that cannot be decoded, instead of skipping it.
         device: auto, cpu, cuda or cuda:N.
         batch: images per batch.
@@ -297,10 +363,10 @@ def classify_files(
 
     def classify() -> None:
         if pixels:
-            found = logits(normalise(torch.stack(pixels))).float().softmax(1).cpu()
+            found = prepared.task.answers(logits(normalise(torch.stack(pixels)))).cpu()
             if not found.isfinite().all():
                 raise ModelError(
-                    f"the probabilities of {names[-1]} or an image before it are not finite; mean and std, or the "
+                    f"the answers for {names[-1]} or an image before it are not finite; mean and std, or the "
                     "weights, of the model are not usable: train it again"
                 )
             probabilities.append(found)
@@ -322,13 +388,24 @@ def classify_files(
     if not names:
         more = f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""
         raise DataError(f"no image can be decoded: {skipped[0]}{more}" if skipped else "no image is named")
-    values, indices = torch.cat(probabilities).topk(min(top, len(prepared.classes)), dim=1)
+    answers, kind = torch.cat(probabilities), prepared.task.kind
+    values, indices = answers.topk(min(top, answers.shape[1]) if kind == "classification" else answers.shape[1], dim=1)
+    if kind == "regression":
+        values, indices = answers, torch.arange(answers.shape[1]).expand_as(answers)
     return Predictions(
         (
-            Prediction(name, tuple((prepared.classes[i], p) for i, p in zip(index, value, strict=True)))
+            Prediction(
+                name,
+                tuple(
+                    (prepared.classes[i], p)
+                    for i, p in zip(index, value, strict=True)
+                    if kind != "multi-label" or p > 0.5
+                ),
+            )
             for name, index, value in zip(names, indices.tolist(), values.tolist(), strict=True)
         ),
         skipped,
+        prepared.task,
     )
 
 

@@ -31,7 +31,15 @@ def save_for_training(folder: Path, images: ImageData, network: ChoiceNetwork) -
         network: any device.
     """
     size = (images.height, images.width)
-    save_model(folder, network, classes=images.classes, resolution=size, mean=images.mean, std=images.std)
+    save_model(
+        folder,
+        network,
+        classes=images.classes,
+        resolution=size,
+        mean=images.mean,
+        std=images.std,
+        task=images.task,
+    )
     network.genotype.save(folder / _GENOTYPE)
 
 

@@ -14,13 +14,13 @@ from random import Random
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor
+from torch.nn import functional as F
 
 from ddarts.config.schema import TrainOptions, TrainSettings
 from ddarts.cost.counting import count_macs, count_parameters
-from ddarts.data import Augment, Batches, ImageData, split
+from ddarts.data import Augment, Batches, ImageData, class_weights, split
 from ddarts.data.augment import mix
 from ddarts.errors import SettingsError
 from ddarts.genotype.choices import AnyGenotype
@@ -28,6 +28,7 @@ from ddarts.hub.saved import save_model
 from ddarts.nn.batch_norm import synchronise
 from ddarts.nn.choice_network import AnyNetwork, build_network
 from ddarts.nn.resolution import check_resolution, choose_stem
+from ddarts.nn.tasks import Objective
 from ddarts.runs.folder import RunFolder
 from ddarts.runtime.distributed import current
 from ddarts.runtime.engine import launch
@@ -50,7 +51,8 @@ class TrainOutcome:
 
     Attributes:
         network: with the weights that were saved, in evaluation mode.
-        val_top1: accuracy on the validation part after the last epoch, 0 to 1; None if there is no such part.
+        val_top1: accuracy on the validation part after the last epoch, 0 to 1, or another score of the task
+            (`ddarts.nn.tasks.Task.metric`); None if there is no such part.
         train_s: seconds of training, those before a stop included.
         parameters: of the network without auxiliary head.
         macs: multiply-accumulate operations an image.
@@ -123,12 +125,16 @@ class _Training(ResumableLoop):
             workers=settings.workers,
             steps=options.steps_per_epoch,
             ranks=ranks,
+            balance=settings.balance == "sampling",
             **shared,
         )
         self.validation: Batches | None = None
         if parts.validation is not None and len(parts.validation) > 0:
             batch = min(256, len(parts.validation))
             self.validation = Batches(parts.validation, batch, label="validation", **shared)
+        weights = class_weights(parts.train.labels, len(images.classes)) if settings.balance == "weights" else None
+        weights = None if weights is None else weights.to(fabric.device)
+        self.objective = Objective(images.task, weights, options.label_smoothing)
         self.settings, self.options, self.images, self.run = settings, options, images, run
         self.fabric, self.ranks = fabric, ranks
         self.last_epoch = options.epochs
@@ -174,6 +180,7 @@ class _Training(ResumableLoop):
                 resolution=(self.images.height, self.images.width),
                 mean=self.images.mean,
                 std=self.images.std,
+                task=self.images.task,
             )
         return TrainOutcome(state.best.eval(), state.val_top1, state.elapsed_s, self.parameters, self.macs)
 
@@ -235,16 +242,16 @@ class _Training(ResumableLoop):
         if state.average is not None:
             state.average.update(state.network, done)
         shown = torch.where(total.isfinite(), loss, total)  # the head's loss is of interest only when it is not finite
-        state.meter.add(shown, (logits.detach().argmax(1) == labels).sum(), len(labels))
+        state.meter.add(shown, self.objective.task.hits(logits, labels), len(labels))
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean loss of a batch: cross-entropy, or what the caller's function computes.
+        """Return the mean loss of a batch: that of the task, or what the caller's function computes.
 
         Raises:
             SettingsError: the function returns no scalar tensor.
         """
         if self.run.hooks.loss is None:
-            return F.cross_entropy(logits, labels, label_smoothing=self.options.label_smoothing)
+            return self.objective.loss(logits, labels)
         loss = self.run.hooks.loss(logits, labels)
         if not isinstance(loss, Tensor) or loss.ndim > 0:
             what = f"shape {list(loss.shape)}" if isinstance(loss, Tensor) else f"type {type(loss).__name__}"
@@ -261,7 +268,9 @@ class _Training(ResumableLoop):
             batches = self.validation.in_order(ranks=self.ranks)
             if self.at_half_resolution(self.steps_done - 1):  # of what the network has seen so far
                 batches = ((F.avg_pool2d(x, 2), labels) for x, labels in batches)
-            found = evaluate(state.best, batches, classes=len(self.images.classes), ranks=self.ranks)
+            found = evaluate(
+                state.best, batches, classes=len(self.images.classes), ranks=self.ranks, task=self.images.task
+            )
             state.val_top1 = found.top1
             values |= {"val_loss": found.loss, "val_accuracy": found.top1}
         finished, done = state.epoch, self.steps_done

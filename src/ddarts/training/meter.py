@@ -15,14 +15,14 @@ class Meter:
 
     Attributes:
         loss_sum: sum of the losses that were read, each times its images.
-        hits: images classified correctly.
+        hits: images classified correctly, or the sum of `ddarts.nn.tasks.Task.hits`.
         count: images.
         last_loss: the loss read last; NaN before the first.
     """
 
     def __init__(self) -> None:
         self.loss_sum = 0.0
-        self.hits = 0
+        self.hits = 0.0
         self.count = 0
         self.last_loss = math.nan
         self._pending: list[tuple[Tensor, Tensor, int]] = []
@@ -54,7 +54,7 @@ class Meter:
             if not math.isfinite(loss):
                 return len(pending) - 1 - i
             self.loss_sum += loss * count * size
-            self.hits += int(hit)
+            self.hits += hit
             self.count += count * size
         return None
 
@@ -74,5 +74,5 @@ class Meter:
 
     def load_state_dict(self, state: dict[str, float | int]) -> None:
         """Restore the sums that `state_dict` returned."""
-        self.loss_sum, self.hits, self.count = float(state["loss_sum"]), int(state["hits"]), int(state["count"])
+        self.loss_sum, self.hits, self.count = float(state["loss_sum"]), float(state["hits"]), int(state["count"])
         self._pending.clear()

@@ -61,6 +61,8 @@ def given_data(data: Any) -> GivenData:
             skipped=data.skipped,
             sizes=data.sizes,
             statistics=(data.mean, data.std),
+            kind=data.task.kind,
+            labelled=data.labelled,
         )
         return _given("images", shape, loaded)
     if isinstance(data, tuple | list) and len(data) == 2:

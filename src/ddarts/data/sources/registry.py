@@ -18,6 +18,7 @@ from ddarts.data.sources.folders import load_folder
 from ddarts.data.sources.idx import find_idx, load_fashion_mnist, load_idx, load_mnist
 from ddarts.data.sources.parquet import find_parquet, load_parquet
 from ddarts.data.sources.python import GivenData, check_description, given_data
+from ddarts.data.sources.table import load_table
 from ddarts.errors import DataError, SettingsError, nearest
 from ddarts.runtime.registry import Registry
 
@@ -58,6 +59,8 @@ def load_data(
     flip: bool | None = None,
     quiet: bool = False,
     stream: Literal["auto", "yes", "no"] = "no",
+    labels: str | None = None,
+    task: str = "auto",
 ) -> ImageData:
     """Read a data set, as 8-bit images of one size; classes, channels, size and statistics are found.
 
@@ -72,6 +75,8 @@ def load_data(
         quiet: show no progress.
         stream: "yes" leaves images in their files and decodes them batch by batch, "no" holds all pixels in memory,
             "auto" streams what would take more than a quarter of it (`ddarts.data.loaded.memory_share`).
+        labels: a CSV file with the labels of the images in the folder `spec` (`ddarts.data.sources.table.load_table`).
+        task: what the labels of that file are, a kind of `ddarts.nn.tasks`; found from its columns if "auto".
 
     Raises:
         DataError: the data does not exist, is damaged, or cannot be learned from.
@@ -79,8 +84,16 @@ def load_data(
     for name, value in (("resolution", resolution), ("limit", limit)):
         if value is not None and value < 1:
             raise DataError(f"{name} {value}: must be 1 or more")
-    request = Request(resolution=resolution, strict=strict, limit=limit, quiet=quiet, stream=stream)
-    if not isinstance(spec, str | os.PathLike):
+    request = Request(resolution, strict, limit, quiet, stream, labels, task)
+    if labels is None and task != "auto":
+        raise DataError(f"task {task}: what labels are is asked for a CSV file only; name it with --labels")
+    is_text = isinstance(spec, str | os.PathLike)
+    if labels is not None and (not is_text or (isinstance(spec, str) and spec.partition(":")[0] in SOURCES)):
+        raise DataError(
+            f"labels {labels!r}: belong to images in a folder, not to {spec if is_text else 'data from Python'}; "
+            "name it with --data FOLDER"
+        )
+    if not is_text:
         given = spec if isinstance(spec, GivenData) else given_data(spec)
         return finish(given.loaded, request, flip)
     is_path, spec = not isinstance(spec, str), os.fspath(spec)
@@ -96,7 +109,7 @@ def load_data(
         key = entry_key(folder, request)
         if key is not None and (kept := read_entry(key)) is not None:
             return kept if flip is None else replace(kept, flip=flip)
-        loaded = _load_folder(folder, request)
+        loaded = _load_folder(folder, request) if labels is None else load_table(folder, request)
     data = finish(loaded, request, None)
     # written only if the files are still those that the key was made of
     if key is not None and key == entry_key(folder, request):

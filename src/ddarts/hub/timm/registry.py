@@ -22,9 +22,11 @@ from ddarts.hub.saved import CONFIG_NAME, WEIGHTS_NAME, SavedModel, load_model
 from ddarts.hub.timm import ddarts_models
 from ddarts.hub.timm.network import TimmNetwork
 from ddarts.nn.features import find_levels
+from ddarts.nn.preprocessing import OUTPUTS
 from ddarts.nn.pruning import live_states
 from ddarts.nn.resolution import STEM_HALVINGS
 from ddarts.nn.stems import STEMS
+from ddarts.nn.tasks import Task
 
 #: Width and, for two-cell genotypes, number of cells of networks with each stem: those of the literature.
 _WIDTH = {"imagenet": 48, "cifar": 36}
@@ -203,9 +205,16 @@ def _cfg_of_folder(folder: Path, saved: SavedModel) -> dict[str, Any]:
         "std": config.std,
         "num_classes": len(config.classes),
         "label_names": config.classes,
+        **({} if config.task.kind == "classification" else {"description": _meaning(config.task)}),
         "crop_pct": 1.0,
         "interpolation": "bilinear",
     }
+
+
+def _meaning(task: Task) -> str:
+    """Return what the outputs for another task than classification mean, for timm's description of the network."""
+    numbers = f"; target_mean {list(task.mean)}, target_std {list(task.std)}" if task.kind == "regression" else ""
+    return f"{task.kind}: {OUTPUTS[task.kind]}{numbers}"
 
 
 def _layers(stem: str) -> dict[str, Any]:
