@@ -237,7 +237,7 @@ def test_widths_that_take_less_time_than_narrower_ones_are_found() -> None:
         ({"networks": [[True, 1.0]]}, "must be milliseconds"),
         ({"version": 1}, "version 1 cannot be read"),
         ({"more": 1}, "unknown key 'more'"),
-        ({"features": ["gated: calls"]}, "have no convolution 3x3; make a probe of this space, resolution and stem"),
+        ({"features": ["gated: calls"]}, "have no max_pool; make a probe of this space, resolution and stem"),
     ],
 )
 def test_a_file_of_latencies_that_does_not_fit_is_refused(tmp_path: Path, change: dict[str, Any], reason: str) -> None:

@@ -7,10 +7,10 @@ fills in when it loads a network.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import random
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -153,21 +153,23 @@ def onnx_for_timing(network: AnyNetwork, images: tuple[int, int, int]) -> bytes:
     Raises:
         ModelError: torch cannot export the network.
     """
-    buffer = io.BytesIO()
-    try:
-        with torch.no_grad(), quiet_export(), streams_restored():
-            torch.onnx.export(
-                folded(network),
-                (torch.zeros(2, *images),),
-                buffer,
-                dynamo=False,
-                input_names=[INPUT],
-                output_names=[OUTPUT],
-                dynamic_axes={INPUT: {0: "batch"}},
-            )
-    except Exception as error:
-        raise ModelError(f"torch cannot export the network to ONNX: {' '.join(str(error).split())[:300]}") from error
-    return _without_weights(buffer.getvalue())
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.onnx"
+        try:
+            with torch.no_grad(), quiet_export(), streams_restored():
+                torch.onnx.export(
+                    folded(network),
+                    (torch.zeros(2, *images),),
+                    str(path),
+                    dynamo=False,
+                    input_names=[INPUT],
+                    output_names=[OUTPUT],
+                    dynamic_axes={INPUT: {0: "batch"}},
+                )
+        except Exception as error:
+            text = " ".join(str(error).split())[:300]
+            raise ModelError(f"torch cannot export the network to ONNX: {text}") from error
+        return _without_weights(path.read_bytes())
 
 
 def _without_weights(data: bytes) -> bytes:
