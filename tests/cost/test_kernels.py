@@ -42,6 +42,13 @@ def test_an_edge_has_no_relu_at_its_begin_and_an_addition_at_its_end() -> None:
     assert {kernel_of(name) for name in edge} - {kernel_of(name) for name in alone} == {"add"}
 
 
+def test_inference_mode_changes_no_count() -> None:
+    operation = build_operation("sep_conv_3x3", 8, 2)
+    found = features(operation, (8, 4, 4))
+    with torch.inference_mode():
+        assert features(operation, (8, 4, 4)) == found
+
+
 def test_the_parts_of_a_network_add_up_and_nothing_is_changed() -> None:
     first, second = nn.Conv2d(5, 7, 3, padding=1), nn.Sequential(nn.ReLU(), nn.MaxPool2d(3, 2, 1))
     whole = features(nn.Sequential(first, second), (5, 8, 8))

@@ -165,7 +165,7 @@ class Device:
             if found:  # an identity takes no time
                 measured.append((found, min(time_passes(partial(module, x), seconds=seconds))))
 
-        with torch.random.fork_rng(devices=[]), threads_set(1), torch.inference_mode():
+        with torch.random.fork_rng(devices=[]), threads_set(1), torch.no_grad():
             for channels, divisor in _SIZES:
                 sides = (-(-height // divisor), -(-width // divisor))
                 for name in names:

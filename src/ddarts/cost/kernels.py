@@ -54,7 +54,8 @@ def features(module: nn.Module, shape: tuple[int, ...], *, edge: bool = False) -
     on_meta = all(tensor.is_meta for tensor in (*module.parameters(), *module.buffers()))
     twin = (module if on_meta else copy.deepcopy(module).to("meta")).eval()
     call: Callable[[Tensor], Any] = twin.after_relu if edge and isinstance(twin, Rectified) else twin
-    with torch.no_grad(), _Recorder() as recorder:
+    # In inference mode PyTorch shows whole functions instead of what they compute.
+    with torch.inference_mode(False), torch.no_grad(), _Recorder() as recorder:
         result = call(torch.empty(1, *shape, device="meta"))
         if edge:
             torch.add(result, result)
