@@ -11,6 +11,7 @@ import pytest
 import ddarts
 from ddarts.cli.main import main
 from ddarts.cost.counting import count_macs, count_parameters
+from ddarts.cost.device import Device
 from ddarts.hub.saved import load_model
 from ddarts.reporting.formatting import cost_text
 
