@@ -79,7 +79,7 @@ def _check(found: Any) -> None:
         (["--max-parameters", "80q"], "unknown unit 'q'; use k, M, G"),
         (["--max-size=-3kB"], "max_size = '-3kB' must be above 0"),
         (["--max-latency", "5ms@nowhere.json"], "nowhere.json: no such latencies file"),
-        (["--max-latency", "5ms@PHONE"], "has no latency of max_pool_3x3 and 6 more; make a probe of this search space"),
+        (["--max-latency", "5ms@PHONE"], "has no latency of max_pool_3x3 and 6 more; make a probe"),
         (["--max-parameters", "100"], "cannot be kept: the smallest network has"),
         (["--max-parameters", "10k", "--channels", "64"], "cannot be kept with channels = 64"),
     ],
