@@ -70,10 +70,11 @@ def text() -> str:
          data | {"measure": "Mapping[str, Any]"}),
         ("EvaluateKeywords", "Shared", "Settings of `ddarts.test`", own(schema.EvaluateSettings, "batch"), data),
         ("ProfileKeywords", "", "Settings of `ddarts.profile`", schema.ProfileSettings.model_fields, {}),
+        ("ProbeKeywords", "", "Settings of `ddarts.probe`", schema.ProbeSettings.model_fields, {}),
     )  # fmt: skip
     parts = [_HEAD]
     for name, bases, doc, fields, extra in classes:
-        model = schema.ProfileSettings if name == "ProfileKeywords" else None
+        model = {"ProfileKeywords": schema.ProfileSettings, "ProbeKeywords": schema.ProbeSettings}.get(name)
         lines = [f"class {name}({bases or 'TypedDict'}, total=False):", f'    """{doc}."""']
         body = [f"    {key}: {_type(key, field, model)}" for key, field in fields.items()]
         body += [f"    {key}: {value}" for key, value in extra.items()]

@@ -19,6 +19,7 @@ _HOME = {
     "study": "ddarts.api.study",
     "export": "ddarts.api.export",
     "profile": "ddarts.api.profile",
+    "probe": "ddarts.api.probe",
     "show": "ddarts.api.show",
     "import_weights": "ddarts.api.import_weights",
     "report": "ddarts.api.report",
@@ -79,6 +80,7 @@ __all__ = [
     "load_model",
     "measure_operations",
     "predict",
+    "probe",
     "profile",
     "register_operation",
     "register_strategy",
@@ -104,6 +106,7 @@ if TYPE_CHECKING:
     from ddarts.api.export import export
     from ddarts.api.import_weights import import_weights
     from ddarts.api.measure import measure_operations
+    from ddarts.api.probe import probe
     from ddarts.api.profile import profile
     from ddarts.api.report import report
     from ddarts.api.show import show

@@ -11,6 +11,7 @@ import pytest
 import ddarts
 from ddarts.cli.main import main
 from ddarts.cost.counting import count_macs, count_parameters
+from ddarts.cost.device import Device
 from ddarts.hub.saved import load_model
 from ddarts.reporting.formatting import cost_text
 
@@ -78,6 +79,7 @@ def _check(found: Any) -> None:
         (["--max-parameters", "80q"], "unknown unit 'q'; use k, M, G"),
         (["--max-size=-3kB"], "max_size = '-3kB' must be above 0"),
         (["--max-latency", "5ms@nowhere.json"], "nowhere.json: no such latencies file"),
+        (["--max-latency", "5ms@PHONE"], "has no latency of max_pool_3x3 and 6 more; make a probe"),
         (["--max-parameters", "100"], "cannot be kept: the smallest network has"),
         (["--max-parameters", "10k", "--channels", "64"], "cannot be kept with channels = 64"),
     ],
@@ -85,6 +87,8 @@ def _check(found: Any) -> None:
 def test_a_budget_that_cannot_be_kept_is_one_line(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, options: list[str], message: str
 ) -> None:
+    Device.of("phone", ["gated_conv"], [({"relu: calls": 1.0}, 1.0)]).save(tmp_path / "phone.json")
+    options = [option.replace("PHONE", str(tmp_path / "phone.json")) for option in options]
     assert main(["search", "--data", "digits", "--out", str(tmp_path / "run"), "--quiet", *options]) == 2
     error = capsys.readouterr().err
     assert message in error

@@ -34,6 +34,7 @@ def test_the_module_is_that_of_the_settings():
         ("measure-operations", "MeasureKeywords"),
         ("test", "EvaluateKeywords"),
         ("profile", "ProfileKeywords"),
+        ("probe", "ProbeKeywords"),
     ],
 )
 def test_every_unambiguous_name_of_a_stage_is_a_keyword_and_no_other(stage, name):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,8 @@ from ddarts.config.schema import BudgetOptions
 from ddarts.cost.activations import peak_activation_bytes
 from ddarts.cost.budget import USE, Budget
 from ddarts.cost.counting import count_macs, count_parameters, file_bytes
-from ddarts.cost.device import OTHER, Device
+from ddarts.cost.device import Device, operations_of
+from ddarts.cost.kernels import NETWORK, features
 from ddarts.errors import GenotypeError, SettingsError
 from ddarts.genotype.choices import genotype_from_json
 from ddarts.genotype.gates import AnyGates, gates_of
@@ -174,44 +176,88 @@ def test_a_genotype_keeps_its_size_in_a_file() -> None:
         assert genotype_from_json(genotype.to_json()) == genotype
 
 
-def test_a_file_of_latencies_is_kept_and_predicts_networks(tmp_path: Path) -> None:
-    space = build_space("darts", cells=2, nodes=1)
-    rows = {
-        name: [(0.0, 1000.0, 0.01), (1e6, 1000.0, 0.02), (0.0, 9000.0, 0.05)] for name in (*space.operations, OTHER)
-    }
-    Device("phone", rows).save(tmp_path / "phone.json")
-    assert Device.load(tmp_path / "phone.json") == Device("phone", rows)
+def measured(space: SearchSpace | ChoiceSpace) -> Device:
+    """A device that takes a microsecond for every call, and one for a thousand numbers written or multiplied."""
+    rows = []
+    for seed in range(40):
+        channels, stem = 4 + seed % 13, ("cifar", "imagenet")[seed % 2]
+        found = features(network(replace(random_genotype(space, seed=seed), size=Size(channels, stem))), IMAGES)
+        rates = {"calls": 1e-3, "out": 1e-3, "macs": 1.0}
+        ms = sum(rates.get(name.partition(": ")[2], 0.0) * value for name, value in found.items())
+        rows.append(({NETWORK: 1.0, **found}, ms))
+    return Device.of("phone", operations_of(space), rows)
+
+
+@pytest.mark.parametrize("space", [CELLS, CHOICES], ids=["cells", "choices"])
+def test_a_file_of_latencies_is_kept_and_predicts_networks(space: Any, tmp_path: Path) -> None:
+    device = measured(space)
+    device.save(tmp_path / "phone.json")
+    assert Device.load(tmp_path / "phone.json") == device
     options = BudgetOptions(max_latency=f"2ms@{tmp_path / 'phone.json'}")
     budget = Budget.of(options, space, IMAGES, CLASSES)
     assert budget is not None
     assert budget.clock is not None
+    budget.check(space)
     found = budget.fit(gates(space, 1))
     assert USE * 2 <= found.costs["latency"] <= 2
     assert found.genotype.size is not None
     genotype = replace(random_genotype(space, seed=3), size=found.genotype.size)
     table = budget.table(space, found.genotype.size)
-    assert table.cost(genotype).latency == pytest.approx(budget.clock.whole(network(genotype), IMAGES))
+    # operations share their first ReLU, and a cell or edge that nothing reads is left out
+    assert table.cost(genotype).latency == pytest.approx(budget.clock.whole(network(genotype), IMAGES), rel=0.05)
+
+
+def test_widths_that_take_less_time_than_narrower_ones_are_found() -> None:
+    class Vectors:
+        """Channels that fill no vector take ten times as long."""
+
+        def predict(self, module: Any, shape: Any, *, edge: bool = False) -> float:
+            return 0.001
+
+        def whole(self, network: AnyNetwork, images: Any) -> float:
+            return network.channels * (1.0 if network.channels % 8 == 0 else 10.0)
+
+    found = Budget({"latency": 30}, IMAGES, CLASSES, clock=Vectors()).fit(gates(CELLS, 1))
+    assert found.genotype.size == Size(24, "cifar")
 
 
 @pytest.mark.parametrize(
-    ("text", "reason"),
+    ("change", "reason"),
     [
-        ("[]", "operations must be an object"),
-        ("{}", "1 to"),
-        ('{"a": [[1, 2]]}', r"operations\.a\[0\]"),
-        ('{"a": [[1, 2, -3]]}', "milliseconds"),
-        ('{"a": [[1, 2, 3]]}', "has no latency of"),
+        ({"operations": []}, "operations must hold 1 to"),
+        ({"operations": ["a", "a"]}, "operations: a name stands twice"),
+        ({"operations": ["a\n"]}, "printable"),
+        ({"operations": ["a"]}, "has no latency of max_pool_3x3 and 6 more"),
+        ({"features": [3]}, r"features\[0\]: 3 must be text"),
+        ({"networks": []}, "networks must hold 1 to"),
+        ({"networks": [[1.0]]}, "must be milliseconds and 1 numbers"),
+        ({"networks": [[0.0, 1.0]]}, "must be milliseconds"),
+        ({"networks": [[1.0, -1.0]]}, "none negative"),
+        ({"networks": [[1.0, float("nan")]]}, "none negative"),
+        ({"networks": [[True, 1.0]]}, "must be milliseconds"),
+        ({"version": 1}, "version 1 cannot be read"),
+        ({"more": 1}, "unknown key 'more'"),
+        ({"features": ["gated: calls"]}, "have no max_pool; make a probe of this space, resolution and stem"),
     ],
 )
-def test_a_file_of_latencies_that_does_not_fit_is_refused(tmp_path: Path, text: str, reason: str) -> None:
+def test_a_file_of_latencies_that_does_not_fit_is_refused(tmp_path: Path, change: dict[str, Any], reason: str) -> None:
     path = tmp_path / "phone.json"
-    path.write_text(f'{{"format": "ddarts-latencies", "version": 1, "device": "x", "operations": {text}}}')
-    with pytest.raises((GenotypeError, SettingsError), match=reason):
-        Budget.of(BudgetOptions(max_latency=f"5ms@{path}"), CELLS, IMAGES, CLASSES)
+    good = {"format": "ddarts-latencies", "version": 2, "device": "x", "operations": list(CELLS.operations)}
+    path.write_text(json.dumps(good | {"features": ["relu: calls"], "networks": [[1.0, 2.0]]} | change))
+
+    def used() -> None:
+        budget = Budget.of(BudgetOptions(max_latency=f"5ms@{path}"), CELLS, IMAGES, CLASSES)
+        assert budget is not None
+        budget.check(CELLS)
+
+    with pytest.raises((GenotypeError, SettingsError), match=reason) as error:
+        used()
+    assert "\n" not in str(error.value)
 
 
-def test_operations_are_measured_on_this_machine() -> None:
-    space = build_space("darts", cells=2, nodes=1)
+@pytest.mark.parametrize("space", [build_space("darts", cells=2, nodes=1), CHOICES], ids=["cells", "choices"])
+def test_operations_are_measured_on_this_machine(space: Any) -> None:
     device = Device.measure(space, 8, 8, seconds=0.0)
-    assert set(device.rows) == {*space.operations, OTHER}
-    assert device.predict("sep_conv_5x5", 1e6, 1e4) > 0
+    assert set(device.operations) == set(operations_of(space))
+    built = build_network(random_genotype(space, seed=5), channels=12, stem="cifar")
+    assert 0 < device.whole(built, (3, 8, 8)) < 1000

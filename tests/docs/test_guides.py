@@ -119,6 +119,7 @@ def shortened(words: list[str]) -> list[str]:
         "measure-operations": (*_DATA, *_TRAIN, "--cells", "1", "--positions", "1"),
         "derive": ("--threshold", "0.4"),
         "profile": ("--seconds", "0.01", "--no-onnx", "--quiet"),
+        "probe": ("--networks", "1", "--channels", "4", "--cells", "3", "--resolution", "16", "--quiet"),
         "watch": ("--once",),
     }
     return [*words, *added.get(name, ()), *resolution]

@@ -266,6 +266,12 @@ COMMANDS = {
         positional="architectures",
         home="ddarts.api.profile",
     ),
+    "probe": Command(
+        "write a folder that measures latencies on another device, for --max-latency",
+        "probe",
+        ((("--out",), {"metavar": "DIR", "required": True, "help": "folder to write"}), _CONFIG, _QUIET),
+        home="ddarts.api.probe",
+    ),
     "export": Command(
         "write a trained model as ONNX (float32 or int8), torch.export or safetensors",
         None,

@@ -230,3 +230,18 @@ class ProfileKeywords(TypedDict, total=False):
     onnx: bool | None
     seconds: float
     device: str
+
+
+class ProbeKeywords(TypedDict, total=False):
+    """Settings of `ddarts.probe`."""
+
+    space: str
+    resolution: int
+    channels: int | Sequence[int]
+    cells: int | Sequence[int]
+    nodes: int
+    in_channels: int
+    classes: int
+    stem: Literal["auto", "cifar", "imagenet"]
+    networks: int
+    seed: int

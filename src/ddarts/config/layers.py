@@ -24,6 +24,7 @@ from ddarts.config.schema import (
     EvaluateSettings,
     MeasureOptions,
     MeasureSettings,
+    ProbeSettings,
     ProfileSettings,
     RunSettings,
     SearchOptions,
@@ -58,6 +59,7 @@ STAGES: dict[str, type[BaseModel]] = {
     "measure-operations": MeasureSettings,
     "test": EvaluateSettings,
     "profile": ProfileSettings,
+    "probe": ProbeSettings,
 }
 
 

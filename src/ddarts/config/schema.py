@@ -625,3 +625,38 @@ class ProfileSettings(Options):
     def _split_list(cls, value: Any) -> Any:
         """Let a command line say ``1,32``, and a caller one number."""
         return value.replace(",", " ").split() if isinstance(value, str) else (value,) if type(value) is int else value
+
+
+class ProbeSettings(Options):
+    """Settings of `ddarts.probe` besides the folder."""
+
+    space: str = Field(default="darts", description="search space whose operations are measured")
+    resolution: int = Field(default=32, ge=2, le=4096, description="pixels a side of the images")
+    channels: tuple[Annotated[int, Field(ge=1, le=4096)], Annotated[int, Field(ge=1, le=4096)]] = Field(
+        default=(4, 32), description="smallest and largest number of channels of the first cell, such as 4,32"
+    )
+    cells: tuple[Annotated[int, Field(ge=1, le=100)], Annotated[int, Field(ge=1, le=100)]] = Field(
+        default=(3, 8), description="smallest and largest number of cells, such as 3,8"
+    )
+    nodes: int = Field(default=4, ge=1, le=8, description="intermediate nodes of a cell")
+    in_channels: int = Field(default=3, ge=1, le=4096, description="channels of the images")
+    classes: int = Field(default=10, ge=1, le=1000000, description="number of classes")
+    stem: Literal["auto", "cifar", "imagenet"] = Field(
+        default="auto", description="layers before the first cell", json_schema_extra=_STEMS
+    )
+    networks: int = Field(default=250, ge=1, le=5000, description="random networks that are written")
+    seed: int = Field(default=0, ge=0, le=2**63 - 1, description="seed of the random networks")
+
+    @field_validator("channels", "cells", mode="before")
+    @classmethod
+    def _split_bounds(cls, value: Any) -> Any:
+        """Let a command line say ``4,32``, or one number for both bounds."""
+        found = value.replace(",", " ").split() if isinstance(value, str) else value
+        return (found, found) if type(found) is int else list(found) * 2 if len(found) == 1 else found
+
+    @field_validator("channels", "cells")
+    @classmethod
+    def _bounds_rise(cls, value: tuple[int, int]) -> tuple[int, int]:
+        if value[0] > value[1]:
+            raise PydanticCustomError("bounds", "must name the smaller number first")
+        return value

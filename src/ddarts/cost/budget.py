@@ -47,6 +47,8 @@ USE = 0.95
 #: Costs that are sums over operations; the peak of activations is none.
 LINEAR = ("parameters", "macs", "size", "latency")
 _WIDEST = 4096
+#: Channels that vectors of most processors hold.
+_VECTOR = 8
 #: Of fewer channels the other stem is tested too.
 _NARROW = 4
 #: Cells that are tested beyond those that were searched.
@@ -336,6 +338,9 @@ class Budget:
             else:
                 guess = width / found**0.5
             width = min(max(int(guess), low + 1), high - 1)
+        if "latency" in self.limits:  # channels that fill a vector can take less time than fewer channels
+            while low < _WIDEST and use(low + _VECTOR - low % _VECTOR) <= 1:
+                low += _VECTOR - low % _VECTOR
         return low
 
     def _best(
@@ -452,7 +457,8 @@ class Budget:
         smallest: dict[str, float] = {}
         for stem in self._stems_of(space):
             for kind in self.limits:
-                least = self._smallest(space, Size(self.channels or 1, stem), kind)
+                widths = [self.channels] if self.channels else (1, _VECTOR // 2, _VECTOR) if kind == "latency" else [1]
+                least = min(self._smallest(space, Size(channels, stem), kind) for channels in widths)
                 smallest[kind] = min(least, smallest.get(kind, least))
             if all(least <= self.limits[kind] for kind, least in smallest.items()):
                 return

@@ -1,13 +1,13 @@
-"""Latencies of operations on a device: a file of measurements, and predictions for networks of these operations.
+"""Latencies on a device: a table of measured networks, and predictions for others of the same kernels.
 
-The latency of an operation is a linear function of its multiply-adds and of the numbers that it reads and writes,
-fitted to its measurements; that of a network is the sum over its parts.
+The latency is a linear function of what is computed (`ddarts.cost.kernels`), fitted to the table: no coefficient is
+negative, and the squares of the relative errors are smallest. So it is a sum over the operations of a network.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -16,31 +16,31 @@ from typing import Any
 import torch
 from torch import nn
 
-from ddarts.cost.counting import Flops, count
+from ddarts.cost.kernels import NETWORK, features, kernel_of
 from ddarts.cost.latency import machine, threads_set, time_passes
 from ddarts.errors import GenotypeError, SettingsError
-from ddarts.nn.choice_network import AnyNetwork, ChoiceNetwork, load_skeleton
-from ddarts.nn.network import Cell
-from ddarts.nn.operations import Rectified, build_operation
+from ddarts.genotype.random import random_genotype
+from ddarts.nn.choice_network import AnyNetwork, build_network, load_skeleton
+from ddarts.nn.operations import build_operation
 from ddarts.runtime import json_input as checks
 from ddarts.runtime.atomic_files import write_text
 from ddarts.space.cell_space import SearchSpace
 from ddarts.space.choice_space import ChoiceSpace
 
 FORMAT = "ddarts-latencies"
-VERSION = 1
+VERSION = 2
 #: Name of the copy of the file inside the folder of a run.
 FILE_NAME = "device.json"
 #: Of the latencies of the machine that searches.
 HERE_NAME = "latencies.json"
-#: Stands for the convolutions between operations: stems, inputs of cells, classifiers.
-OTHER = "other"
 _MOST = 10_000
-#: Channels, and what divides the side of the images, of what is measured.
+#: Numbers of a table, and letters of a name.
+_MOST_NUMBERS, _MOST_LETTERS = 5_000_000, 200
+#: Channels, and what divides the side of the images, of what is measured on this machine.
 _SIZES = ((8, 1), (16, 2), (32, 2), (32, 4))
-
-#: Multiply-adds, numbers read and written, and milliseconds.
-Row = tuple[float, float, float]
+#: Weight of the squares of the coefficients, each as its largest share of a latency: kernels that always occur
+#: together share their time instead of one of them taking all of it.
+_RIDGE = 0.01
 
 
 @dataclass(frozen=True)
@@ -49,155 +49,166 @@ class Device:
 
     Attributes:
         name: of the device, for people.
-        rows: what was measured of each operation.
+        operations: the names of the operations that were measured.
+        columns: names of the features.
+        rows: of each measured network the values of its features, and milliseconds.
     """
 
     name: str
-    rows: dict[str, list[Row]]
+    operations: tuple[str, ...]
+    columns: tuple[str, ...]
+    rows: tuple[tuple[tuple[float, ...], float], ...]
+
+    @classmethod
+    def of(cls, name: str, operations: Iterable[str], measured: Iterable[tuple[dict[str, float], float]]) -> Device:
+        """Return the table of measured networks, each as its features and milliseconds."""
+        measured = list(measured)
+        columns = tuple(dict.fromkeys(column for row, _ in measured for column in row))
+        rows = tuple((tuple(row.get(column, 0.0) for column in columns), ms) for row, ms in measured)
+        return cls(name, tuple(operations), columns, rows)
 
     @cached_property
-    def _rates(self) -> dict[str, Row]:
-        """Milliseconds for a call, a multiply-add and a number, none negative: smallest squared relative errors."""
+    def _rates(self) -> dict[str, float]:
+        """Milliseconds of one of each feature."""
         import numpy as np
         from scipy.optimize import nnls
 
-        found = {}
-        for name, rows in self.rows.items():
-            features = np.array([[1.0, macs / 1e6, elements / 1e3] for macs, elements, _ in rows])
-            times = np.array([ms for *_, ms in rows])
-            weights, _ = nnls(features / times[:, None], np.ones(len(rows)))
-            found[name] = (float(weights[0]), float(weights[1]) / 1e6, float(weights[2]) / 1e3)
-        return found
+        table = np.array([values for values, _ in self.rows]) / np.array([[ms] for _, ms in self.rows])
+        scale = np.maximum(table.max(0), 1e-12)
+        matrix = np.vstack([table / scale, _RIDGE * np.eye(len(self.columns))])
+        wanted = np.concatenate([np.ones(len(self.rows)), np.zeros(len(self.columns))])
+        weights, _ = nnls(matrix, wanted)
+        return dict(zip(self.columns, (weights / scale).tolist(), strict=True))
 
-    def predict(self, name: str, macs: float, elements: float) -> float:
-        """Return the milliseconds of an operation with so many multiply-adds, inputs and outputs."""
-        call, each_mac, each_element = self._rates[name]
-        return call + each_mac * macs + each_element * elements
+    @cached_property
+    def _kernels(self) -> frozenset[str]:
+        return frozenset(map(kernel_of, self.columns))
+
+    def predict(self, module: nn.Module, shape: tuple[int, ...], *, edge: bool = False) -> float:
+        """Return the milliseconds of a module for an image [channels, height, width].
+
+        Args:
+            module: it is not changed, and nothing is computed.
+            shape: of the image.
+            edge: see `ddarts.cost.kernels.features`.
+
+        Raises:
+            SettingsError: it has a kernel that was not measured.
+        """
+        return self.predict_features(features(module, shape, edge=edge))
+
+    def predict_features(self, found: dict[str, float]) -> float:
+        """Return the milliseconds of what `ddarts.cost.kernels.features` has counted; errors are those of `predict`."""
+        for kernel in map(kernel_of, found):
+            if kernel not in self._kernels:
+                raise SettingsError(
+                    f"the latencies of {self.name} have no {kernel}; make a probe of this space, resolution and stem"
+                )
+        return sum(self._rates.get(feature, 0.0) * value for feature, value in found.items())
 
     def whole(self, network: AnyNetwork, images: tuple[int, int, int]) -> float:
-        """Return the milliseconds of a network, the sum over its operations and the convolutions between them."""
-        total = 0.0
-        network.eval()
-        parts = list(_parts(network))
-        with torch.no_grad(), Flops() as flops:
-
-            def around(name: str, method: Callable[..., Any], x: Any, *more: Any) -> Any:
-                nonlocal total
-                before = flops.total
-                result = method(x, *more)
-                total += self.predict(name, (flops.total - before) // 2, x.numel() + result.numel())
-                return result
-
-            try:
-                for name, module, method in parts:
-                    setattr(module, method, partial(around, name, getattr(module, method)))
-                network(torch.zeros(1, *images, device=next(network.parameters()).device))
-            finally:
-                for _, module, method in parts:
-                    module.__dict__.pop(method, None)  # the method of the class is seen again
-        return total
+        """Return the milliseconds of a network: the sum over its parts, and what a call costs."""
+        return self._rates.get(NETWORK, 0.0) + self.predict(network, images)
 
     def check(self, space: SearchSpace | ChoiceSpace, where: str) -> None:
         """Raise SettingsError if an operation of a space was not measured."""
-        missing = [name for name in (*_names(space), OTHER) if name not in self.rows]
+        missing = [name for name in operations_of(space) if name not in self.operations]
         if missing:
             more = f" and {len(missing) - 1} more" if missing[1:] else ""
-            raise SettingsError(
-                f"{where} has no latency of {missing[0]}{more}; measure those of this search space on the device"
-            )
+            raise SettingsError(f"{where} has no latency of {missing[0]}{more}; make a probe of this search space")
 
     # -- files -----------------------------------------------------------------------------------------------------
 
     @classmethod
     def load(cls, path: str | Path) -> Device:
-        """Read a file of latencies.
+        """Read a file of latencies, as the script of a probe writes it.
 
         Raises:
             GenotypeError: it is missing or not valid; the message names the place.
         """
-        writer = "Device.measure(...).save(...)"
-        text, where = checks.read_text(path, what="latencies", inside=FILE_NAME, way_out=writer)
+        text, where = checks.read_text(path, what="latencies", inside=FILE_NAME, way_out="ddarts probe")
         data = checks.parse(text, where, "latencies")
         checks.header(data, where, what="latencies", form=FORMAT, version=VERSION)
-        data = checks.mapping(data, where, required=("format", "version", "device", "operations"))
-        operations = data["operations"]
-        if not isinstance(operations, dict) or not 0 < len(operations) <= _MOST:
-            raise GenotypeError(f"{where}: operations must be an object of 1 to {_MOST} lists")
-        rows: dict[str, list[Row]] = {}
-        for name, items in operations.items():
-            place = f"{where}: operations.{name[:100]}"
-            found = checks.listing(items, place)
-            if not 0 < len(found) <= _MOST:
-                raise GenotypeError(f"{place} must hold 1 to {_MOST} rows")
-            rows[name] = [_row(row, f"{place}[{i}]") for i, row in enumerate(found)]
-        return cls(checks.text(data["device"], f"{where}: device"), rows)
+        required = ("format", "version", "device", "operations", "features", "networks")
+        data = checks.mapping(data, where, required, ("runtime", "threads", "clock", "rounds", "probe"))
+        operations, columns = (_names(data[key], f"{where}: {key}") for key in ("operations", "features"))
+        networks = checks.listing(data["networks"], f"{where}: networks")
+        most = min(_MOST, _MOST_NUMBERS // len(columns))
+        if not 0 < len(networks) <= most:
+            raise GenotypeError(f"{where}: networks must hold 1 to {most} rows, found {len(networks)}")
+        rows = tuple(_row(row, len(columns), f"{where}: networks[{i}]") for i, row in enumerate(networks))
+        return cls(_name(data["device"], f"{where}: device"), operations, columns, rows)
 
     def save(self, path: str | Path) -> None:
-        """Write the file of latencies, one operation a line."""
-        lines = ",\n".join(f"    {json.dumps(name)}: {json.dumps(rows)}" for name, rows in self.rows.items())
-        head = f'"format": "{FORMAT}",\n  "version": {VERSION},\n  "device": {json.dumps(self.name)}'
-        write_text(Path(path), f'{{\n  {head},\n  "operations": {{\n{lines}\n  }}\n}}\n')
+        """Write the file of latencies, one network a line."""
+        head = {"format": FORMAT, "version": VERSION, "device": self.name}
+        head |= {"operations": list(self.operations), "features": list(self.columns)}
+        lines = ",\n".join(f"  {json.dumps([ms, *values])}" for values, ms in self.rows)
+        write_text(Path(path), f'{json.dumps(head)[:-1]}, "networks": [\n{lines}\n]}}\n')
 
     @classmethod
-    def measure(cls, space: SearchSpace | ChoiceSpace, height: int, width: int, *, seconds: float = 0.03) -> Device:
-        """Measure the operations of a space on this machine, in one thread of PyTorch.
+    def measure(cls, space: SearchSpace | ChoiceSpace, height: int, width: int, *, seconds: float = 0.02) -> Device:
+        """Measure operations of a space, and small networks of it, on this machine in one thread of PyTorch.
 
         Args:
             space: whose operations.
             height, width: of the images, in pixels.
             seconds: of each measurement, about.
         """
-        rows: dict[str, list[Row]] = {}
+        names = tuple(operations_of(space))
+        measured: list[tuple[dict[str, float], float]] = []
+
+        def add(module: nn.Module, shape: tuple[int, int, int], more: dict[str, float]) -> None:
+            x = torch.zeros(1, *shape).contiguous(memory_format=torch.channels_last)
+            module.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            found = features(module, shape) | more
+            if found:  # an identity takes no time
+                measured.append((found, min(time_passes(partial(module, x), seconds=seconds))))
+
         with torch.random.fork_rng(devices=[]), threads_set(1), torch.no_grad():
-            for name in (*_names(space), OTHER):
-                for channels, divisor in _SIZES:
-                    module, inputs = _built(space, name, channels)
-                    shape = (inputs, -(-height // divisor), -(-width // divisor))
-                    macs = count(module, shape).macs
-                    x = torch.zeros(1, *shape).contiguous(memory_format=torch.channels_last)
-                    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-                    times = time_passes(partial(module, x), seconds=seconds)
-                    rows.setdefault(name, []).append((float(macs), float(x.numel() + module(x).numel()), min(times)))
-        return cls(machine(torch.device("cpu")), rows)
+            for channels, divisor in _SIZES:
+                sides = (-(-height // divisor), -(-width // divisor))
+                for name in names:
+                    for stride in (1, 2):
+                        add(_built(space, name, channels, stride), (channels, *sides), {})
+                for stem in ("cifar", "imagenet"):
+                    network = build_network(random_genotype(space, seed=channels), channels=channels, stem=stem)
+                    add(network, (3, height, width), {NETWORK: 1.0})
+        return cls.of(machine(torch.device("cpu")), names, measured)
 
 
-def _names(space: SearchSpace | ChoiceSpace) -> Iterable[str]:
+def operations_of(space: SearchSpace | ChoiceSpace) -> Iterable[str]:
+    """Return the names of all operations or candidates of a space."""
     if isinstance(space, SearchSpace):
         return space.operations
     return dict.fromkeys(name for choice in space.choices for name in choice.candidates)
 
 
-def _built(space: SearchSpace | ChoiceSpace, name: str, channels: int) -> tuple[nn.Module, int]:
-    """Return an operation, and its channels of input."""
-    if name == OTHER:
-        conv = nn.Conv2d(4 * channels, channels, 1, bias=False)
-        return nn.Sequential(nn.ReLU(), conv, nn.BatchNorm2d(channels)), 4 * channels
+def _built(space: SearchSpace | ChoiceSpace, name: str, channels: int, stride: int) -> nn.Module:
     if isinstance(space, SearchSpace):
-        return build_operation(name, channels, 1), channels
-    return load_skeleton(space).candidate(name, channels, channels, 1, affine=True), channels
+        return build_operation(name, channels, stride)
+    return load_skeleton(space).candidate(name, channels, channels, stride, affine=True)
 
 
-def _parts(network: AnyNetwork) -> Iterable[tuple[str, nn.Module, str]]:
-    """Yield the operations, and the convolutions between them, each with the method by which it is called."""
-    inside: set[nn.Module] = set()
-    if isinstance(network, ChoiceNetwork):
-        for name, module in network.candidates():
-            inside.update(module.modules())
-            yield name, module, "forward"
-    else:
-        for position, cell in network.cells.items():
-            assert isinstance(cell, Cell)
-            for edge, module in cell.operations.items():
-                inside.update(module.modules())
-                name = network.genotype.cells[int(position)].edges[int(edge)].operation
-                yield name, module, "after_relu" if isinstance(module, Rectified) else "forward"
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear) and module not in inside:
-            yield OTHER, module, "forward"
+def _name(value: Any, where: str) -> str:
+    found = checks.text(value, where)
+    if not 0 < len(found) <= _MOST_LETTERS or not found.isprintable():
+        raise GenotypeError(f"{where}: {checks.shown(value)} must have 1 to {_MOST_LETTERS} printable characters")
+    return found
 
 
-def _row(row: Sequence[Any], where: str) -> Row:
-    good = isinstance(row, list) and len(row) == 3 and all(type(n) in (int, float) and 0 <= n < 1e15 for n in row)
-    if not good or row[2] < 1e-9:
-        raise GenotypeError(f"{where}: {checks.shown(row)} must be multiply-adds, numbers moved, milliseconds")
-    return float(row[0]), float(row[1]), float(row[2])
+def _names(data: Any, where: str) -> tuple[str, ...]:
+    found = checks.listing(data, where)
+    if not 0 < len(found) <= _MOST:
+        raise GenotypeError(f"{where} must hold 1 to {_MOST} names, found {len(found)}")
+    names = tuple(_name(value, f"{where}[{i}]") for i, value in enumerate(found))
+    if len(set(names)) < len(names):
+        raise GenotypeError(f"{where}: a name stands twice")
+    return names
+
+
+def _row(row: Any, columns: int, where: str) -> tuple[tuple[float, ...], float]:
+    good = isinstance(row, list) and all(type(n) in (int, float) and 0 <= n < 1e15 for n in row)
+    if not good or len(row) != 1 + columns or row[0] < 1e-9:
+        raise GenotypeError(f"{where}: {checks.shown(row)} must be milliseconds and {columns} numbers, none negative")
+    return tuple(map(float, row[1:])), float(row[0])

@@ -25,14 +25,14 @@ Entries = tuple[tuple[tuple[OperationCost, ...], ...], ...]
 
 
 class Clock(Protocol):
-    """Predicts latencies on a device; see `ddarts.cost.latency.Device`."""
+    """Predicts latencies on a device; see `ddarts.cost.device.Device`."""
 
-    def predict(self, name: str, macs: float, elements: float) -> float:
-        """Return the milliseconds of an operation with so many multiply-adds, inputs and outputs."""
+    def predict(self, module: nn.Module, shape: tuple[int, ...], *, edge: bool = False) -> float:
+        """Return the milliseconds of a module; as an `edge` of a cell with the addition to another edge's result."""
         ...
 
     def whole(self, network: AnyNetwork, images: tuple[int, int, int]) -> float:
-        """Return the milliseconds of a network on the meta device, the sum over its parts."""
+        """Return the milliseconds of a network."""
         ...
 
 
@@ -114,9 +114,11 @@ def _cell_table(
 ) -> CostTable:
     @cache
     def counted(name: str, wide: int, stride: int, height: int, width: int) -> OperationCost:
-        cost = OPERATIONS.get(name).costs(wide, stride, height, width)
-        pixels = height * width + -(-height // stride) * -(-width // stride)
-        ms = 0.0 if clock is None else clock.predict(name, cost.macs, wide * pixels)
+        operation = OPERATIONS.get(name)
+        cost, ms = operation.costs(wide, stride, height, width), 0.0
+        if clock is not None:
+            with torch.device("meta"):
+                ms = clock.predict(operation.build(wide, stride, True), (wide, height, width), edge=True)
         return cost._replace(size=cost.size or 4 * cost.parameters, latency=ms)
 
     in_channels, height, width = images
@@ -168,7 +170,6 @@ class _Position(nn.Module):
     """Stands at a position of a choice, and records the shape of its input."""
 
     shape: tuple[int, ...] = ()
-    elements: int = 0
 
     def __init__(self, choice: int, outputs: int, stride: int, candidates: dict[str, nn.Module]) -> None:
         super().__init__()
@@ -178,9 +179,7 @@ class _Position(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return a tensor in the shape of the output."""
         self.shape = tuple(x.shape[1:])
-        result = x.new_empty(len(x), self.outputs, *(-(-side // self.stride) for side in x.shape[2:]))
-        self.elements = x.numel() + result.numel()
-        return result
+        return x.new_empty(len(x), self.outputs, *(-(-side // self.stride) for side in x.shape[2:]))
 
 
 def _choice_table(
@@ -206,7 +205,7 @@ def _choice_table(
         if key not in known:
             cost = count(module, position.shape)
             if clock is not None:
-                cost = cost._replace(latency=clock.predict(name, cost.macs, position.elements))
+                cost = cost._replace(latency=clock.predict(module, position.shape))
             known[key] = cost
         return known[key]
 
