@@ -379,7 +379,9 @@ def check_strategy(name: str, **options: Any) -> None:
 
 def _search_settings(name: str, options: dict[str, Any]) -> Any:
     """Return the settings of a small search with a strategy."""
-    fits = _SMALL_TRIALS if issubclass(STRATEGIES.get(name), TrialOptions) else _SMALL_SUPERNET
+    strategy = STRATEGIES.get(name)
+    small = _SMALL_TRIALS if issubclass(strategy, TrialOptions) else _SMALL_SUPERNET
+    fits = {key: value for key, value in small.items() if key not in strategy.ignores}
     return load_settings("search", preset="demo", overrides={"strategy": name, **_SMALL, **fits, **options})
 
 
@@ -423,12 +425,13 @@ def _check_differentiable(options: StrategyOptions) -> None:
         f"{about}: relax returns other gates for the same logits and random numbers; draw from its generator only",
     )
     x, y = torch.randn(6, 3, 5, 5, dtype=torch.float64), torch.arange(6) % 3
-    outcome = alpha_gradients(
-        net.train(), x, y, relaxed, regulariser=lambda: strategy.regulariser(alphas, relaxed, 0.5)
-    )
-    for gradient in outcome.gradients:
-        _require(bool(gradient.isfinite().all()), f"{about}: a gradient of the logits is not finite")
-        _require(bool((gradient != 0).all()), f"{about}: some logits get no gradient")
+    if strategy.trains_alphas:
+        outcome = alpha_gradients(
+            net.train(), x, y, relaxed, regulariser=lambda: strategy.regulariser(alphas, relaxed, 0.5)
+        )
+        for gradient in outcome.gradients:
+            _require(bool(gradient.isfinite().all()), f"{about}: a gradient of the logits is not finite")
+            _require(bool((gradient != 0).all()), f"{about}: some logits get no gradient")
     gates = gates_of(space, [g.tolist() for g in strategy.gates(alphas)])
     genotype = strategy.derive(gates, options.rule or "darts", 0.85, "x")
     _check_member(genotype, space, f"{about}: derive")

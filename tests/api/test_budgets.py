@@ -50,10 +50,11 @@ def test_the_trained_network_keeps_the_budgets_and_the_report_shows_them(tmp_pat
     assert again.parameters == derived.costs["parameters"]
 
 
-@pytest.mark.parametrize("strategy", ["darts", "gdas", "pc-darts", "fairdarts"])
+@pytest.mark.parametrize("strategy", ["darts", "gdas", "pc-darts", "fairdarts", "one-shot"])
 def test_every_differentiable_strategy_keeps_a_budget(tmp_path: Path, strategy: str) -> None:
+    few = {"shortlist": 6, "shortlist_trials": 2, "shortlist_steps": 2} if strategy == "one-shot" else {}
     found = ddarts.search(
-        **TINY, out=tmp_path / "run", max_parameters="3k", strategy=strategy, cells=3, method="darts", **SEARCH
+        **TINY, out=tmp_path / "run", max_parameters="3k", strategy=strategy, cells=3, method="darts", **SEARCH, **few
     )
     _check(found)
 

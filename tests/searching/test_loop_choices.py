@@ -76,9 +76,10 @@ def test_both_kinds_of_ablation_find_something(kind: str, images: ImageData, tmp
     assert isinstance(outcome.genotype, ChoiceGenotype)
 
 
-@pytest.mark.parametrize("strategy", ["darts", "gdas", "random", "evolution"])
+@pytest.mark.parametrize("strategy", ["darts", "gdas", "one-shot", "random", "evolution"])
 def test_other_strategies_search_the_same_space(strategy: str, images: ImageData, tmp_path: Path) -> None:
     sizes = {"trials": 2, "trial_steps": 1} if strategy in ("random", "evolution") else {}
+    sizes |= {"shortlist": 4, "shortlist_trials": 2, "shortlist_steps": 1} if strategy == "one-shot" else {}
     outcome = search(tmp_path / "run", images, space=SPACE, epochs=1, strategy=strategy, **sizes)
     assert isinstance(outcome.genotype, ChoiceGenotype)
 

@@ -50,6 +50,25 @@ def shortlist(path: Path) -> list[dict[str, Any]]:
     return list(RunFolder.open(path).metrics("shortlist", "trial"))
 
 
+def test_after_a_one_shot_search_the_lowest_losses_with_its_weights_are_trained_and_the_winner_gives_the_gates(
+    tmp_path: Path, digits: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored: dict[Genotype, float] = {}
+
+    def noted(net: Any, genotype: Any, *others: Any) -> float:
+        scored[genotype.canonical()] = one_shot_loss(net, genotype, *others)
+        return scored[genotype.canonical()]
+
+    monkeypatch.setattr("ddarts.searching.shortlist.one_shot_loss", noted)
+    options = {"epochs": 2, "shortlist": 12, "shortlist_trials": 3, "shortlist_steps": 3}
+    found = search(tmp_path / "run", digits, strategy="one-shot", **options)
+    assert len(scored) == 12
+    first = [Genotype.from_json(r["genotype"]).canonical() for r in shortlist(tmp_path / "run")[:3]]
+    assert first == sorted(scored, key=scored.__getitem__)[:3]
+    assert found.genotype.canonical() in first
+    assert derive_genotype(Gates.load(tmp_path / "run"), "darts").canonical() == found.genotype.canonical()
+
+
 @pytest.mark.parametrize("by", ["one-shot", "gates", "effect"])
 def test_the_most_accurate_of_the_derived_genotype_and_its_candidates_wins(
     tmp_path: Path, digits: ImageData, by: str

@@ -42,7 +42,13 @@ def digits() -> ImageData:
     return load_data("digits", limit=60)
 
 
-@pytest.mark.parametrize(("name", "options"), [*((name, {}) for name in BUILT_IN), ("random", {"halving": 2})])
+#: Settings of a small search, of strategies whose defaults are not small.
+SMALL: dict[str, dict[str, Any]] = {"one-shot": {"shortlist": 6, "shortlist_trials": 2, "shortlist_steps": 2}}
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [*((name, SMALL.get(name, {})) for name in BUILT_IN), ("random", {"halving": 2})]
+)
 def test_a_strategy_passes_the_conformance_checks(name: str, options: dict[str, Any]) -> None:
     check_strategy(name, **options)
 
@@ -51,7 +57,8 @@ def test_a_strategy_passes_the_conformance_checks(name: str, options: dict[str, 
 def test_gates_keep_their_precision_when_the_network_computes_in_another(
     tmp_path: Path, digits: ImageData, name: str
 ) -> None:
-    found = search(tmp_path / "run", digits, strategy=name, epochs=1, steps_per_epoch=1, precision="bf16")
+    options = {"epochs": 1, "steps_per_epoch": 1, "precision": "bf16", **SMALL.get(name, {})}
+    found = search(tmp_path / "run", digits, strategy=name, **options)
     assert len(found.genotype) == 3
 
 
@@ -61,6 +68,24 @@ def make(name: str, **changes: Any) -> tuple[Differentiable[Any], Supernet, list
 
 def draw(seed: int = 3) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def test_one_shot_trains_a_random_genotype_in_each_step_all_operations_equally_often() -> None:
+    strategy, net, alphas = make("one-shot")
+    chance = draw()
+    drawn = [[g.bool() for g in strategy.relax(alphas, 0.5, chance)] for _ in range(700)]
+    for gates in drawn:
+        for cell in gates:
+            assert [int(cell[:2].sum()), int(cell[2:].sum())] == [
+                2,
+                2,
+            ]  # of each of two nodes, which read 2 and 3 states
+            assert int(cell.sum(1).max()) == 1
+    share = torch.stack([torch.stack(gates).double() for gates in drawn]).mean(0)
+    expected = torch.tensor([1.0, 1.0, 2 / 3, 2 / 3, 2 / 3])[:, None] / len(net.space.operations)
+    assert float((share - expected).abs().max()) < 0.06
+    (choice,) = strategy.relax([torch.zeros(1, 5)], 0.5, chance)
+    assert choice.sum() == 1
 
 
 def test_darts_shares_two_alphas_and_lets_the_operations_of_an_edge_compete() -> None:

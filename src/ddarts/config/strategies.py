@@ -209,6 +209,21 @@ class SDartsOptions(CompetingOptions):
     radius_end: float = Field(default=0.3, ge=0, le=1, description="and at the end of a linear rise")
 
 
+class OneShotOptions(ShortlistOptions):
+    """One-shot: a supernet is trained on random genotypes; the best by its weights are trained (arXiv 1904.00420)."""
+
+    implementation = "ddarts.searching.strategies.one_shot:OneShot"
+    rule = "darts"
+    ignores = BASELINE_ONLY | {
+        *("alpha_lr", "alpha_lr_min", "alpha_weight_decay", "pretrain_epochs", "stop_on_collapse", "threshold"),
+    }
+    name: str = Field(default="one-shot", description="name of the strategy")
+    shortlist: int = Field(
+        default=500, ge=2, le=100_000, description="genotypes that the supernet's weights rank, half of them random"
+    )
+    shortlist_trials: int = Field(default=8, ge=2, le=100_000, description="genotypes to train, the best ranked")
+
+
 class TrialOptions(StrategyOptions):
     """Budget of a black-box strategy, which trains its proposals."""
 
@@ -288,6 +303,7 @@ _BUILT_IN: dict[str, type[StrategyOptions]] = {
     "pc-darts": PcDartsOptions,
     "drnas": DrNasOptions,
     "sdarts": SDartsOptions,
+    "one-shot": OneShotOptions,
     "random": RandomOptions,
     "evolution": EvolutionOptions,
     "bayes": BayesOptions,

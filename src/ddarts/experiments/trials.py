@@ -194,7 +194,8 @@ class Board:
         if not done:
             return ""
         best = max(done, key=lambda line: mean(line.top1))
-        text = f"{best.name} has the highest mean, {best.task.shown(mean(best.top1))} of {counted(len(best.trials), 'seed')}"
+        highest = best.task.shown(mean(best.top1))
+        text = f"{best.name} has the highest mean, {highest} of {counted(len(best.trials), 'seed')}"
         found = [v for v in self.verdicts if best.name in (v.first, v.second)]
         others = {v: v.second if v.first == best.name else v.first for v in found}
         clear, unclear = ([others[v] for v in found if v.distinguishable is told] for told in (True, False))

@@ -26,7 +26,7 @@ from ddarts.data import Augment, Batches, ImageData, class_weights, search_parts
 from ddarts.errors import RunError, SettingsError
 from ddarts.genotype.choices import AnyGenotype, ChoiceGenotype, genotype_from_dict
 from ddarts.genotype.deepen import laid_out
-from ddarts.genotype.gates import AnyGates
+from ddarts.genotype.gates import AnyGates, discrete_gates
 from ddarts.genotype.genotype import printable_name
 from ddarts.kernels import library
 from ddarts.nn.tasks import Objective
@@ -196,6 +196,10 @@ class _Search(ResumableLoop):
             self.budget,
             quiet=quiet,
         )
+        if not self.strategy.trains_alphas:
+            gates = discrete_gates(state.net.space, genotype)
+            if self.run.writes:
+                gates.save(self.run.path / "gates.json")
         costs: dict[str, float] = {}
         if self.budget is not None and genotype.size is None:
             genotype, costs = self.fitted(self.budget, gates, name)
@@ -236,7 +240,7 @@ class _Search(ResumableLoop):
         read_every = reads_every(self.fabric.device, _LOG_STEPS)
         self.module.train()
         while state.step < self.steps:
-            terms = self.alpha_step() if searching else None
+            terms = self.alpha_step() if searching and self.strategy.trains_alphas else None
             self.weight_step()
             state.step += 1
             done = self.steps_done
@@ -343,7 +347,8 @@ class _Search(ResumableLoop):
         finished = self.search_epoch_number
         gates = state.gates()
         health = check_health(gates, rule.method, rule.threshold, last=finished == options.epochs)
-        accuracy = state.on_alphas.accuracy
+        judged = state.on_alphas if self.strategy.trains_alphas else state.on_weights
+        accuracy = judged.accuracy
         if self.watch is not None:
             state.distances.append(self.watch.measure(gates))
         self.run.log(
@@ -351,13 +356,13 @@ class _Search(ResumableLoop):
             "epoch",
             epoch=finished,
             step=self.steps_done,
-            search_loss=state.on_alphas.loss,
+            search_loss=judged.loss,
             search_accuracy=accuracy,
             train_loss=state.on_weights.loss,
             train_accuracy=state.on_weights.accuracy,
             gates=gates.values,
             marginal=state.contributions.epoch_means(),
-            ablation=state.contributions.epoch_losses(state.on_alphas.loss, self.strategy.ablation_floor),
+            ablation=state.contributions.epoch_losses(judged.loss, self.strategy.ablation_floor),
             parameter_free=health.parameter_free,
             margin=health.margin,
             **({} if self.watch is None else {"distance": state.distances[-1]}),
@@ -389,6 +394,7 @@ class _Search(ResumableLoop):
         if state.epoch > self.pretraining:
             where = f"{self.search_epoch_number}/{self.options.epochs}"
             more = {"alpha_loss": state.on_alphas.loss, "accuracy": state.on_alphas.accuracy}
+            more = more if self.strategy.trains_alphas else {"accuracy": state.on_weights.accuracy}
         else:
             where = f"weights alone {state.epoch}/{self.pretraining}"
             more = {"accuracy": state.on_weights.accuracy}

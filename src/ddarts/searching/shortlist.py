@@ -5,6 +5,9 @@ are drawn with probabilities proportional to the gates, half are neighbours of t
 what the trained supernet believes of them; the derived genotype and the best ones are trained with successive halving
 (`ddarts.searching.trials`), and the most accurate one on the alpha half is kept. Test images are not used.
 
+After a one-shot search there are no gates to go by: half of the candidates are random genotypes, the others neighbours
+of the best so far, and the derived genotype is none of them.
+
 Everything follows from the supernet's last checkpoint and the seed: a search that was killed continues with the same
 numbers.
 """
@@ -23,18 +26,20 @@ import torch
 from torch import Tensor
 
 from ddarts.config.schema import SearchSettings
-from ddarts.config.strategies import RandomOptions, ShortlistOptions
+from ddarts.config.strategies import OneShotOptions, RandomOptions, ShortlistOptions
 from ddarts.cost.budget import Budget
 from ddarts.data import Batches, ImageData
 from ddarts.errors import GenotypeError
 from ddarts.genotype.choices import AnyGenotype
 from ddarts.genotype.derive import derive_genotype
 from ddarts.genotype.gates import AnyGates, discrete_gates, gates_of
-from ddarts.genotype.random import mutate
+from ddarts.genotype.random import mutate, random_genotype
 from ddarts.nn.tasks import Objective
 from ddarts.runs.folder import RunFolder
+from ddarts.runtime.progress import Progress
 from ddarts.runtime.seeds import derive_seed, generator
 from ddarts.searching.strategies.random import RandomSearch
+from ddarts.searching.strategy import BlackBox
 from ddarts.searching.trials import Trials
 from ddarts.supernet.interface import Searchable
 
@@ -42,6 +47,8 @@ from ddarts.supernet.interface import Searchable
 _BATCHES = 4
 #: Smallest gate that a candidate may be drawn by; of 0 there is no logarithm.
 _SMALLEST = 1e-6
+#: After a one-shot search: the best genotypes so far that have neighbours, and those that are fitted to a budget.
+_PARENTS, _FITTED = 10, 40
 
 
 def verified(
@@ -82,8 +89,12 @@ def verified(
     effort = RandomOptions(
         trials=min(options.shortlist_trials, options.shortlist + 1), trial_steps=options.shortlist_steps, halving=2
     )
-    proposals = _Shortlist(effort, options, net, gates, replace(derived, name=""), batches, objective, settings.seed)
+    proposals = _Shortlist(
+        effort, options, net, gates, replace(derived, name=""), batches, objective, settings.seed, quiet
+    )
     trials = Trials(settings, proposals, images, run, "shortlist", budget, settings.derive.method)
+    if len(run.metrics("shortlist", "trial")) < effort.trials:
+        proposals.ranked  # noqa: B018 (before the trials begin to show their progress)
     best = trials.run_to_the_end(quiet)
     return replace(best.genotype, name=derived.name), trials.cost()[1]
 
@@ -101,8 +112,10 @@ class _Shortlist(RandomSearch):
         batches: Batches,
         objective: Objective,
         seed: int,
+        quiet: bool,
     ) -> None:
         super().__init__(budget, net.space, seed)
+        self.quiet = quiet
         self.settings, self.net, self.gates, self.derived, self.batches = options, net, gates, derived, batches
         self.objective = objective
 
@@ -113,10 +126,11 @@ class _Shortlist(RandomSearch):
     @cached_property
     def ranked(self) -> list[AnyGenotype]:
         """The derived genotype and the candidates, the best first; made when the first training needs them."""
+        if isinstance(self.settings, OneShotOptions):
+            return self.evolved()
         like = self.net.alphas[0]
         values = [torch.tensor(cell, dtype=like.dtype, device=like.device) for cell in self.gates.values]
-        count = min(_BATCHES, self.batches.per_epoch)
-        held_out = [self.batches.batch(0, step) for step in range(count)]
+        held_out = self.held_out()
         if self.settings.shortlist_by == "effect":
             beliefs = [standardised(cell) for cell in effects(self.net, values, *held_out[0], self.objective)]
         else:
@@ -127,6 +141,42 @@ class _Shortlist(RandomSearch):
         else:
             scores = [belief(self.net.space, beliefs, genotype) for genotype in found]
         return [self.derived, *(found[i] for i in sorted(range(len(found)), key=lambda i: -scores[i]))]
+
+    def held_out(self) -> list[tuple[Tensor, Tensor]]:
+        """Batches of the alpha half, which the weights were not trained on."""
+        return [self.batches.batch(0, step) for step in range(min(_BATCHES, self.batches.per_epoch))]
+
+    def evolved(self) -> list[AnyGenotype]:
+        """Random genotypes and then neighbours of the best so far, by their one-shot loss, the best first."""
+        space, count, held_out = self.net.space, self.settings.shortlist, self.held_out()
+        found: dict[AnyGenotype, tuple[float, AnyGenotype]] = {}
+
+        def take_in(genotype: AnyGenotype) -> None:
+            if genotype.canonical() not in found:
+                loss = one_shot_loss(self.net, genotype, held_out, self.objective)
+                found[genotype.canonical()] = loss, genotype
+
+        def best() -> list[AnyGenotype]:
+            return [genotype for _, genotype in sorted(found.values(), key=lambda one: one[0])]
+
+        with Progress("ranking", count, quiet=self.quiet) as progress:
+            for index in range(20 * count):  # a small space may not hold so many
+                draw = Random(derive_seed(self.seed, "search", "one-shot", index))
+                genotype = random_genotype(space, seed=draw.randrange(2**31))
+                if len(found) >= max(count // 2, 2):
+                    genotype = draw.choice(best()[:_PARENTS])
+                    with suppress(GenotypeError):
+                        genotype = mutate(space, genotype, draw)
+                take_in(genotype)
+                progress.update(len(found), loss=min(loss for loss, _ in found.values()))
+                if len(found) >= count:
+                    break
+        if self.fitted is not BlackBox.fitted:
+            kept = best()[:_FITTED]
+            found.clear()
+            for genotype in kept:
+                take_in(self.fitted(genotype))
+        return best()
 
 
 def candidates(space: Any, beliefs: Sequence[Tensor], derived: AnyGenotype, count: int, seed: int) -> list[AnyGenotype]:

@@ -64,10 +64,12 @@ class Differentiable(ABC, Generic[S]):
         options: its settings.
         extra_logits: columns of an alpha besides those of the operations.
         ablation_floor: floor of nu in the ablation losses of the log (`ddarts.searching.losses`).
+        trains_alphas: whether there are alpha steps.
         price: what gates cost above a budget, with its weight in the loss; None without a budget.
     """
 
     extra_logits: ClassVar[int] = 0
+    trains_alphas: ClassVar[bool] = True
     ablation_floor = 0.1
     price: Callable[[Sequence[Tensor]], Term] | None = None
 
