@@ -1,15 +1,17 @@
-"""What a network learns, in one place: its loss, what counts as right, its metric, and what its outputs mean."""
+"""What a network learns, in one place: its loss, what counts as right, its metric, and what its outputs mean.
+
+PyTorch is imported where it computes: commands that only show results name tasks, too.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Kind = Literal["classification", "multi-label", "regression"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -96,8 +98,8 @@ class Task:
             return outputs.softmax(1)
         if self.kind == "multi-label":
             return outputs.sigmoid()
-        mean, std = (torch.tensor(v, dtype=torch.float64, device=outputs.device) for v in (self.mean, self.std))
-        return (outputs.double() * std + mean).float()
+        wide = outputs.double()
+        return (wide * wide.new_tensor(self.std) + wide.new_tensor(self.mean)).float()
 
     def standardised(self, labels: Tensor) -> Tensor:
         """Return (labels - mean) / std of numbers, in the precision of `labels`."""
@@ -142,6 +144,8 @@ def average_precision(scores: Tensor, labels: Tensor) -> Callable[[Tensor], Tens
         scores: [N, classes].
         labels: 0 and 1, [N, classes].
     """
+    import torch
+
     order = scores.argsort(0, descending=True)
     ranked, right = scores.gather(0, order), labels.gather(0, order).double()
     place = torch.arange(len(order), device=order.device)[:, None].expand_as(order)
@@ -197,6 +201,9 @@ class Objective:
             outputs: [B, classes or columns].
             labels: as `Task` describes them, or probabilities [B, classes].
         """
+        import torch
+        from torch.nn import functional as F
+
         wide = outputs if outputs.dtype in (torch.float32, torch.float64) else outputs.float()
         weights = None if self.weights is None else self.weights.to(wide.dtype)
         if self.task.kind == "regression":
