@@ -54,7 +54,7 @@ def test_testing_a_run_compares_both_on_the_same_images(whole: Any, tmp_path: An
     ddarts.export(whole.path, out=tmp_path / "hub", format="safetensors")
     card = (tmp_path / "hub" / "README.md").read_text()
     assert "| compared on the same test images | not distinguishable from ResNet-8 of the same size" in card
-    assert "The network is not distinguishable from ResNet-8 of the same size" in page
+    assert ", not distinguishable from ResNet-8 of the same size" in page
 
 
 def test_a_stopped_reference_is_resumed_with_the_whole_run_and_ends_the_same(

@@ -110,6 +110,8 @@ def shortened(words: list[str]) -> list[str]:
     )
     if name == "search" and {"random", "evolution", "bayes"} & set(words):
         return [*words, *_DATA, *_TRIALS, *resolution]
+    if "one-shot" in words:  # its gates stay equal: nothing collapses or reaches a threshold
+        return [*words, *_DATA, "--channels", "2", *_FEW, *_SUPERNET[:4]]
     added: dict[str, tuple[str, ...]] = {
         "search": (*_DATA, *_SEARCH, *(("--pretrain-epochs", "1") if baseline else _SUPERNET)),
         "run": run,

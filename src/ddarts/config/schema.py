@@ -65,7 +65,6 @@ class DataOptions(Options):
     labels: str | None = Field(
         default=None,
         description="FILE.csv with labels of the images in a folder: classes, several labels an image, or numbers",
-        json_schema_extra=COMMON,
     )
     task: Literal["auto", "classification", "multi-label", "regression"] = Field(
         default="auto",
