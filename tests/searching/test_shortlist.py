@@ -63,6 +63,9 @@ def test_after_a_one_shot_search_the_lowest_losses_with_its_weights_are_trained_
     options = {"epochs": 2, "shortlist": 12, "shortlist_trials": 3, "shortlist_steps": 3}
     found = search(tmp_path / "run", digits, strategy="one-shot", **options)
     assert len(scored) == 12
+    epochs = list(RunFolder.open(tmp_path / "run").metrics("search", "epoch"))
+    assert [record["epoch"] for record in epochs] == [1, 2]
+    assert not {"gates", "parameter_free", "search_loss"} & epochs[-1].keys()  # there are no alpha steps
     first = [Genotype.from_json(r["genotype"]).canonical() for r in shortlist(tmp_path / "run")[:3]]
     assert first == sorted(scored, key=scored.__getitem__)[:3]
     assert found.genotype.canonical() in first

@@ -215,3 +215,6 @@ class Objective:
             return F.cross_entropy(wide, labels, label_smoothing=self.smoothing)
         whole = F.cross_entropy(wide, labels, weights, label_smoothing=self.smoothing, reduction="sum")
         return whole / len(labels)
+
+
+CROSS_ENTROPY = Objective()

@@ -22,7 +22,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ddarts.nn.tasks import Objective
+from ddarts.nn.tasks import CROSS_ENTROPY, Objective
 from ddarts.runtime.distributed import Ranks
 from ddarts.searching.losses import Term, ablation_scale, marginal_contribution
 from ddarts.supernet.interface import Searchable, Trunk
@@ -83,7 +83,7 @@ def alpha_gradients(
     autocast: Context = nullcontext,
     loss_scale: float = 1.0,
     ranks: Ranks | None = None,
-    objective: Objective | None = None,
+    objective: Objective = CROSS_ENTROPY,
 ) -> AlphaOutcome:
     """Differentiate the search's loss with respect to every alpha, and to nothing else.
 
@@ -101,9 +101,8 @@ def alpha_gradients(
         ranks: the processes that share the batch evenly, `x` being this one's part. Losses and gradients returned are
             those of the whole batch (of `correct` only the own part); `torch.autograd.grad` knows nothing of other
             processes, so they are averaged here.
-        objective: the loss that stands for CE; cross-entropy if not given.
+        objective: the loss that stands for CE.
     """
-    objective = objective or Objective()
     ranks = ranks or Ranks()
     plan = plan or AblationPlan()
     ablate = list(plan.cells) if plan.use != "off" else []

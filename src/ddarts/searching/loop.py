@@ -22,14 +22,13 @@ from lightning_fabric import Fabric
 from ddarts.config.schema import SearchSettings
 from ddarts.config.strategies import TrialOptions
 from ddarts.cost.budget import Budget, Price
-from ddarts.data import Augment, Batches, ImageData, class_weights, search_parts, split, with_classes, workers_each
+from ddarts.data import Augment, Batches, ImageData, search_parts, split, with_classes, workers_each
 from ddarts.errors import RunError, SettingsError
 from ddarts.genotype.choices import AnyGenotype, ChoiceGenotype, genotype_from_dict
 from ddarts.genotype.deepen import laid_out
 from ddarts.genotype.gates import AnyGates, discrete_gates
 from ddarts.genotype.genotype import printable_name
 from ddarts.kernels import library
-from ddarts.nn.tasks import Objective
 from ddarts.runs.folder import RunFolder
 from ddarts.runtime.distributed import current
 from ddarts.runtime.engine import launch
@@ -49,7 +48,7 @@ from ddarts.supernet.backends.inductor import compiler_errors_explained
 from ddarts.supernet.backends.selection import on_backend
 from ddarts.supernet.choice_supernet import ChoiceSupernet
 from ddarts.training.initial import FOLDER, save_for_training
-from ddarts.training.resumable import ResumableLoop, reads_every
+from ddarts.training.resumable import ResumableLoop, objective_of, reads_every
 from ddarts.training.schedule import cosine
 
 _STAGE = "search"
@@ -142,8 +141,7 @@ class _Search(ResumableLoop):
                 images.height, images.width, shift=min(images.height, images.width) // 8, flip=images.flip
             ),
         }
-        weights = class_weights(train.labels, len(images.classes)) if settings.balance == "weights" else None
-        self.objective = Objective(images.task, None if weights is None else weights.to(fabric.device))
+        self.objective = objective_of(settings, images, train.labels, fabric.device)
         steps = options.steps_per_epoch
         self.weight_batches = Batches(weight_half, options.batch, label="search weights", steps=steps, **shared)
         self.alpha_batches = Batches(alpha_half, options.batch, label="search alphas", **shared)
@@ -236,11 +234,11 @@ class _Search(ResumableLoop):
         In an epoch of pre-training the alphas stay where they are.
         """
         state = self.state
-        searching = state.epoch > self.pretraining
+        moves = self.moves_alphas
         read_every = reads_every(self.fabric.device, _LOG_STEPS)
         self.module.train()
         while state.step < self.steps:
-            terms = self.alpha_step() if searching and self.strategy.trains_alphas else None
+            terms = self.alpha_step() if moves else None
             self.weight_step()
             state.step += 1
             done = self.steps_done
@@ -321,13 +319,14 @@ class _Search(ResumableLoop):
         state = self.state
         self.check_finite()
         self.check_alike()
-        if state.epoch > self.pretraining:
+        if self.moves_alphas:
             self.judge_epoch(progress)
         else:
+            alone = state.epoch <= self.pretraining
             self.run.log(
-                _PRETRAINING,
+                _PRETRAINING if alone else _STAGE,
                 "epoch",
-                epoch=state.epoch,
+                epoch=state.epoch if alone else self.search_epoch_number,
                 step=self.steps_done,
                 train_loss=state.on_weights.loss,
                 train_accuracy=state.on_weights.accuracy,
@@ -347,8 +346,7 @@ class _Search(ResumableLoop):
         finished = self.search_epoch_number
         gates = state.gates()
         health = check_health(gates, rule.method, rule.threshold, last=finished == options.epochs)
-        judged = state.on_alphas if self.strategy.trains_alphas else state.on_weights
-        accuracy = judged.accuracy
+        accuracy = state.on_alphas.accuracy
         if self.watch is not None:
             state.distances.append(self.watch.measure(gates))
         self.run.log(
@@ -356,13 +354,13 @@ class _Search(ResumableLoop):
             "epoch",
             epoch=finished,
             step=self.steps_done,
-            search_loss=judged.loss,
+            search_loss=state.on_alphas.loss,
             search_accuracy=accuracy,
             train_loss=state.on_weights.loss,
             train_accuracy=state.on_weights.accuracy,
             gates=gates.values,
             marginal=state.contributions.epoch_means(),
-            ablation=state.contributions.epoch_losses(judged.loss, self.strategy.ablation_floor),
+            ablation=state.contributions.epoch_losses(state.on_alphas.loss, self.strategy.ablation_floor),
             parameter_free=health.parameter_free,
             margin=health.margin,
             **({} if self.watch is None else {"distance": state.distances[-1]}),
@@ -393,12 +391,17 @@ class _Search(ResumableLoop):
         state = self.state
         if state.epoch > self.pretraining:
             where = f"{self.search_epoch_number}/{self.options.epochs}"
-            more = {"alpha_loss": state.on_alphas.loss, "accuracy": state.on_alphas.accuracy}
-            more = more if self.strategy.trains_alphas else {"accuracy": state.on_weights.accuracy}
         else:
             where = f"weights alone {state.epoch}/{self.pretraining}"
-            more = {"accuracy": state.on_weights.accuracy}
+        more = {"accuracy": state.on_weights.accuracy}
+        if self.moves_alphas:
+            more = {"alpha_loss": state.on_alphas.loss, "accuracy": state.on_alphas.accuracy}
         progress.update(self.steps_done, epoch=where, loss=state.on_weights.loss, **more)
+
+    @property
+    def moves_alphas(self) -> bool:
+        """Whether the steps of this epoch move alphas, too: none of the pre-training do, nor any of some strategies."""
+        return self.state.epoch > self.pretraining and self.strategy.trains_alphas
 
     @property
     def progress(self) -> float:

@@ -15,6 +15,7 @@ numbers.
 from __future__ import annotations
 
 import math
+from bisect import insort
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -34,7 +35,7 @@ from ddarts.genotype.choices import AnyGenotype
 from ddarts.genotype.derive import derive_genotype
 from ddarts.genotype.gates import AnyGates, discrete_gates, gates_of
 from ddarts.genotype.random import mutate, random_genotype
-from ddarts.nn.tasks import Objective
+from ddarts.nn.tasks import CROSS_ENTROPY, Objective
 from ddarts.runs.folder import RunFolder
 from ddarts.runtime.progress import Progress
 from ddarts.runtime.seeds import derive_seed, generator
@@ -149,34 +150,32 @@ class _Shortlist(RandomSearch):
     def evolved(self) -> list[AnyGenotype]:
         """Random genotypes and then neighbours of the best so far, by their one-shot loss, the best first."""
         space, count, held_out = self.net.space, self.settings.shortlist, self.held_out()
-        found: dict[AnyGenotype, tuple[float, AnyGenotype]] = {}
+        known: set[AnyGenotype] = set()
+        found: list[tuple[float, int, AnyGenotype]] = []  # loss, number of the genotype: the best, and first, first
 
         def take_in(genotype: AnyGenotype) -> None:
-            if genotype.canonical() not in found:
-                loss = one_shot_loss(self.net, genotype, held_out, self.objective)
-                found[genotype.canonical()] = loss, genotype
-
-        def best() -> list[AnyGenotype]:
-            return [genotype for _, genotype in sorted(found.values(), key=lambda one: one[0])]
+            if genotype.canonical() not in known:
+                known.add(genotype.canonical())
+                insort(found, (one_shot_loss(self.net, genotype, held_out, self.objective), len(known), genotype))
 
         with Progress("ranking", count, quiet=self.quiet) as progress:
             for index in range(20 * count):  # a small space may not hold so many
                 draw = Random(derive_seed(self.seed, "search", "one-shot", index))
-                genotype = random_genotype(space, seed=draw.randrange(2**31))
-                if len(found) >= max(count // 2, 2):
-                    genotype = draw.choice(best()[:_PARENTS])
+                if len(found) < max(count // 2, 2):
+                    take_in(random_genotype(space, seed=draw.randrange(2**31)))
+                else:
                     with suppress(GenotypeError):
-                        genotype = mutate(space, genotype, draw)
-                take_in(genotype)
-                progress.update(len(found), loss=min(loss for loss, _ in found.values()))
+                        take_in(mutate(space, draw.choice(found[:_PARENTS])[2], draw))
+                progress.update(len(found), loss=found[0][0])
                 if len(found) >= count:
                     break
         if self.fitted is not BlackBox.fitted:
-            kept = best()[:_FITTED]
+            kept = [genotype for *_, genotype in found[:_FITTED]]
             found.clear()
+            known.clear()
             for genotype in kept:
                 take_in(self.fitted(genotype))
-        return best()
+        return [genotype for *_, genotype in found]
 
 
 def candidates(space: Any, beliefs: Sequence[Tensor], derived: AnyGenotype, count: int, seed: int) -> list[AnyGenotype]:
@@ -234,7 +233,7 @@ def one_shot_loss(
     net: Searchable[Any],
     genotype: AnyGenotype,
     held_out: Sequence[tuple[Tensor, Tensor]],
-    objective: Objective | None = None,
+    objective: Objective = CROSS_ENTROPY,
 ) -> float:
     """Return the mean loss of a genotype with the weights that it inherits from the supernet.
 
@@ -244,9 +243,8 @@ def one_shot_loss(
         net: the supernet, in training mode; its running statistics stay as they are.
         genotype: of its space.
         held_out: batches that its weights were not trained on.
-        objective: the loss; cross-entropy if not given.
+        objective: the loss.
     """
-    objective = objective or Objective()
     like = net.alphas[0]
     gates = [torch.tensor(c, dtype=like.dtype, device=like.device) for c in discrete_gates(net.space, genotype).values]
     losses = [objective.loss(net.trunk(x, gates, track=False).logits, y) for x, y in held_out]
@@ -255,7 +253,7 @@ def one_shot_loss(
 
 @torch.no_grad()
 def effects(
-    net: Searchable[Any], gates: Sequence[Tensor], x: Tensor, y: Tensor, objective: Objective | None = None
+    net: Searchable[Any], gates: Sequence[Tensor], x: Tensor, y: Tensor, objective: Objective = CROSS_ENTROPY
 ) -> list[Tensor]:
     """Return by how much the loss rises when an operation is removed, plus the same for its whole edge.
 
@@ -266,12 +264,11 @@ def effects(
         gates: of each searched cell (edges, operations).
         x: images (N, C, H, W).
         y: labels (N).
-        objective: the loss; cross-entropy if not given.
+        objective: the loss.
 
     Returns:
         for each searched cell (edges, operations).
     """
-    objective = objective or Objective()
     trunk = net.trunk(x, gates, track=False, keep=True)
     whole = objective.loss(trunk.logits, y)
     found = []

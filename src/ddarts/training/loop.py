@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from ddarts.config.schema import TrainOptions, TrainSettings
 from ddarts.cost.counting import count_macs, count_parameters
-from ddarts.data import Augment, Batches, ImageData, class_weights, split
+from ddarts.data import Augment, Batches, ImageData, split
 from ddarts.data.augment import mix
 from ddarts.errors import SettingsError
 from ddarts.genotype.choices import AnyGenotype
@@ -28,7 +28,6 @@ from ddarts.hub.saved import save_model
 from ddarts.nn.batch_norm import synchronise
 from ddarts.nn.choice_network import AnyNetwork, build_network
 from ddarts.nn.resolution import check_resolution, choose_stem
-from ddarts.nn.tasks import Objective
 from ddarts.runs.folder import RunFolder
 from ddarts.runtime.distributed import current
 from ddarts.runtime.engine import launch
@@ -38,7 +37,7 @@ from ddarts.runtime.signals import StopRequest
 from ddarts.training.ema import WeightAverage
 from ddarts.training.evaluate import evaluate
 from ddarts.training.initial import load_initial
-from ddarts.training.resumable import ResumableLoop, reads_every
+from ddarts.training.resumable import ResumableLoop, objective_of, reads_every
 from ddarts.training.schedule import drop_path_at, is_evaluated, learning_rate
 from ddarts.training.state import TrainingState
 
@@ -132,9 +131,8 @@ class _Training(ResumableLoop):
         if parts.validation is not None and len(parts.validation) > 0:
             batch = min(256, len(parts.validation))
             self.validation = Batches(parts.validation, batch, label="validation", **shared)
-        weights = class_weights(parts.train.labels, len(images.classes)) if settings.balance == "weights" else None
-        weights = None if weights is None else weights.to(fabric.device)
-        self.objective = Objective(images.task, weights, options.label_smoothing)
+        labels = parts.train.labels
+        self.objective = objective_of(settings, images, labels, fabric.device, smoothing=options.label_smoothing)
         self.settings, self.options, self.images, self.run = settings, options, images, run
         self.fabric, self.ranks = fabric, ranks
         self.last_epoch = options.epochs

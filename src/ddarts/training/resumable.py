@@ -6,8 +6,12 @@ import time
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from ddarts.config.schema import SharedSettings
+from ddarts.data import ImageData, class_weights
 from ddarts.errors import RunError, Stopped
+from ddarts.nn.tasks import Objective
 from ddarts.runs import checkpoints
 from ddarts.runs.folder import RunFolder
 from ddarts.runtime.distributed import Ranks
@@ -121,6 +125,14 @@ class ResumableLoop:
             precision=self.settings.precision,
             run=self.run,
         )
+
+
+def objective_of(
+    settings: SharedSettings, images: ImageData, labels: Tensor, device: torch.device, *, smoothing: float = 0.0
+) -> Objective:
+    """Return the loss of a search or a training on images with these labels, with class weights if they are chosen."""
+    weights = class_weights(labels, len(images.classes)).to(device) if settings.balance == "weights" else None
+    return Objective(images.task, weights, smoothing)
 
 
 def reads_every(device: torch.device, gpu_steps: int = 20) -> int:
