@@ -443,9 +443,9 @@ def train_stage(
     over = "train_s" in summary and (run.path / "model" / "config.json").is_file()
     summary = current().share(summary if over else None)
     if summary is not None:
+        keep_costs(run)  # a kill may have come before
         figures = summary["parameters"], summary["macs"], summary["train_s"], summary.get("val_top1")
         return TrainResult(run.path, *figures, _longer(run), task=images.task.kind)
-    from ddarts.hub.saved import WEIGHTS_NAME
     from ddarts.training.loop import train_network
 
     if run.writes and not (run.path / "genotype.json").is_file():
@@ -455,9 +455,7 @@ def train_stage(
     run.update_summary(
         parameters=outcome.parameters, macs=outcome.macs, val_top1=outcome.val_top1, train_s=outcome.train_s
     )
-    if run.writes:
-        run.update_summary(size_bytes=(run.path / "model" / WEIGHTS_NAME).stat().st_size)
-        keep_latency(run)
+    keep_costs(run)
     figures = outcome.parameters, outcome.macs, outcome.train_s, outcome.val_top1
     return TrainResult(run.path, *figures, _longer(run), task=images.task.kind)
 
@@ -471,19 +469,20 @@ def _longer(run: RunFolder) -> str | None:
     return longer_training(run.settings, str(run.path), run.summary.get("found", ()))
 
 
-def keep_latency(run: RunFolder) -> None:
-    """Measure the latency of the run's network, unless it is known, and write it into the summary.
+def keep_costs(run: RunFolder) -> None:
+    """Write the size of the run's network into the summary, and its latency, which is measured unless it is known.
 
     ``latency_ms`` is that of the exported file under onnxruntime, else of PyTorch (``latency_runtime``).
     """
-    if "latency_ms" in run.summary or not (run.path / "model" / "config.json").is_file():
+    if not run.writes or "latency_ms" in run.summary or not (run.path / "model" / "config.json").is_file():
         return
     import torch
 
     from ddarts.cost.latency import machine, measure_latency
     from ddarts.deploy.profiling import onnx_latency
-    from ddarts.hub.saved import load_model
+    from ddarts.hub.saved import WEIGHTS_NAME, load_model
 
+    run.update_summary(size_bytes=(run.path / "model" / WEIGHTS_NAME).stat().st_size)
     saved = load_model(run.path / "model")
     saved.network.to(memory_format=torch.channels_last)
     shape = (saved.config.in_channels, *saved.config.resolution)

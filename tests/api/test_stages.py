@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 from pathlib import Path
 
@@ -58,6 +59,19 @@ def test_an_interrupt_after_the_last_step_names_the_command_that_resumes_and_los
     ddarts.train(resume=path, quiet=True)
     weights = [(run / "model" / "model.safetensors").read_bytes() for run in (path, trained.path)]
     assert weights[0] == weights[1]
+
+
+def test_a_run_that_was_killed_before_its_latency_was_measured_has_it_after_resuming(trained, tmp_path):
+    path = tmp_path / "run"
+    shutil.copytree(trained.path, path)
+    kept = json.loads((path / "summary.json").read_text())
+    killed = {key: value for key, value in kept.items() if key != "size_bytes" and not key.startswith("latency")}
+    (path / "summary.json").write_text(json.dumps(killed))
+    ddarts.train(resume=path, quiet=True)
+    resumed = RunFolder.open(path).summary
+    assert resumed["size_bytes"] == kept["size_bytes"]
+    assert resumed["latency_ms"] > 0
+    assert resumed["latency_runtime"] == kept["latency_runtime"]
 
 
 def test_training_leaves_everything_in_the_run(trained, genotype):

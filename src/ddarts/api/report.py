@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ddarts.errors import DDartsError, RunError, SettingsError
-from ddarts.pipeline import keep_latency
+from ddarts.pipeline import keep_costs
 from ddarts.results import ReportResult
 from ddarts.runs.folder import RunFolder
 
@@ -78,6 +78,6 @@ def _measure(run: RunFolder) -> None:
     """Measure the latency of a run's model if its training did not and the run can be written."""
     try:
         with run:
-            keep_latency(run)
+            keep_costs(run)
     except DDartsError:
         pass
