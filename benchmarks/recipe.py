@@ -7,7 +7,11 @@ effect is the difference of two means over all trainings, and no effect is mixed
 parts do together (a fold-over design, resolution IV; Box, Hunter and Hunter, *Statistics for Experimenters*, 2nd ed.,
 chapter 6). Columns without a part show how large chance is. The judge is the accuracy on validation images at the end.
 
-Run it again to continue after a stop: one line of DIR/recipe.jsonl is one training. Prints the effects, in points.
+With `--pairs N` the parts of `CHOSEN`, which the effects have suggested, are then confirmed: N trainings with all of
+them and N with none, of other seeds.
+
+Run it again to continue after a stop: one line of a file in DIR is one training. Prints effects and differences, in
+points.
 """
 
 from __future__ import annotations
@@ -42,6 +46,8 @@ PARTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "half resolution in the first half": ({}, {"half_resolution": 0.5}),
     "the second genotype": ({}, {}),
 }
+#: What became the recipe of the preset `small`; it had cutout before, and has it still.
+CHOSEN = ("learning rate 0.1, not 0.05", "Nesterov momentum", "one-cycle (warm-up, linear), not cosine")
 DUMMIES = 3
 EPOCHS = 4
 
@@ -89,18 +95,32 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=1248)
+    parser.add_argument("--pairs", type=int, default=0, help="of trainings that confirm what was chosen")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    file: Path = args.out / "recipe.jsonl"
-    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-    for index, on in enumerate(design()[len(rows) :], start=len(rows)):
-        row = {"on": on.astype(int).tolist(), "seed": index, **train(on, index, args.data, args.steps)}
-        rows.append(row)
-        with file.open("a") as lines:
-            lines.write(json.dumps(row) + "\n")
-        print(f"{len(rows)}/{len(design())}: {100 * row['accuracy']:.2f} %, {row['train_s']} s", flush=True)
-    for part, effect, within, p in effects(rows):
+
+    def trained(name: str, wanted: list[tuple[np.ndarray, int]]) -> list[dict[str, Any]]:
+        """Return a row for each (parts, seed), of which those that the file holds are not trained again."""
+        file: Path = args.out / name
+        rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        for on, seed in wanted[len(rows) :]:
+            rows.append({"on": on.astype(int).tolist(), "seed": seed, **train(on, seed, args.data, args.steps)})
+            with file.open("a") as lines:
+                lines.write(json.dumps(rows[-1]) + "\n")
+            print(f"{len(rows)}/{len(wanted)}: {100 * rows[-1]['accuracy']:.2f} %, {rows[-1]['train_s']} s", flush=True)
+        return rows
+
+    table = design()
+    for part, effect, within, p in effects(trained("recipe.jsonl", list(zip(table, range(len(table)), strict=True)))):
         print(f"{part:45} {effect:+.2f} +- {within:.2f} points, p = {p:.3f}")
+    if args.pairs:
+        before, chosen = (np.array([part == "cutout" or (yes and part in CHOSEN) for part in PARTS]) for yes in (0, 1))
+        wanted = [(on, 1000 + pair) for pair in range(args.pairs) for on in (before, chosen)]
+        found = np.array([100 * row["accuracy"] for row in trained("confirmed.jsonl", wanted)]).reshape(-1, 2)
+        test = stats.ttest_rel(found[:, 1], found[:, 0])
+        low, high = test.confidence_interval()
+        print(f"before and with the parts chosen, mean validation accuracy: {found.mean(0).round(2)}")
+        print(f"difference {low:+.2f} to {high:+.2f} points (95 %), p = {test.pvalue:.4f}, {args.pairs} pairs")
 
 
 if __name__ == "__main__":
