@@ -320,7 +320,7 @@ def plan_job(
     if searches:
         options, trial = searches.search, searches.search.strategy
         if isinstance(trial, TrialOptions):
-            what = f"{trial.trials} trials of {trial.trial_steps} steps"
+            what = f"{counted(trial.trials, 'trial')} of {counted(trial.trial_steps, 'step')}"
             change = f"--{of[0]}trials, --{of[0]}trial-steps"
         else:
             search = search or search_speed(searches, images, start)

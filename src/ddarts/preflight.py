@@ -17,7 +17,7 @@ from ddarts.config.schema import (
 from ddarts.data import Augment, ImageData, check_share, search_parts, split, with_classes
 from ddarts.errors import DataError, SettingsError
 from ddarts.genotype.choices import AnyGenotype
-from ddarts.nn.resolution import check_resolution, choose_stem
+from ddarts.nn.resolution import check_images, choose_stem
 from ddarts.runtime.engine import check_engine
 from ddarts.runtime.processes import find_place
 from ddarts.searching.start import budget_of, space_of
@@ -175,9 +175,7 @@ def check_task(settings: SharedSettings, images: ImageData) -> None:
 def check_search_data(settings: SearchSettings, space: SearchSpace | ChoiceSpace, images: ImageData) -> None:
     """Raise SettingsError or DataError if the images are too small for the supernet or too few for a batch."""
     check_task(settings, images)
-    check_resolution(
-        images.height, images.width, len(space.reductions), choose_stem("auto", images.height, images.width)
-    )
+    check_images(images.height, images.width, space, choose_stem("auto", images.height, images.width))
     half, what = _search_limit(settings, images)
     if settings.search.batch > half:
         raise DataError(
@@ -186,11 +184,13 @@ def check_search_data(settings: SearchSettings, space: SearchSpace | ChoiceSpace
         )
 
 
-def check_train_data(options: TrainOptions, settings: SharedSettings, images: ImageData, reductions: int) -> None:
-    """Raise SettingsError or DataError if the images do not fit the network of so many reductions, or the batch."""
+def check_train_data(
+    options: TrainOptions, settings: SharedSettings, images: ImageData, of: SearchSpace | ChoiceSpace | AnyGenotype
+) -> None:
+    """Raise SettingsError or DataError if the images do not fit the networks of a space or genotype, or the batch."""
     check_task(settings, images)
     stem = choose_stem(options.stem, images.height, images.width)
-    check_resolution(images.height, images.width, reductions, stem, half=options.half_resolution)
+    check_images(images.height, images.width, of, stem, half=options.half_resolution)
     Augment(policy=options.policy).check_channels(images.channels)
     count = len(split(images, validation=settings.validation, seed=settings.seed).train)
     if options.batch > count:

@@ -65,6 +65,19 @@ def test_the_chain_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "cell 1 (reduction)   8C channels, H/2 x W/2" in capsys.readouterr().out
 
 
+def test_with_a_drawing_nothing_but_its_path_is_printed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    target = tmp_path / "a.svg"
+    assert main(["show", "resnet18", "--out", str(target)]) == 0
+    shown = "".join(capsys.readouterr().out.split())
+    assert shown == "".join(f"ResNet18 drawing {target}".split())
+
+
+def test_cells_that_never_reach_the_output_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "resnet18"]) == 0
+    assert "2 of 4 cells never reach the output: 0, 2" in capsys.readouterr().out
+    assert "not built" not in dict(ddarts.show("darts-v2").rows())
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [

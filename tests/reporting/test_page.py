@@ -204,7 +204,7 @@ def test_a_search_from_a_baseline_shows_how_far_it_went(whole_run: RunFolder) ->
     baseline("resnet18").save(whole_run.path / "baseline.json")
     page = page_of(whole_run)
     assert {"Baseline", "Weights alone: loss"} <= set(page.words)
-    assert any(word.startswith("ResNet18 (4 cells, of which 2 reach the output") for word in page.words)
+    assert any(word.startswith("ResNet18 (2 of 4 cells never reach the output: 0, 2") for word in page.words)
     assert {"Hausdorff distance to the baseline", "Edit distance to the baseline"} <= set(page.words)
     assert page.words.count("Distance to the baseline") == 2  # chart and its table
     assert sum(word.startswith("Compared with the baseline: ") for word in page.words) == 4

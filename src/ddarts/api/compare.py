@@ -14,11 +14,12 @@ from ddarts.config.schema import CompareSettings, TrainSettings
 from ddarts.errors import RunError, SettingsError, Stopped
 from ddarts.experiments.trials import Board, Trial, boards
 from ddarts.genotype.choices import AnyGenotype, load_genotype
-from ddarts.genotype.genotype import printable_name
+from ddarts.genotype.genotype import Genotype, printable_name
 from ddarts.genotype.zoo.lookup import find_architecture, short_names
 from ddarts.pipeline import Opening, load_images, say, test_stage, train_stage, write_json
+from ddarts.reporting.formatting import unread_cells
 from ddarts.results import Outcome
-from ddarts.runtime.progress import format_seconds
+from ddarts.runtime.progress import counted, format_seconds
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -66,7 +67,7 @@ class CompareResult(Outcome):
             self.path / "report.html" if target is None else target,
             title=f"{len(names)} architectures compared",
             what="architecture",
-            note=f"Trained alike on {self.board.data}, {len(self.seeds)} seed{'s' * (len(self.seeds) != 1)} each; "
+            note=f"Trained alike on {self.board.data}, {counted(len(self.seeds), 'seed')} each; "
             f"{names[0]} is the reference.",
         )
 
@@ -121,7 +122,9 @@ def compare(
     opening = opening.fitted(images)
     wanted = opening.settings
     for genotype in named.values():
-        check_train_data(wanted.train, wanted, images, len(genotype.reductions))
+        check_train_data(wanted.train, wanted, images, genotype)
+        if not quiet and isinstance(genotype, Genotype) and (unread := unread_cells(genotype)):
+            say(f"{genotype.name}: {unread}; they are not built")
     part = "test" if images.test is not None else "validation"
     if part == "validation" and wanted.validation == 0:
         raise SettingsError(
@@ -185,7 +188,7 @@ def _kept(folder: Path) -> dict[str, AnyGenotype]:
     """Return the architectures of a comparison that is resumed, in their order."""
     files = sorted(folder.glob("*.json"), key=lambda p: int(re.match(r"\d*", p.name).group() or 0))  # type: ignore[union-attr]
     if len(files) < 2:
-        raise SettingsError(f"{folder} holds {len(files)} architectures; start the comparison anew")
+        raise SettingsError(f"{folder} holds {counted(len(files), 'architecture')}; start the comparison anew")
     return {path.stem: load_genotype(path) for path in files}
 
 

@@ -116,10 +116,11 @@ def run(
     space = check_search_settings(wanted, start and start.baseline)
     alone, quiet = join(wanted).size == 1, not join(wanted).leads or quiet
     images = load_images(wanted, quiet, given=opening.given)
-    opening = opening.fitted(images).budgeted(images, space)
+    opening = opening.fitted(images)
+    check_search_data(opening.settings, space, images)
+    check_train_data(opening.settings.train, opening.settings, images, space)
+    opening = opening.budgeted(images, space)
     wanted = opening.settings
-    check_search_data(wanted, space, images)
-    check_train_data(wanted.train, wanted, images, len(space.reductions))
     plan, speeds = Plan.of(opening.resumed), None
     if opening.resumed is None and wanted.time is not None:
 
@@ -130,7 +131,7 @@ def run(
         wanted, images, speeds = budget.before_the_search(wanted, images, start, opening.chosen, reload)
         opening = replace(opening, settings=wanted)
         check_search_data(wanted, space, images)
-        check_train_data(wanted.train, wanted, images, len(space.reductions))
+        check_train_data(wanted.train, wanted, images, space)
     if opening.resumed is None and alone and (speeds or not quiet):
         plan = plan_job(wanted, images, start=start, found=opening.found, speeds=speeds)
         if not quiet:
@@ -225,9 +226,10 @@ def search(
     space = check_search_settings(wanted, start and start.baseline)
     quiet = not join(wanted).leads or quiet
     images = load_images(wanted, quiet, given=opening.given)
-    opening = opening.fitted(images).budgeted(images, space)
+    opening = opening.fitted(images)
+    check_search_data(opening.settings, space, images)
+    opening = opening.budgeted(images, space)
     wanted = opening.settings
-    check_search_data(wanted, space, images)
     if opening.resumed is None and not quiet and join(wanted).size == 1:
         _say_plan(plan_job(wanted, images, start=start, found=opening.found).lines)
     with opening.begin(images, Hooks(None, on_step, on_epoch)) as folder:
@@ -360,7 +362,7 @@ def train(
     images = load_images(wanted, quiet, given=opening.given)
     opening = opening.fitted(images)
     wanted = opening.settings
-    check_train_data(wanted.train, wanted, images, len(architecture.reductions))
+    check_train_data(wanted.train, wanted, images, architecture)
     if opening.resumed is None and not quiet and join(wanted).size == 1:
         _say_plan(plan_job(wanted, images, genotype=architecture, found=opening.found).lines)
     with opening.begin(images, Hooks(loss, on_step, on_epoch)) as folder:

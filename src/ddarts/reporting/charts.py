@@ -134,9 +134,11 @@ _PLOTS = {
         _Plot(
             "search-distance",
             "Distance to the baseline",
-            "Hausdorff distance between the baseline and the operations whose gates are above the threshold, 0 to 1.",
+            "Between the baseline and the operations whose gates are above the threshold, 0 to 1. The distance (of "
+            "cells Hausdorff's, of blocks the share that differs) ignores where operations lie, the edit distance "
+            "does not.",
             "distance",
-            {"distance": "distance"},
+            {"distance": "distance", "edit_distance": "edit distance"},
         ),
     ),
     "train": (
@@ -242,7 +244,13 @@ _OVERLAYS = (
         ),
     ),
     ("search", _Plot("search_loss", "Loss of the supernet", "Cross-entropy on the search half.", "cross-entropy")),
-    ("search", _Plot("distance", "Distance to the baseline", "0: the same, 1: as far as can be.", "distance")),
+    *(
+        ("search", _Plot(name, f"{title} to the baseline", note, "distance"))
+        for name, title, note in (
+            ("distance", "Distance", "Of cells Hausdorff's, of which 0 does not mean the same network."),
+            ("edit_distance", "Edit distance", "0: the same network, 1: nothing in common."),
+        )
+    ),
 )
 
 

@@ -22,7 +22,7 @@ _DRAWN_BYTES = 2_000_000
 _MOST_CLASSES = 100  # of which the page compares the accuracies
 _LARGER_IS_BETTER = ("test_top1", "val_top1")
 #: Not rated: seconds depend on what else the machine did. Latencies are rated by `_fastest`.
-_NOT_RATED = ("distance", "latency_ms", "search_s", "train_s")
+_NOT_RATED = ("distance", "edit_distance", "blocks_changed", "latency_ms", "search_s", "train_s")
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,9 @@ from ddarts.config.layers import presets
 from ddarts.config.loading import default_preset, load_settings
 from ddarts.config.schema import SharedSettings, TrainOptions
 from ddarts.genotype.distance import architecture_distance, cell_distances, edit_distance
-from ddarts.nn.pruning import live_cells
 from ddarts.nn.tasks import Task
 from ddarts.reporting.collect import RunContents
-from ddarts.reporting.formatting import cost_text, count_text, distance, milliseconds, percent
+from ddarts.reporting.formatting import cost_text, count_text, distance, milliseconds, percent, unread_cells
 from ddarts.reporting.reference import comparison_of, wilson_interval
 from ddarts.runs.folder import group_of
 from ddarts.runtime.progress import counted, format_seconds
@@ -38,6 +37,7 @@ KNOWN = {
     "latency_ms": Known("Latency per image", milliseconds),
     "distance": Known("Hausdorff distance to the baseline", distance),
     "edit_distance": Known("Edit distance to the baseline", distance),
+    "blocks_changed": Known("Blocks changed", percent),
     "search_s": Known("Search time", format_seconds),
     "train_s": Known("Training time", format_seconds),
 }
@@ -52,7 +52,7 @@ _LABELS = {
     "stopped": "Search stopped early",
 }
 #: Shown with latency_ms, or beside the settings.
-_HIDDEN = ("latency_p95_ms", "latency_on", "latency_runtime", "latency_pytorch_ms", "found")
+_HIDDEN = ("latency_p95_ms", "latency_on", "latency_runtime", "latency_pytorch_ms", "found", "distance")
 #: Settings of a final training that a longer one shares.
 _TRAINED = (SharedSettings.model_fields.keys() | TrainOptions.model_fields.keys()) - {
     *("device", "devices", "machines", "min_steps", "steps_per_epoch", "checkpoint_steps")
@@ -73,6 +73,8 @@ def numbers_of(run: RunContents) -> dict[str, float]:
     if run.genotype is not None and run.baseline is not None:
         found["distance"] = architecture_distance(run.genotype, run.baseline, run.weights)
         found["edit_distance"] = edit_distance(run.baseline, run.genotype)
+    if run.choices is not None:  # the distance of their networks is that share
+        found["blocks_changed"] = found.pop("distance")
     return {key: v for key, v in found.items() if isinstance(v, int | float) and not isinstance(v, bool)}
 
 
@@ -198,9 +200,8 @@ def summary_rows(run: RunContents) -> list[tuple[str, str]]:
         reductions = ", ".join(map(str, run.genotype.reductions)) or "none"
         rows.append(("Cells", f"{len(run.genotype)} (reductions: {reductions})"))
     if run.baseline:
-        live = len(live_cells(run.baseline))
-        unread = f", of which {live} reach the output" if live < len(run.baseline) else ""
-        rows.append(("Baseline", f"{run.baseline.name} ({len(run.baseline)} cells{unread})".lstrip()))
+        about = unread_cells(run.baseline) or counted(len(run.baseline), "cell")
+        rows.append(("Baseline", f"{run.baseline.name} ({about})".lstrip()))
     return rows
 
 
