@@ -19,7 +19,7 @@ from ddarts.genotype.zoo.lookup import find_architecture, short_names
 from ddarts.pipeline import Opening, load_images, say, test_stage, train_stage, write_json
 from ddarts.reporting.formatting import unread_cells
 from ddarts.results import Outcome
-from ddarts.runtime.progress import counted, format_seconds
+from ddarts.runtime.progress import counted, format_seconds, work_after
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -102,6 +102,7 @@ def compare(
         SettingsError: fewer than two architectures, or a setting is wrong.
         GenotypeError: an architecture does not exist, or its file is broken.
     """
+    from ddarts.planning import plan_comparison
     from ddarts.preflight import check_engine_settings, check_train_data
     from ddarts.training.initial import copy_for_training
 
@@ -130,6 +131,12 @@ def compare(
         raise SettingsError(
             f"{wanted.data} has no test images and validation is 0: nothing is left to compare on; set --validation"
         )
+    each, left = [1.0] * len(named), 0.0  # seconds of a training, or only their proportions; seconds of all
+    if opening.resumed is None and not quiet:
+        lines, each = plan_comparison(wanted, images, list(named.values()), opening.found)
+        left = wanted.seeds * sum(each)
+        for line in lines:
+            say(line)
     with opening.start(images) as folder:
         for place, genotype in named.items():
             genotype.save(folder.path / _FOLDER / f"{place}.json")
@@ -138,14 +145,19 @@ def compare(
         seeds = tuple(range(wanted.seed, wanted.seed + wanted.seeds))
         ended: list[tuple[str, int, dict[str, Any]]] = []
         total, start = len(seeds) * len(named), time.monotonic()
+        weights = each * len(seeds)
         try:
             for seed in seeds:  # seed by seed: a comparison that is stopped has results of each architecture
                 for place, genotype in named.items():
+                    number, to_come = len(ended), sum(weights[len(ended) :])
+                    if number:
+                        left = (time.monotonic() - start) / sum(weights[:number]) * to_come
                     if not quiet:
-                        left = (time.monotonic() - start) / len(ended) * (total - len(ended)) if ended else None
-                        rest = "" if left is None else f", {format_seconds(left)} left in all"
-                        say(f"training {len(ended) + 1} of {total}: {genotype.name or place}, seed {seed}{rest}")
-                    ended.append((place, seed, _train_and_test(folder, place, genotype, wanted, seed, images, quiet)))
+                        rest = f", {format_seconds(left)} left in all" if left else ""
+                        say(f"training {number + 1} of {total}: {genotype.name or place}, seed {seed}{rest}")
+                    with work_after(left * (1 - weights[number] / to_come)):
+                        summary = _train_and_test(folder, place, genotype, wanted, seed, images, quiet)
+                    ended.append((place, seed, summary))
         except Stopped:
             raise Stopped(f"stopped; resume with: ddarts compare --resume {folder.path}") from None
         result = CompareResult(folder.path, _board(wanted.data, named, ended), seeds)
