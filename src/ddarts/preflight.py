@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 from ddarts.config.layers import drop_none, flatten
 from ddarts.config.schema import (
     BaselineOptions,
+    BudgetOptions,
     EngineOptions,
     RunSettings,
     SearchSettings,
@@ -51,6 +53,19 @@ def check_search_settings(settings: SearchSettings, baseline: AnyGenotype | None
             f"choose {space.cells} or more layers, or search with fewer cells"
         )
     return space
+
+
+def check_device_file(budget: BudgetOptions, space: SearchSpace | ChoiceSpace) -> None:
+    """Raise GenotypeError or SettingsError if the file of latencies is not valid, or of other operations.
+
+    Args:
+        budget: the settings.
+        space: of the search.
+    """
+    if budget.device is not None:
+        from ddarts.cost.device import Device
+
+        Device.load(Path(budget.device).expanduser()).check(space, budget.device)
 
 
 def check_baseline_options(stage: str, settings: SearchSettings, given: Mapping[str, Any]) -> None:

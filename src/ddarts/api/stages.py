@@ -97,6 +97,7 @@ def run(
     from ddarts.planning import Plan, TimeBudget, plan_job, training_steps
     from ddarts.preflight import (
         check_baseline_options,
+        check_device_file,
         check_engine_settings,
         check_search_data,
         check_search_settings,
@@ -114,6 +115,8 @@ def run(
     check_time(wanted, opening.chosen)
     start = StartingPoint.of(wanted.search, opening.resumed)
     space = check_search_settings(wanted, start and start.baseline)
+    if opening.resumed is None:
+        check_device_file(wanted.budget, space)
     alone, quiet = join(wanted).size == 1, not join(wanted).leads or quiet
     images = load_images(wanted, quiet, given=opening.given)
     opening = opening.fitted(images)
@@ -211,6 +214,7 @@ def search(
     from ddarts.planning import plan_job
     from ddarts.preflight import (
         check_baseline_options,
+        check_device_file,
         check_engine_settings,
         check_search_data,
         check_search_settings,
@@ -224,6 +228,8 @@ def search(
     check_baseline_options("search", wanted, settings)
     start = StartingPoint.of(wanted.search, opening.resumed)
     space = check_search_settings(wanted, start and start.baseline)
+    if opening.resumed is None:
+        check_device_file(wanted.budget, space)
     quiet = not join(wanted).leads or quiet
     images = load_images(wanted, quiet, given=opening.given)
     opening = opening.fitted(images)

@@ -174,7 +174,7 @@ _SCORES: dict[Kind, tuple[str, str, str, float]] = {
     ),
     "regression": (
         "mean absolute error",
-        "In the unit of the labels; of several numbers an image, divided by their standard deviations.",
+        "In the unit of the labels; of several numbers per image, divided by their standard deviations.",
         "mean absolute error",
         -1,
     ),
