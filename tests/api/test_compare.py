@@ -138,7 +138,8 @@ def test_names_of_baselines_may_be_compared(tmp_path, capsys):
     captured = capsys.readouterr()
     rows = json.loads(captured.out)["methods"]
     assert status == 0
-    assert "resnet18: 2 of 4 cells never reach the output: 0, 2; they are not built" in captured.err
+    for text in (captured.err, (out / "report.html").read_text()):
+        assert "resnet18: 2 of 4 cells never reach the output: 0, 2; they are not built" in text
     assert [row["name"] for row in rows] == ["resnet18", "ResNet18"]
     assert rows[0]["top1"] == rows[1]["top1"]
     assert Genotype.load(out / "architectures" / "0-resnet18.json").cells == baseline("resnet18").cells

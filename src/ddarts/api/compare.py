@@ -41,11 +41,13 @@ class CompareResult(Outcome):
         board: the accuracies in the order in which the architectures were given, and the verdict on each against the
             first, which is the reference.
         seeds: of the trainings.
+        unread: of each architecture with cells that never reach the output, which these are.
     """
 
     path: Path
     board: Board
     seeds: tuple[int, ...]
+    unread: tuple[str, ...] = ()
 
     def table(self) -> RenderableType:
         """Return a table with a line for each architecture, the verdicts below."""
@@ -68,7 +70,7 @@ class CompareResult(Outcome):
             title=f"{len(names)} architectures compared",
             what="architecture",
             note=f"Trained alike on {self.board.data}, {counted(len(self.seeds), 'seed')} each; "
-            f"{names[0]} is the reference.",
+            f"{names[0]} is the reference.{''.join(f' {text}.' for text in self.unread)}",
         )
 
 
@@ -124,8 +126,9 @@ def compare(
     wanted = opening.settings
     for genotype in named.values():
         check_train_data(wanted.train, wanted, images, genotype)
-        if not quiet and isinstance(genotype, Genotype) and (unread := unread_cells(genotype)):
-            say(f"{genotype.name}: {unread}; they are not built")
+    if not quiet:
+        for text in _unread(named):
+            say(text)
     part = "test" if images.test is not None else "validation"
     if part == "validation" and wanted.validation == 0:
         raise SettingsError(
@@ -160,7 +163,7 @@ def compare(
                     ended.append((place, seed, summary))
         except Stopped:
             raise Stopped(f"stopped; resume with: ddarts compare --resume {folder.path}") from None
-        result = CompareResult(folder.path, _board(wanted.data, named, ended), seeds)
+        result = CompareResult(folder.path, _board(wanted.data, named, ended), seeds, _unread(named))
         write_json(folder.path / "compare.json", result.to_dict())
         result.write_page()
         return result
@@ -180,7 +183,7 @@ def report_comparison(folder: RunFolder, target: Path | None = None) -> Path:
     paths = [(place, seed, folder.path / "trainings" / f"{place}-seed{seed}") for seed in seeds for place in named]
     ended = [(a, s, RunFolder.open(path).summary) for a, s, path in paths if (path / "settings.yaml").is_file()]
     board = _board(settings.data, named, [one for one in ended if "train_s" in one[2]])
-    return CompareResult(folder.path, board, seeds).write_page(target)
+    return CompareResult(folder.path, board, seeds, _unread(named)).write_page(target)
 
 
 #: Folder of a comparison in which its architectures lie.
@@ -194,6 +197,12 @@ def _named(architectures: Sequence[Architecture]) -> dict[str, AnyGenotype]:
         safe = re.sub(r"[^A-Za-z0-9_.-]+", "-", label).strip("-.")[:60] or "genotype"
         named[f"{i}-{safe}"] = replace(find_architecture(source), name=printable_name(label))
     return named
+
+
+def _unread(named: Mapping[str, AnyGenotype]) -> tuple[str, ...]:
+    """Return a sentence for each architecture with cells that never reach the output."""
+    cells = [genotype for genotype in named.values() if isinstance(genotype, Genotype)]
+    return tuple(f"{g.name}: {text}; they are not built" for g in cells if (text := unread_cells(g)))
 
 
 def _kept(folder: Path) -> dict[str, AnyGenotype]:

@@ -127,7 +127,21 @@ def verdict(run: RunContents) -> str:
         return f"{sentence}."
     if isinstance(val, int | float):
         return f"{percent(val)} of the validation images are classified correctly; it was not tested yet."
+    if "search_s" in run.summary and not group_of(run.settings, "train"):
+        return "How good this network is shows once it is trained; it was not trained yet."
     return ""
+
+
+def advice(run: RunContents) -> tuple[str, str] | None:
+    """Return what to do next, and its command or Python."""
+    if still_rising(run.records("train")):
+        told = "Results on validation images were still improving at the end; train longer:"
+        return told, longer_training(run.settings, run.name, run.summary.get("found", ()))
+    data = str(run.summary.get("data"))
+    if "search_s" not in run.summary or group_of(run.settings, "train") or " sha256:" in data:
+        return None
+    command = f"ddarts train --genotype {run.name} --data {shlex.quote(data)} --reference resnet"
+    return "Train it, and a standard network of its size to compare it with:", command
 
 
 def still_rising(records: Iterable[Mapping[str, Any]]) -> bool:
@@ -218,11 +232,11 @@ def _latency_note(summary: Mapping[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def distances_to_baseline(run: RunContents) -> list[float]:
+def distances_to_baseline(run: RunContents) -> tuple[float, ...]:
     """Return the Hausdorff distance of each cell to the one at its position in the baseline; empty without one."""
     if run.genotype is None or run.baseline is None:
-        return []
-    return list(cell_distances(run.genotype, run.baseline, run.weights))
+        return ()
+    return cell_distances(run.genotype, run.baseline, run.weights)
 
 
 def what_was_run(run: RunContents) -> str:
