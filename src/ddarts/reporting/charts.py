@@ -375,6 +375,8 @@ def _per_cell(records: Records, plot: _Plot) -> Chart | None:
     for cell in range(count):
         values = [checked(record[key][cell], key) for record in there]
         lines.append(Line(f"cell {cell}", epochs, [None if v is None else plot.scale * v for v in values]))
+    if all(v is None for line in lines for v in line.y):  # contributions, of strategies without ablations
+        return None
     if count > LEGEND_ENTRIES:
         note += " Point at a line to read which cell it is."
     return build_chart(key.replace("_", "-"), plot.title, note, lines, y_label=plot.y_label, **plot.options)
