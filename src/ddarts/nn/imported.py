@@ -305,11 +305,13 @@ def _separable(conv: nn.Conv2d, side: int, inherit: bool) -> nn.Sequential:
     if inherit:
         weight = conv.weight.detach()
         kernels = weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1).flatten(2)  # inputs, outputs / g, k k
-        u, s, v = torch.linalg.svd(kernels, full_matrices=False)
-        root = s[:, :1].sqrt()
-        first = (v[:, 0] * root).unflatten(1, weight.shape[2:])[:, None]
+        # the largest eigenvector of K^T K, which is small, is the first right singular vector of K
+        v = torch.linalg.eigh((kernels.mT @ kernels).double()).eigenvectors[:, :, -1].to(kernels.dtype)
+        scaled = (kernels @ v[..., None])[..., 0]  # the first left one, times the singular value
+        root = scaled.norm(dim=1, keepdim=True).sqrt().clamp(min=1e-12)
+        first = (v * root).unflatten(1, weight.shape[2:])[:, None]
         depthwise.load_state_dict({"weight": _fitted(first, depthwise.kernel_size)})
-        mixing = (u[:, :, 0] * root).unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+        mixing = (scaled / root).unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
         pointwise.load_state_dict(pointwise.state_dict() | {"weight": mixing[..., None, None]})
         if conv.bias is not None and pointwise.bias is not None:
             pointwise.bias.data.copy_(conv.bias.detach())
