@@ -30,7 +30,7 @@ def test_no_check_split_or_batch_copies_the_images():
         settings = RunSettings(search=SearchOptions(search_classes=9))
         space = check_search_settings(settings, None)
         check_search_data(settings, space, images)
-        check_train_data(settings.train, settings, images, 2)
+        check_train_data(settings.train, settings, images, space)
         train = split(images, validation=0.1, seed=0).train
         for half in search_parts(train, seed=0):
             Batches(half, 4, seed=0, label="a", mean=images.mean, std=images.std, augment=Augment(crop=2)).batch(0, 0)

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ddarts.config.schema import RunSettings, SearchSettings, SharedSettings, TrainSettings
+from ddarts.config.schema import CompareSettings, RunSettings, SearchSettings, SharedSettings, TrainSettings
 from ddarts.config.strategies import TrialOptions
 from ddarts.data import ImageData, search_parts, split
 from ddarts.errors import SettingsError, Stopped
@@ -320,7 +320,7 @@ def plan_job(
     if searches:
         options, trial = searches.search, searches.search.strategy
         if isinstance(trial, TrialOptions):
-            what = f"{trial.trials} trials of {trial.trial_steps} steps"
+            what = f"{counted(trial.trials, 'trial')} of {counted(trial.trial_steps, 'step')}"
             change = f"--{of[0]}trials, --{of[0]}trial-steps"
         else:
             search = search or search_speed(searches, images, start)
@@ -346,8 +346,43 @@ def plan_job(
             what = f"a standard network of the same size, trained alike, {_about(reference_s)}"
             lines.append(f"reference   {what} (--reference none leaves it out)")
     total = search_s + train_s + reference_s + rest_s
-    lines.append(f"in all      {_about(total)}, {disk / 2**20:.0f} MiB of disk; Ctrl-C stops, --resume continues")
+    lines.append(_in_all(total, disk))
     return Plan(("plan:", *(f"  {line}" for line in lines)), search_s, train_s, rest_s, disk, reference_s)
+
+
+def plan_comparison(
+    settings: CompareSettings, images: ImageData, genotypes: Sequence[AnyGenotype], found: tuple[str, ...] = ()
+) -> tuple[tuple[str, ...], list[float]]:
+    """Measure a few steps of the training of each genotype.
+
+    Args:
+        settings: of `ddarts.compare`.
+        images: the data.
+        genotypes: what is compared.
+        found: names of the settings that were found from the images and the machine.
+
+    Returns:
+        The plan for people, and the seconds of a training of each genotype with its test and latency.
+    """
+    alike, each, disk = TrainSettings(**settings.shared(), train=settings.train), [], _FILES
+    for genotype in genotypes:
+        speed = training_speed(genotype, alike, images, _SECONDS / len(genotypes))
+        tested = _evaluation_s(alike, images, speed, len(images.test or ()))
+        each.append(training_s(alike, images, speed) + tested + _AFTER_REFERENCE)
+        disk += settings.seeds * (2 * speed.disk + speed.disk // 2)
+    count = settings.seeds * len(genotypes)
+    epochs, steps = counted(settings.train.epochs, "epoch"), counted(training_steps(alike, images), "step")
+    lines = (
+        *_about_data(settings, images, found),
+        f"trainings   {counted(count, 'training')} of {epochs} of {steps}, batch {settings.train.batch} "
+        "(--seeds, --epochs, --batch)",
+        _in_all(settings.seeds * sum(each), disk),
+    )
+    return ("plan:", *(f"  {line}" for line in lines)), each
+
+
+def _in_all(seconds: float, disk: int) -> str:
+    return f"in all      {_about(seconds)}, {disk / 2**20:.0f} MiB of disk; Ctrl-C stops, --resume continues"
 
 
 def _about_data(settings: SharedSettings, images: ImageData, found: tuple[str, ...]) -> tuple[str, str]:

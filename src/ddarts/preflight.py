@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 from ddarts.config.layers import drop_none, flatten
 from ddarts.config.schema import (
     BaselineOptions,
+    BudgetOptions,
     EngineOptions,
     RunSettings,
     SearchSettings,
@@ -17,7 +19,7 @@ from ddarts.config.schema import (
 from ddarts.data import Augment, ImageData, check_share, search_parts, split, with_classes
 from ddarts.errors import DataError, SettingsError
 from ddarts.genotype.choices import AnyGenotype
-from ddarts.nn.resolution import check_resolution, choose_stem
+from ddarts.nn.resolution import check_images, choose_stem
 from ddarts.runtime.engine import check_engine
 from ddarts.runtime.processes import find_place
 from ddarts.searching.start import budget_of, space_of
@@ -51,6 +53,19 @@ def check_search_settings(settings: SearchSettings, baseline: AnyGenotype | None
             f"choose {space.cells} or more layers, or search with fewer cells"
         )
     return space
+
+
+def check_device_file(budget: BudgetOptions, space: SearchSpace | ChoiceSpace) -> None:
+    """Raise GenotypeError or SettingsError if the file of latencies is not valid, or of other operations.
+
+    Args:
+        budget: the settings.
+        space: of the search.
+    """
+    if budget.device is not None:
+        from ddarts.cost.device import Device
+
+        Device.load(Path(budget.device).expanduser()).check(space, budget.device)
 
 
 def check_baseline_options(stage: str, settings: SearchSettings, given: Mapping[str, Any]) -> None:
@@ -175,9 +190,7 @@ def check_task(settings: SharedSettings, images: ImageData) -> None:
 def check_search_data(settings: SearchSettings, space: SearchSpace | ChoiceSpace, images: ImageData) -> None:
     """Raise SettingsError or DataError if the images are too small for the supernet or too few for a batch."""
     check_task(settings, images)
-    check_resolution(
-        images.height, images.width, len(space.reductions), choose_stem("auto", images.height, images.width)
-    )
+    check_images(images.height, images.width, space, choose_stem("auto", images.height, images.width))
     half, what = _search_limit(settings, images)
     if settings.search.batch > half:
         raise DataError(
@@ -186,11 +199,13 @@ def check_search_data(settings: SearchSettings, space: SearchSpace | ChoiceSpace
         )
 
 
-def check_train_data(options: TrainOptions, settings: SharedSettings, images: ImageData, reductions: int) -> None:
-    """Raise SettingsError or DataError if the images do not fit the network of so many reductions, or the batch."""
+def check_train_data(
+    options: TrainOptions, settings: SharedSettings, images: ImageData, of: SearchSpace | ChoiceSpace | AnyGenotype
+) -> None:
+    """Raise SettingsError or DataError if the images do not fit the networks of a space or genotype, or the batch."""
     check_task(settings, images)
     stem = choose_stem(options.stem, images.height, images.width)
-    check_resolution(images.height, images.width, reductions, stem, half=options.half_resolution)
+    check_images(images.height, images.width, of, stem, half=options.half_resolution)
     Augment(policy=options.policy).check_channels(images.channels)
     count = len(split(images, validation=settings.validation, seed=settings.seed).train)
     if options.batch > count:

@@ -456,10 +456,11 @@ class ShowResult(Outcome):
         return self.genotype.name or "genotype"
 
     def rows(self) -> Iterable[tuple[str, str]]:
-        """Return what the table shows."""
-        yield from self.chain or genotype_rows(self.genotype, self.cell)
+        """Return what the table shows: where the drawing is, or else the genotype as text."""
         if self.path is not None:
             yield "drawing", str(self.path)
+        else:
+            yield from self.chain or genotype_rows(self.genotype, self.cell)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready data."""

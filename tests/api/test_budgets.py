@@ -74,6 +74,14 @@ def _check(found: Any) -> None:
     assert 0.95 * 3000 <= count_parameters(built) <= 3000
 
 
+@pytest.mark.parametrize("data", ["digits", "nowhere"])
+def test_what_is_wrong_without_the_images_is_said_before_they_are_read(
+    capsys: pytest.CaptureFixture[str], data: str
+) -> None:
+    assert main(["search", "--data", data, "--max-latency", "5ms@nowhere.json"]) == 2
+    assert capsys.readouterr().err.startswith("ddarts: error: nowhere.json: no such latencies file")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

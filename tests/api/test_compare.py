@@ -103,8 +103,11 @@ def test_a_comparison_without_a_complete_training_has_no_page(compared, tmp_path
 def test_progress_counts_the_trainings_of_the_whole_comparison(genotypes, tmp_path, capsys):
     ddarts.compare(genotypes, out=tmp_path / "run", seeds=1, **QUICK)
     told = capsys.readouterr().err
-    assert "training 1 of 2: plain, seed 0\n" in told
-    assert re.search(r"training 2 of 2: wide, seed 0, \d+ s left in all", told)
+    for training in ("1 of 2: plain", "2 of 2: wide"):
+        assert re.search(rf"training {training}, seed 0, \d+ s left in all", told)
+    plan = told[told.index("plan:") : told.index("training 1 of 2")]
+    for line in ("  resolution  8x8: ", "  flip        no: ", "  trainings   2 trainings of ", "  in all      about "):
+        assert line in plan
 
 
 def test_a_comparison_that_was_stopped_goes_on_and_ends_the_same(compared, genotypes, tmp_path, monkeypatch):
@@ -132,8 +135,11 @@ def test_names_of_baselines_may_be_compared(tmp_path, capsys):
     status = main(
         ["compare", "resnet18", "ResNet18", *options, "--batch", "8", "--seeds", "1", "--out", str(out), "--json"]
     )
-    rows = json.loads(capsys.readouterr().out)["methods"]
+    captured = capsys.readouterr()
+    rows = json.loads(captured.out)["methods"]
     assert status == 0
+    for text in (captured.err, (out / "report.html").read_text()):
+        assert "resnet18: 2 of 4 cells never reach the output: 0, 2; they are not built" in text
     assert [row["name"] for row in rows] == ["resnet18", "ResNet18"]
     assert rows[0]["top1"] == rows[1]["top1"]
     assert Genotype.load(out / "architectures" / "0-resnet18.json").cells == baseline("resnet18").cells

@@ -240,7 +240,7 @@ def test_progress_tells_the_time_left(capsys, monkeypatch):
     monkeypatch.setattr("ddarts.runtime.progress._LINE_EVERY_S", 0.0)
     assert main(["measure-operations", "--out=run", *arguments(positions=1, steps_per_epoch=1, channels=1)]) == 0
     lines = capsys.readouterr().err.splitlines()
-    assert "measure-operations: 12 steps" in lines
+    assert "measure-operations: 12 trainings" in lines
     assert any("3/12" in line and "in cell 0, position 0" in line and "left" in line for line in lines)
 
 

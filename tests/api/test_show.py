@@ -55,7 +55,7 @@ def test_a_page_shows_cells_and_chain_or_what_is_asked_for(run: Path, tmp_path: 
         ddarts.show(run, out=tmp_path / "a.html", **options)  # pyright: ignore[reportArgumentType]
         return (tmp_path / "a.html").read_text().count('class="cell-drawing"')
 
-    assert drawings() == 3 + 1
+    assert drawings() == 2 + 1  # the two reduction cells have equal gates, and are one drawing
     assert drawings(cell=2) == 1
     assert drawings(network=True) == 1
 
@@ -63,6 +63,19 @@ def test_a_page_shows_cells_and_chain_or_what_is_asked_for(run: Path, tmp_path: 
 def test_the_chain_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", "resnet18", "--network"]) == 0
     assert "cell 1 (reduction)   8C channels, H/2 x W/2" in capsys.readouterr().out
+
+
+def test_with_a_drawing_nothing_but_its_path_is_printed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    target = tmp_path / "a.svg"
+    assert main(["show", "resnet18", "--out", str(target)]) == 0
+    shown = "".join(capsys.readouterr().out.split())
+    assert shown == "".join(f"ResNet18 drawing {target}".split())
+
+
+def test_cells_that_never_reach_the_output_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "resnet18"]) == 0
+    assert "2 of 4 cells never reach the output: 0, 2" in capsys.readouterr().out
+    assert "not built" not in dict(ddarts.show("darts-v2").rows())
 
 
 @pytest.mark.parametrize(

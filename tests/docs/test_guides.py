@@ -466,9 +466,30 @@ def test_the_readme_fits_a_screen_and_begins_with_the_two_commands() -> None:
     assert any(line.startswith("![") for line in lines[:20])
 
 
+def test_every_page_that_names_a_published_baseline_says_which_cells_are_not_built() -> None:
+    named = re.compile(r"(?<![:\w-])(resnet18|resnet50|xception|inceptionv4)(?![\w-])")  # none of torchvision or timm
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        assert not named.search(text) or re.search(r"cells?\s+never\s+reach(es)?\s+the\s+output", text), page.name
+
+
+def test_the_table_of_the_training_guide_has_the_values_of_the_presets() -> None:
+    values = {preset: load_settings("train", preset=preset).train for preset in ("small", "paper")}
+    found = 0
+    for line in (ROOT / "docs" / "train.md").read_text(encoding="utf-8").splitlines():
+        row = re.fullmatch(r"\| `--([a-z-]+)` \|.*\| ([^|]+) \| ([^|]+) \|", line)
+        if row and row[1] != "no-decay-norms":
+            found += 1
+            told = {"no": "False", "yes": "True"}
+            for preset, text in zip(values, row.groups()[1:], strict=True):
+                value = str(getattr(values[preset], row[1].replace("-", "_"))).removesuffix(".0")
+                assert value == told.get(text.strip("`"), text.strip("`")), (row[1], preset)
+    assert found == 11
+
+
 def test_pictures_are_small_and_each_is_shown() -> None:
     pictures = set((ROOT / "docs" / "pictures").iterdir())
-    assert max(path.stat().st_size for path in pictures) < 250_000
+    assert max(path.stat().st_size for path in pictures) < 275_000
     assert sum(path.stat().st_size for path in pictures) < 1_500_000
     shown = {((ROOT / page).parent / target).resolve() for page in PAGES for target in _shown(page)}
     assert pictures == shown

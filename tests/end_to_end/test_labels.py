@@ -312,3 +312,15 @@ def test_several_labels_can_be_balanced(runs: dict[str, Any], photos: Path, tmp_
 def test_the_report_of_each_task_can_be_written_again(runs: dict[str, Any]) -> None:
     for found in runs.values():
         write_report(found.path)
+
+
+def test_a_study_on_labels_from_a_file_compares_their_scores(photos: Path, tmp_path: Path) -> None:
+    options = {name: value for name, value in SMALL.items() if name not in ("quiet", "device")}
+    done = ddarts.study(
+        data=str(photos), labels=str(photos / "tags.csv"), seeds=1, draws=2, out=tmp_path / "s", quiet=True, **options
+    )
+    (board,) = done.boards
+    assert [line.trials[0].error for line in board.lines] == [None] * 3
+    assert board.task.kind == "multi-label"
+    assert all(0 <= score <= 1 for line in board.lines for score in line.top1)
+    assert "Mean average precision" in (done.path / "report.html").read_text()

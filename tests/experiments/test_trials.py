@@ -54,7 +54,7 @@ def test_a_board_says_in_a_sentence_which_line_is_best_and_from_which_the_tests_
     assert digits.summary() == "a has the highest mean, 95.35 % of 8 seeds; it is distinguishable from b."
     few = boards([trial for trial in TRIALS if trial.seed < 2])[0]
     assert few.summary() == (
-        "a has the highest mean, 95.05 % of 2 seeds; it is not distinguishable from b, which takes at least 6 seeds."
+        "a has the highest mean, 95.05 % of 2 seeds; it is not distinguishable from b; that takes 6 seeds or more."
     )
     assert boards([FAILED])[0].summary() == ""
 

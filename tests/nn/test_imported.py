@@ -6,8 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from ddarts.errors import GenotypeError
+from ddarts.cost.counting import count_macs, count_parameters
+from ddarts.cost.tables import cost_table
+from ddarts.errors import GenotypeError, SettingsError
 from ddarts.genotype.choices import ChoiceGenotype
+from ddarts.genotype.starting import original_genotype
 from ddarts.nn.choice_network import ChoiceNetwork
 from ddarts.nn.imported import (
     Imported,
@@ -18,6 +21,7 @@ from ddarts.nn.imported import (
     load_original,
 )
 from ddarts.nn.preprocessing import ModelError
+from ddarts.nn.resolution import check_images
 from ddarts.space.choice_space import find_choice_space
 from ddarts.space.imported import FAMILIES
 from ddarts.supernet.choice_supernet import ChoiceSupernet
@@ -30,6 +34,10 @@ SOME = (
     "timm:resnet26d",
     "timm:mobilenetv2_050",
     "timm:mobilenetv3_small_050",
+    "timm:legacy_xception",
+    "timm:xception41",
+    "torchvision:inception_v3",
+    "timm:inception_v4",
 )
 SMALL = "timm:mobilenetv3_small_050"
 
@@ -47,11 +55,16 @@ def original(name: str, classes: int = 5) -> nn.Module:
     return network.eval()
 
 
+def least(name: str) -> int:
+    """Return the smallest side of images of Inception, 0 of networks that take small ones."""
+    return side if (side := find_choice_space(name).smallest) > 9 else 0
+
+
 @pytest.mark.parametrize("name", SOME)
 @torch.no_grad()
 def test_it_computes_the_function_of_the_original(name: str):
     network = original(name)
-    x = torch.randn(2, 3, 48, 40)
+    x = torch.randn(2, 3, 48 + least(name), 40 + least(name))
     torch.testing.assert_close(imported_network(name, network)(x), network(x), rtol=1e-5, atol=1e-5)
 
 
@@ -62,7 +75,7 @@ def test_the_supernet_on_the_path_of_the_original_computes_its_function(name: st
     supernet = ChoiceSupernet(space, classes=5, skeleton=Imported(space, network)).eval()
     imported = imported_network(name, network)
     supernet.classifier.load_state_dict(imported.classifier.state_dict())
-    x = torch.randn(2, 3, 33, 33)
+    x = torch.randn(2, 3, 33 + least(name), 33 + least(name))
     torch.testing.assert_close(supernet(x, supernet.path(imported.genotype)), network(x), rtol=1e-5, atol=1e-5)
 
 
@@ -70,7 +83,7 @@ def test_the_supernet_on_the_path_of_the_original_computes_its_function(name: st
 @torch.no_grad()
 def test_every_alternative_has_the_shape_of_the_block_and_the_network_returns_to_the_class_of_the_original(name: str):
     space = find_choice_space(name)
-    x = torch.randn(2, 3, 33, 33)
+    x = torch.randn(2, 3, 33 + least(name), 33 + least(name))
     for shift in range(max(len(choice.candidates) for choice in space.choices)):
         indices = [(i + shift) % len(choice.candidates) for i, choice in enumerate(space.choices)]
         genotype = ChoiceGenotype.from_indices(space, indices)
@@ -133,6 +146,36 @@ def test_weights_are_checked_against_the_network():
         load_original(SMALL, state | {"extra": torch.ones(1)}, "f")
     with pytest.raises(ModelError, match=r"f: classifier.bias has the shape \[3\], .* has \[7\]"):
         load_original(SMALL, state | {"classifier.bias": torch.ones(3)}, "f")
+
+
+def test_heads_that_only_the_published_training_uses_may_be_in_the_file_or_not():
+    name = "torchvision:inception_v3"
+    network = build_original(name, classes=3)
+    extra = {"AuxLogits.fc.weight": torch.ones(3, 768), "AuxLogits.conv0.bn.num_batches_tracked": torch.tensor(1)}
+    assert load_original(name, network.state_dict() | extra, "f").fc.out_features == 3  # type: ignore[union-attr]
+    with pytest.raises(ModelError, match=r"f holds, and .* the tensor Aux.weight"):
+        load_original(name, network.state_dict() | {"Aux.weight": torch.ones(1)}, "f")
+
+
+@pytest.mark.parametrize("name", ["torchvision:inception_v3", "timm:legacy_xception", "timm:xception71"])
+def test_the_cost_of_a_space_of_blocks_that_round_down_is_that_of_its_networks(name: str):
+    space, shape = find_choice_space(name), (3, 107, 107)
+    indices = [i % len(choice.candidates) for i, choice in enumerate(space.choices)]
+    genotype = ChoiceGenotype.from_indices(space, indices)
+    with torch.device("meta"):
+        network = ChoiceNetwork(genotype, classes=7)
+    cost = cost_table(space, *shape[1:], classes=7).cost(genotype)
+    assert (cost.parameters, cost.macs) == (count_parameters(network), count_macs(network, shape))
+
+
+def test_images_that_do_not_reach_the_end_of_inception_are_refused():
+    name = "torchvision:inception_v3"
+    for of in (find_choice_space(name), original_genotype(name)):
+        check_images(75, 80, of)
+        with pytest.raises(SettingsError, match=r"images of 74x80 pixels are too small for .*_v3; .* at least 75"):
+            check_images(74, 80, of)
+        with pytest.raises(SettingsError, match="at least 150"):
+            check_images(149, 149, of, half=0.3)
 
 
 def test_another_network_is_refused_with_the_list():

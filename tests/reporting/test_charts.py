@@ -53,6 +53,7 @@ def test_very_many_cells_are_told_apart_by_pointing() -> None:
 def test_what_was_not_measured_gets_no_chart() -> None:
     assert stage_charts([], "search") == []
     assert stage_charts([{"epoch": 1, "marginal": None, "search_loss": None}], "search") == []
+    assert stage_charts([{"epoch": e, "marginal": [None, None]} for e in (1, 2)], "search") == []
     assert [c.title for c in stage_charts([{"epoch": 1, "train_loss": 1.0}], "train")] == ["Training: loss"]
 
 

@@ -79,6 +79,7 @@ def test_the_first_sentence_names_the_best_run_and_says_what_may_be_chance(
         other.update_summary(data="cifar10")
     page = compared(shared_run, other, target=tmp_path / "c.html")
     assert "The runs are of different data: their accuracies cannot be compared." in page.words
+    assert "(best)" not in page.words
 
 
 def settings_shown(page: Page) -> list[str]:

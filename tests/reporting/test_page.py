@@ -9,13 +9,16 @@ from pathlib import Path
 import pytest
 
 from ddarts.config.loading import load_settings
+from ddarts.config.schema import SearchSettings
 from ddarts.errors import RunError
 from ddarts.genotype.deepen import deepen
 from ddarts.genotype.distance import architecture_distance
 from ddarts.genotype.genotype import Genotype
 from ddarts.genotype.operation_weights import OperationWeights
+from ddarts.genotype.random import random_genotype
 from ddarts.genotype.zoo.baselines import baseline
 from ddarts.genotype.zoo.catalogue import zoo_entry
+from ddarts.reporting.chosen import CellEvidence
 from ddarts.reporting.collect import read_run
 from ddarts.reporting.formatting import count_text, milliseconds, percent
 from ddarts.reporting.page import settings_of, write_report
@@ -23,6 +26,7 @@ from ddarts.reporting.reference import wilson_interval
 from ddarts.reporting.results import numbers_of
 from ddarts.reporting.views import cell_views
 from ddarts.runs.folder import RunFolder
+from ddarts.space.cell_space import build_space
 from ddarts.space.operations import BUILT_IN_OPERATIONS
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
@@ -204,7 +208,7 @@ def test_a_search_from_a_baseline_shows_how_far_it_went(whole_run: RunFolder) ->
     baseline("resnet18").save(whole_run.path / "baseline.json")
     page = page_of(whole_run)
     assert {"Baseline", "Weights alone: loss"} <= set(page.words)
-    assert any(word.startswith("ResNet18 (4 cells, of which 2 reach the output") for word in page.words)
+    assert any(word.startswith("ResNet18 (2 of 4 cells never reach the output: 0, 2") for word in page.words)
     assert {"Hausdorff distance to the baseline", "Edit distance to the baseline"} <= set(page.words)
     assert page.words.count("Distance to the baseline") == 2  # chart and its table
     assert sum(word.startswith("Compared with the baseline: ") for word in page.words) == 4
@@ -220,6 +224,15 @@ def test_the_first_sentence_says_how_good_the_result_is(whole_page: Page) -> Non
     )
     (command,) = (word for word in whole_page.words if word.startswith("ddarts train --data digits "))
     assert "--epochs 1200" in command  # its curve rises to the end
+
+
+def test_a_search_alone_says_that_a_training_is_missing_and_how_to_do_it(tmp_path: Path) -> None:
+    with RunFolder.create(tmp_path / "found") as run:
+        run.write_settings("search", SearchSettings())
+        run.update_summary(search_s=3.0, data="my photos")
+    page = page_of(run)
+    assert "How good this network is shows once it is trained; it was not trained yet." in page.words
+    assert "ddarts train --genotype found --data 'my photos' --reference resnet" in page.words
 
 
 def test_a_standard_network_stands_in_the_first_sentence_and_in_the_tiles(whole_run: RunFolder) -> None:
@@ -258,7 +271,13 @@ def test_equal_cells_are_one_drawing(whole_run: RunFolder) -> None:
     views = cell_views(genotype, [])
     assert [view.title for view in views] == ["cells 0-5, 7-12, 14-19, x 18", "cells 6, 13 (reduction), x 2"]
     assert [view.count for view in views] == [18, 2]
-    assert [view.title for view in cell_views(genotype, [], genotype, [0.0] * 20)][:2] == ["cell 0", "cell 1"]
+    alike = cell_views(genotype, [], genotype, (0.0,) * 20)
+    assert [view.title for view in alike] == [view.title for view in views]
+    far = cell_views(genotype, [], genotype, (0.0, 0.1) * 10)
+    assert [view.count for view in far] == [9, 9, 1, 1]  # other distances to the baseline
+    gates = [dict.fromkeys(cell.edges, 0.5 + (i == 4) * 0.1) for i, cell in enumerate(genotype.cells)]
+    proofs = [CellEvidence(i, of_cell, {}) for i, of_cell in enumerate(gates)]
+    assert len(cell_views(genotype, proofs)) == len(views) + 1
 
 
 def test_a_run_that_has_only_begun_says_so(bare_run: RunFolder) -> None:
@@ -292,14 +311,17 @@ def test_a_deeper_genotype_keeps_its_gates(whole_run: RunFolder) -> None:
     path = whole_run.path / "genotype.json"
     deepen(Genotype.load(path), 12).save(path)
     page = page_of(whole_run)
-    assert page.count("svg", "cell-drawing") == 12 + 1
+    assert page.count("svg", "cell-drawing") == 5 + 1  # repeated cells have the same gates
+    assert any(word.endswith(", x 4") for word in page.words)
     assert not any("cells are not drawn" in word for word in page.words)
 
 
 def test_a_very_deep_genotype_leaves_drawings_out_and_says_how_many(whole_run: RunFolder) -> None:
-    (whole_run.path / "metrics.jsonl").unlink()
-    path = whole_run.path / "genotype.json"
-    deepen(Genotype.load(path), 400).save(path)
+    for name in ("metrics.jsonl", "gates.json"):
+        (whole_run.path / name).unlink()
+    space = build_space("darts", cells=100)
+    cells = [cell for seed in range(4) for cell in random_genotype(space, seed=seed).cells]  # pyright: ignore
+    Genotype(tuple(cells)).save(whole_run.path / "genotype.json")
     page = page_of(whole_run)
     drawn = page.count("svg", "cell-drawing")
     assert 100 < drawn < 400

@@ -33,6 +33,9 @@ def test_a_log_file_gets_plain_lines_and_not_one_a_step():
         progress.note("done")
     lines = log.getvalue().splitlines()
     assert lines[0] == "train: 1000 steps"
+    with Progress("reading photos", 1, "image", stream=log) as progress:
+        progress.update(1)
+    assert "reading photos: 1 image\nreading photos: 1/1" in log.getvalue()
     assert lines[-2:] == ["train: 1000/1000  loss 2  left 0 s", "done"]
     assert len(lines) < 10
     assert "\x1b" not in log.getvalue()

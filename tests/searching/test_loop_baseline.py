@@ -90,9 +90,10 @@ def test_pretraining_moves_weights_and_no_alpha(
 
 def test_the_distance_is_logged_every_epoch(tmp_path: Path, digits: ImageData, wanted: dict[str, Any]) -> None:
     search(tmp_path / "run", digits, **wanted, alpha_lr=3.0)
-    distances = [r["distance"] for r in RunFolder(tmp_path / "run").metrics("search", "epoch")]
-    assert len(distances) == 3
-    assert max(d for d in distances if d is not None) > 0
+    for kind in ("distance", "edit_distance"):
+        distances = [r[kind] for r in RunFolder(tmp_path / "run").metrics("search", "epoch")]
+        assert len(distances) == 3
+        assert max(d for d in distances if d is not None) > 0
 
 
 def test_a_steady_distance_ends_the_search_and_the_last_gates_are_kept(
@@ -106,6 +107,7 @@ def test_a_steady_distance_ends_the_search_and_the_last_gates_are_kept(
     assert len(records) == max(started, 2) + 1 < 9
     assert outcome.stopped is not None
     assert "distance to the baseline" in outcome.stopped
+    assert "(edit distance 0." in outcome.stopped
     assert outcome.best_epoch == len(records)
     assert [[list(row) for row in cell] for cell in outcome.gates.values] == records[-1]["gates"]
 

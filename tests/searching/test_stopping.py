@@ -28,12 +28,16 @@ def gates(**start):
 
 
 def test_the_distance_is_zero_at_the_baseline_and_grows_away_from_it():
-    assert watch().measure(gates()) == 0
-    assert watch().measure(gates(unused=4.0)) > 0.1
+    assert watch().measure(gates()) == (0, 0)
+    distance, edits = watch().measure(gates(unused=4.0))
+    assert distance is not None
+    assert edits is not None
+    assert distance > 0.1
+    assert edits > 0.1
 
 
 def test_there_is_no_distance_while_a_cell_would_be_empty():
-    assert watch().measure(gates(used=0.0)) is None
+    assert watch().measure(gates(used=0.0)) == (None, None)
 
 
 @pytest.mark.parametrize(

@@ -46,8 +46,8 @@ def test_cells_that_share_gates_are_searched_once() -> None:
     [
         ({"name": "dart"}, "unknown search space 'dart'; did you mean 'dart"),
         ({"cells": 0}, "cells = 0 is out of range; a network needs at least one cell"),
-        ({"nodes": 0}, "nodes = 0 is out of range; choose 1 to 8 nodes a cell"),
-        ({"nodes": 9}, "nodes = 9 is out of range; choose 1 to 8 nodes a cell"),
+        ({"nodes": 0}, "nodes = 0 is out of range; choose 1 to 8 nodes per cell"),
+        ({"nodes": 9}, "nodes = 9 is out of range; choose 1 to 8 nodes per cell"),
         ({"reductions": (8,)}, r"reductions \[8\] must lie between 0 and 7, the last cell"),
         ({"reductions": (5, 2)}, r"reductions \[5, 2\] must be distinct and in ascending order"),
         ({"reductions": (2, 2)}, r"reductions \[2, 2\] must be distinct"),

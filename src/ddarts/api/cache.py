@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ddarts.data.cache import Entry, cache_entries, cache_folder, clear_cache
 from ddarts.results import Outcome
+from ddarts.runtime.progress import counted
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class CacheResult(Outcome):
         yield "folder", str(self.folder or "off (DDARTS_CACHE)")
         for entry in self.entries:
             used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))
-            yield entry.name, f"{entry.images} images, {entry.bytes / 2**20:.1f} MiB, used {used}"
+            yield entry.name, f"{counted(entry.images, 'image')}, {entry.bytes / 2**20:.1f} MiB, used {used}"
         yield "total", f"{sum(entry.bytes for entry in self.entries) / 2**20:.1f} MiB"
 
 

@@ -14,11 +14,12 @@ from ddarts.config.schema import CompareSettings, TrainSettings
 from ddarts.errors import RunError, SettingsError, Stopped
 from ddarts.experiments.trials import Board, Trial, boards
 from ddarts.genotype.choices import AnyGenotype, load_genotype
-from ddarts.genotype.genotype import printable_name
+from ddarts.genotype.genotype import Genotype, printable_name
 from ddarts.genotype.zoo.lookup import find_architecture, short_names
 from ddarts.pipeline import Opening, load_images, say, test_stage, train_stage, write_json
+from ddarts.reporting.formatting import unread_cells
 from ddarts.results import Outcome
-from ddarts.runtime.progress import format_seconds
+from ddarts.runtime.progress import counted, format_seconds, work_after
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -40,11 +41,13 @@ class CompareResult(Outcome):
         board: the accuracies in the order in which the architectures were given, and the verdict on each against the
             first, which is the reference.
         seeds: of the trainings.
+        unread: of each architecture with cells that never reach the output, which these are.
     """
 
     path: Path
     board: Board
     seeds: tuple[int, ...]
+    unread: tuple[str, ...] = ()
 
     def table(self) -> RenderableType:
         """Return a table with a line for each architecture, the verdicts below."""
@@ -66,8 +69,8 @@ class CompareResult(Outcome):
             self.path / "report.html" if target is None else target,
             title=f"{len(names)} architectures compared",
             what="architecture",
-            note=f"Trained alike on {self.board.data}, {len(self.seeds)} seed{'s' * (len(self.seeds) != 1)} each; "
-            f"{names[0]} is the reference.",
+            note=f"Trained alike on {self.board.data}, {counted(len(self.seeds), 'seed')} each; "
+            f"{names[0]} is the reference.{''.join(f' {text}.' for text in self.unread)}",
         )
 
 
@@ -101,6 +104,7 @@ def compare(
         SettingsError: fewer than two architectures, or a setting is wrong.
         GenotypeError: an architecture does not exist, or its file is broken.
     """
+    from ddarts.planning import plan_comparison
     from ddarts.preflight import check_engine_settings, check_train_data
     from ddarts.training.initial import copy_for_training
 
@@ -121,12 +125,21 @@ def compare(
     opening = opening.fitted(images)
     wanted = opening.settings
     for genotype in named.values():
-        check_train_data(wanted.train, wanted, images, len(genotype.reductions))
+        check_train_data(wanted.train, wanted, images, genotype)
+    if not quiet:
+        for text in _unread(named):
+            say(text)
     part = "test" if images.test is not None else "validation"
     if part == "validation" and wanted.validation == 0:
         raise SettingsError(
             f"{wanted.data} has no test images and validation is 0: nothing is left to compare on; set --validation"
         )
+    each, left = [1.0] * len(named), 0.0  # seconds of a training, or only their proportions; seconds of all
+    if opening.resumed is None and not quiet:
+        lines, each = plan_comparison(wanted, images, list(named.values()), opening.found)
+        left = wanted.seeds * sum(each)
+        for line in lines:
+            say(line)
     with opening.start(images) as folder:
         for place, genotype in named.items():
             genotype.save(folder.path / _FOLDER / f"{place}.json")
@@ -135,17 +148,22 @@ def compare(
         seeds = tuple(range(wanted.seed, wanted.seed + wanted.seeds))
         ended: list[tuple[str, int, dict[str, Any]]] = []
         total, start = len(seeds) * len(named), time.monotonic()
+        weights = each * len(seeds)
         try:
             for seed in seeds:  # seed by seed: a comparison that is stopped has results of each architecture
                 for place, genotype in named.items():
+                    number, to_come = len(ended), sum(weights[len(ended) :])
+                    if number:
+                        left = (time.monotonic() - start) / sum(weights[:number]) * to_come
                     if not quiet:
-                        left = (time.monotonic() - start) / len(ended) * (total - len(ended)) if ended else None
-                        rest = "" if left is None else f", {format_seconds(left)} left in all"
-                        say(f"training {len(ended) + 1} of {total}: {genotype.name or place}, seed {seed}{rest}")
-                    ended.append((place, seed, _train_and_test(folder, place, genotype, wanted, seed, images, quiet)))
+                        rest = f", {format_seconds(left)} left in all" if left else ""
+                        say(f"training {number + 1} of {total}: {genotype.name or place}, seed {seed}{rest}")
+                    with work_after(left * (1 - weights[number] / to_come)):
+                        summary = _train_and_test(folder, place, genotype, wanted, seed, images, quiet)
+                    ended.append((place, seed, summary))
         except Stopped:
             raise Stopped(f"stopped; resume with: ddarts compare --resume {folder.path}") from None
-        result = CompareResult(folder.path, _board(wanted.data, named, ended), seeds)
+        result = CompareResult(folder.path, _board(wanted.data, named, ended), seeds, _unread(named))
         write_json(folder.path / "compare.json", result.to_dict())
         result.write_page()
         return result
@@ -165,7 +183,7 @@ def report_comparison(folder: RunFolder, target: Path | None = None) -> Path:
     paths = [(place, seed, folder.path / "trainings" / f"{place}-seed{seed}") for seed in seeds for place in named]
     ended = [(a, s, RunFolder.open(path).summary) for a, s, path in paths if (path / "settings.yaml").is_file()]
     board = _board(settings.data, named, [one for one in ended if "train_s" in one[2]])
-    return CompareResult(folder.path, board, seeds).write_page(target)
+    return CompareResult(folder.path, board, seeds, _unread(named)).write_page(target)
 
 
 #: Folder of a comparison in which its architectures lie.
@@ -181,11 +199,17 @@ def _named(architectures: Sequence[Architecture]) -> dict[str, AnyGenotype]:
     return named
 
 
+def _unread(named: Mapping[str, AnyGenotype]) -> tuple[str, ...]:
+    """Return a sentence for each architecture with cells that never reach the output."""
+    cells = [genotype for genotype in named.values() if isinstance(genotype, Genotype)]
+    return tuple(f"{g.name}: {text}; they are not built" for g in cells if (text := unread_cells(g)))
+
+
 def _kept(folder: Path) -> dict[str, AnyGenotype]:
     """Return the architectures of a comparison that is resumed, in their order."""
     files = sorted(folder.glob("*.json"), key=lambda p: int(re.match(r"\d*", p.name).group() or 0))  # type: ignore[union-attr]
     if len(files) < 2:
-        raise SettingsError(f"{folder} holds {len(files)} architectures; start the comparison anew")
+        raise SettingsError(f"{folder} holds {counted(len(files), 'architecture')}; start the comparison anew")
     return {path.stem: load_genotype(path) for path in files}
 
 

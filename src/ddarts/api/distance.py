@@ -49,7 +49,7 @@ class DistanceResult(Outcome):
         differences: operations added, removed and changed per cell, from the first to the second of two architectures.
         unequal: treatment of architectures of unequal length in the Hausdorff distance.
         weights: of the operations.
-        path: file of the heat map, if one was asked for.
+        path: file of the heat maps, if they were asked for.
     """
 
     names: tuple[str, ...]
@@ -143,14 +143,14 @@ def distance(
             published ones if not given.
         unequal: treatment of unequal lengths in the Hausdorff distance: "shorter" ignores extra cells, "penalty" counts
             each as 1.
-        out: file for a heat map, ending in .svg, .png or .pdf.
+        out: file for heat maps of both, ending in .svg, .png or .pdf.
 
     Raises:
         SettingsError: fewer than two architectures, or an unknown value of `unequal` or ending of `out`.
         GenotypeError: an architecture or the weights cannot be found or are damaged.
         RunError: the figure cannot be written.
     """
-    from ddarts.reporting.heatmap import picture_kind, write_heat_map
+    from ddarts.reporting.heatmap import picture_kind, write_heat_maps
 
     given = _flat(architectures)
     if len(given) < 2:
@@ -172,14 +172,15 @@ def distance(
             found[i, j] = found[j, i] = cell_distances(a, b, chosen, unequal)
     places = range(len(genotypes))
     matrix = tuple(tuple(mean_distance(found[i, j]) for j in places) for i in places)
+    edits = tuple(tuple(edit_distance(a, b) for b in genotypes) for a in genotypes)
     if path is not None:
-        write_heat_map(path, names, matrix, title="Hausdorff distance between architectures")
+        write_heat_maps(path, names, {"Hausdorff distance": matrix, "Edit distance": edits})
     return DistanceResult(
         names=names,
         lengths=tuple(map(len, genotypes)),
         matrix=matrix,
         per_cell=tuple(tuple(found[i, j] for j in places) for i in places),
-        edits=tuple(tuple(edit_distance(a, b) for b in genotypes) for a in genotypes),
+        edits=edits,
         differences=cell_differences(*genotypes) if len(genotypes) == 2 else (),
         unequal=unequal,
         weights=chosen,

@@ -15,6 +15,7 @@ from ddarts.genotype.zoo.lookup import find_genotype
 from ddarts.pipeline import say
 from ddarts.reporting.formatting import count
 from ddarts.results import Outcome
+from ddarts.runtime.progress import counted
 
 if TYPE_CHECKING:
     from ddarts.data import ImageData
@@ -84,7 +85,7 @@ class ImportResult(Outcome):
     def rows(self) -> Iterable[tuple[str, str]]:
         """Return what the table shows."""
         height, width = self.resolution
-        yield "architecture", f"{self.genotype.name or 'genotype'}, {len(self.genotype)} cells"
+        yield "architecture", f"{self.genotype.name or 'genotype'}, {counted(len(self.genotype), 'cell')}"
         yield "network", f"C = {self.channels}, {self.stem} stem, {len(self.classes)} classes"
         yield "auxiliary head", "yes" if self.auxiliary else "no"
         yield "tensors", str(self.tensors)

@@ -13,7 +13,7 @@ from ddarts.genotype.operation_weights import FILE_NAME, OperationWeights
 from ddarts.pipeline import Opening, load_images
 from ddarts.results import Outcome, simple_table
 from ddarts.runtime.progress import format_seconds
-from ddarts.space.cell_space import default_reductions
+from ddarts.space.cell_space import build_space
 from ddarts.space.operations import OPERATIONS
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def measure_operations(
     images = load_images(wanted, quiet, given=opening.given)
     opening = opening.fitted(images)
     wanted = opening.settings
-    check_train_data(wanted.measure, wanted, images, len(default_reductions(wanted.measure.cells)))
+    check_train_data(wanted.measure, wanted, images, build_space("dartopti", cells=wanted.measure.cells))
     from ddarts.training.operation_scores import check_validation, measure
 
     check_validation(wanted, images)

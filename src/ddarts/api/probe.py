@@ -73,7 +73,7 @@ def probe(
     from ddarts.deploy.probe import write_probe
 
     folder = Path(out).expanduser()
-    with Progress("probe", wanted.networks, quiet=quiet) as progress:
+    with Progress("probe", wanted.networks, "network", quiet=quiet) as progress:
         step = 0
 
         def done() -> None:

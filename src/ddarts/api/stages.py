@@ -97,6 +97,7 @@ def run(
     from ddarts.planning import Plan, TimeBudget, plan_job, training_steps
     from ddarts.preflight import (
         check_baseline_options,
+        check_device_file,
         check_engine_settings,
         check_search_data,
         check_search_settings,
@@ -114,12 +115,15 @@ def run(
     check_time(wanted, opening.chosen)
     start = StartingPoint.of(wanted.search, opening.resumed)
     space = check_search_settings(wanted, start and start.baseline)
+    if opening.resumed is None:
+        check_device_file(wanted.budget, space)
     alone, quiet = join(wanted).size == 1, not join(wanted).leads or quiet
     images = load_images(wanted, quiet, given=opening.given)
-    opening = opening.fitted(images).budgeted(images, space)
+    opening = opening.fitted(images)
+    check_search_data(opening.settings, space, images)
+    check_train_data(opening.settings.train, opening.settings, images, space)
+    opening = opening.budgeted(images, space)
     wanted = opening.settings
-    check_search_data(wanted, space, images)
-    check_train_data(wanted.train, wanted, images, len(space.reductions))
     plan, speeds = Plan.of(opening.resumed), None
     if opening.resumed is None and wanted.time is not None:
 
@@ -130,7 +134,7 @@ def run(
         wanted, images, speeds = budget.before_the_search(wanted, images, start, opening.chosen, reload)
         opening = replace(opening, settings=wanted)
         check_search_data(wanted, space, images)
-        check_train_data(wanted.train, wanted, images, len(space.reductions))
+        check_train_data(wanted.train, wanted, images, space)
     if opening.resumed is None and alone and (speeds or not quiet):
         plan = plan_job(wanted, images, start=start, found=opening.found, speeds=speeds)
         if not quiet:
@@ -210,6 +214,7 @@ def search(
     from ddarts.planning import plan_job
     from ddarts.preflight import (
         check_baseline_options,
+        check_device_file,
         check_engine_settings,
         check_search_data,
         check_search_settings,
@@ -223,11 +228,14 @@ def search(
     check_baseline_options("search", wanted, settings)
     start = StartingPoint.of(wanted.search, opening.resumed)
     space = check_search_settings(wanted, start and start.baseline)
+    if opening.resumed is None:
+        check_device_file(wanted.budget, space)
     quiet = not join(wanted).leads or quiet
     images = load_images(wanted, quiet, given=opening.given)
-    opening = opening.fitted(images).budgeted(images, space)
+    opening = opening.fitted(images)
+    check_search_data(opening.settings, space, images)
+    opening = opening.budgeted(images, space)
     wanted = opening.settings
-    check_search_data(wanted, space, images)
     if opening.resumed is None and not quiet and join(wanted).size == 1:
         _say_plan(plan_job(wanted, images, start=start, found=opening.found).lines)
     with opening.begin(images, Hooks(None, on_step, on_epoch)) as folder:
@@ -360,7 +368,7 @@ def train(
     images = load_images(wanted, quiet, given=opening.given)
     opening = opening.fitted(images)
     wanted = opening.settings
-    check_train_data(wanted.train, wanted, images, len(architecture.reductions))
+    check_train_data(wanted.train, wanted, images, architecture)
     if opening.resumed is None and not quiet and join(wanted).size == 1:
         _say_plan(plan_job(wanted, images, genotype=architecture, found=opening.found).lines)
     with opening.begin(images, Hooks(loss, on_step, on_epoch)) as folder:

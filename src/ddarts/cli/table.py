@@ -145,7 +145,7 @@ COMMANDS = {
                     "help": "for unequal lengths: shorter, ignores extra cells (default); penalty, counts each as 1",
                 },
             ),
-            (("--out",), {"metavar": "FILE", "help": "file for a heat map: .svg, .png or .pdf"}),
+            (("--out",), {"metavar": "FILE", "help": "file for heat maps of both distances: .svg, .png or .pdf"}),
         ),
         positional="architectures",
         home="ddarts.api.distance",

@@ -64,7 +64,7 @@ class DataOptions(Options):
 
     labels: str | None = Field(
         default=None,
-        description="FILE.csv with labels of the images in a folder: classes, several labels an image, or numbers",
+        description="FILE.csv with labels of the images in a folder: classes, several labels per image, or numbers",
     )
     task: Literal["auto", "classification", "multi-label", "regression"] = Field(
         default="auto",

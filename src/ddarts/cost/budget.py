@@ -477,7 +477,7 @@ class Budget:
         worth = [[[-float(getattr(cost, by)) for cost in row] for row in cell] for cell in entries]
         equal = gates_of(space, [[[1.0] * len(row) for row in cell] for cell in entries])
         chosen = choose_gates(equal, "darts", 0.0, [], worth=worth)
-        assert chosen is not None  # of a space any two edges a node will do
+        assert chosen is not None  # of a space any two edges per node will do
         genotype = laid_out(replace(derive_genotype(chosen, "darts"), size=size), self.layers)
         return self._counted(genotype, (kind,))[kind]
 

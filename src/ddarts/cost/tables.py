@@ -167,9 +167,10 @@ def _cell_table(
 
 
 class _Position(nn.Module):
-    """Stands at a position of a choice, and records the shape of its input."""
+    """Stands at a position of a choice, and records the shape of its input; the first candidate gives the output's."""
 
     shape: tuple[int, ...] = ()
+    sides: tuple[int, ...] = ()
 
     def __init__(self, choice: int, outputs: int, stride: int, candidates: dict[str, nn.Module]) -> None:
         super().__init__()
@@ -179,7 +180,10 @@ class _Position(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return a tensor in the shape of the output."""
         self.shape = tuple(x.shape[1:])
-        return x.new_empty(len(x), self.outputs, *(-(-side // self.stride) for side in x.shape[2:]))
+        if not self.sides and x.is_meta:  # blocks of other libraries may round down
+            (first,) = next(iter(self.candidates.values()))
+            self.sides = tuple(first.eval()(x).shape[2:])
+        return x.new_empty(len(x), self.outputs, *(self.sides or (-(-side // self.stride) for side in x.shape[2:])))
 
 
 def _choice_table(
@@ -196,7 +200,9 @@ def _choice_table(
 
     blocks = skeleton.blocks(slot, channels=channels, in_channels=images[0], stem=stem)
     body, head = nn.Sequential(*(block.module for block in blocks)), nn.Linear(blocks[-1].outputs, classes)
-    fixed = count(body, images)  # records the shapes
+    with torch.no_grad():
+        body.eval()(torch.zeros(1, *images))  # records the shapes, uncounted
+    fixed = count(body, images)
     known: dict[tuple[object, ...], OperationCost] = {}
 
     def counted(position: _Position, name: str) -> OperationCost:

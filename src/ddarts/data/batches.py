@@ -19,6 +19,7 @@ from ddarts.data.transfer import fits, send
 from ddarts.errors import DataError, SettingsError
 from ddarts.runtime.distributed import Ranks
 from ddarts.runtime.processes import local_processes
+from ddarts.runtime.progress import counted
 from ddarts.runtime.seeds import generator
 
 
@@ -72,7 +73,7 @@ class Batches:
             raise DataError(f"batch {batch}: must be 1 to {len(images)} for the {len(images)} images for {label!r}")
         if batch > len(images):
             raise DataError(
-                f"batch {batch}: there are only {len(images)} images for {label!r}; "
+                f"batch {batch}: of {label!r} there is no more than {counted(len(images), 'image')}; "
                 f"{len(images)} is the largest that fits"
             )
         ranks = ranks or Ranks()

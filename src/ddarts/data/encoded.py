@@ -24,7 +24,7 @@ from ddarts.data.streamed import Encoded, StreamedPixels, shows_colour, to_grey
 from ddarts.data.threads import in_threads
 from ddarts.errors import DataError
 from ddarts.nn.tasks import Kind
-from ddarts.runtime.progress import Progress
+from ddarts.runtime.progress import Progress, counted
 
 TEST_SHARE = 0.15
 """Share of each class that becomes the test part of a data set that brings none."""
@@ -47,7 +47,10 @@ class _Part:
 
 @dataclass(eq=False)
 class _Reading:
-    """What reading a data set shares: whether a broken image is an error, the progress, and what was skipped."""
+    """What reading a data set shares: whether a broken image is an error, the progress, and what was skipped.
+
+    Every image is read twice, its header first: `done` counts both.
+    """
 
     strict: bool
     progress: Progress
@@ -71,7 +74,7 @@ class _Reading:
             else:
                 yield found
             self.done += 1
-            self.progress.update(self.done)
+            self.progress.update(self.done // 2)
         part.positions = part.positions[good]
 
 
@@ -106,8 +109,8 @@ def decode_all(
         for which, part in chosen.items()
     }
     total = sum(len(part.positions) for part in looked.values())
-    title = f"{'looking at' if stream else 'reading'} {name}"
-    with quiet_decoding(), Progress(title, 2 * total, quiet=request.quiet or total < _PROGRESS_FROM) as progress:
+    title, quiet = f"{'looking at' if stream else 'reading'} {name}", request.quiet or total < _PROGRESS_FROM
+    with quiet_decoding(), Progress(title, total, "image", quiet=quiet) as progress:
         reading = _Reading(request.strict, progress)
         skipped = reading.skipped
         headers: list[Peek] = []
@@ -154,7 +157,7 @@ def _read(parts: dict[str, _Part], shape: tuple[int, int, int], place: str, read
     """Decode all images, into one channel where none of the training images shows a colour."""
     left = sum(len(part.positions) for part in parts.values())
     check_budget(left, shape[0], shape[1:], place)
-    reading.done = reading.progress.total - left
+    reading.done = 2 * reading.progress.total - left
     images = {which: _decode_part(part, shape, reading) for which, part in parts.items()}
     if shape[0] == 3 and len(images["train"]) and not shows_colour(_in_memory(images["train"]).split(1024)):
         images = {which: Images(to_grey(_in_memory(i)), i.labels) for which, i in images.items()}
@@ -265,7 +268,8 @@ def _decode_part(part: _Part, shape: tuple[int, int, int], reading: _Reading) ->
 def _nothing(place: str, which: str, tried: dict[str, int], skipped: list[str]) -> DataError:
     first = f" (the first: {skipped[0]})" if skipped else ""
     return DataError(
-        f"{place}: none of the {tried[which]} {which} images can be decoded{first}; give readable image files"
+        f"{place}: none of the {counted(tried[which], f'{which} image')} can be decoded{first}; "
+        "give readable image files"
     )
 
 

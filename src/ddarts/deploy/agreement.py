@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ddarts.nn.preprocessing import ModelError
 from ddarts.nn.tasks import CLASSIFICATION, Task
+from ddarts.runtime.progress import counted
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,6 @@ def check(agreement: Agreement, tolerance: float, what: str) -> None:
     allowed = tolerance * max(1.0, agreement.largest_logit)
     if not agreement.logits <= allowed:
         raise ModelError(
-            f"{what} differs from PyTorch by {agreement.logits:.2g} on {agreement.count} images, more than "
+            f"{what} differs from PyTorch by {agreement.logits:.2g} on {counted(agreement.count, 'image')}, more than "
             f"{allowed:.2g}; --tolerance sets the limit"
         )

@@ -22,7 +22,7 @@ from ddarts.genotype.choices import AnyGenotype
 from ddarts.genotype.zoo.lookup import find_architecture
 from ddarts.hub.saved import load_model
 from ddarts.nn.choice_network import AnyNetwork, build_network
-from ddarts.nn.resolution import check_resolution, choose_stem
+from ddarts.nn.resolution import check_images, choose_stem
 
 #: What is built if nothing is said: a network for CIFAR-10, as in the paper (section 4).
 CHANNELS, CLASSES, IN_CHANNELS, RESOLUTION = 36, 10, 3, 32
@@ -94,14 +94,14 @@ def subject(source: AnyGenotype | str | os.PathLike[str], settings: ProfileSetti
         saved = load_model(folder)
         network, resolution = saved.network, saved.config.resolution if side is None else (side, side)
         if not anew:
-            check_resolution(*resolution, len(network.genotype.reductions), network.stem_name)
+            check_images(*resolution, network.genotype, network.stem_name)
             return Subject(network, resolution, True)
         genotype = network.genotype
     else:
         genotype = find_architecture(source)
         resolution = (side or RESOLUTION, side or RESOLUTION)
     stem = choose_stem(settings.stem or "auto", *resolution)
-    check_resolution(*resolution, len(genotype.reductions), stem)
+    check_images(*resolution, genotype, stem)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = build_network(

@@ -204,7 +204,7 @@ class Board:
         if unclear:
             text += f"; it is not distinguishable from {', '.join(unclear)}"
             if all(v.pairs < LEAST_PAIRS for v in found):
-                text += f", which takes at least {LEAST_PAIRS} seeds"
+                text += f"; that takes {LEAST_PAIRS} seeds or more"
         return f"{text}."
 
     def notes(self) -> list[str]:

@@ -15,6 +15,7 @@ from ddarts.genotype.genotype import FORMAT as CELL_FORMAT
 from ddarts.genotype.genotype import Genotype, Size, check_name, size_from, size_to_dict
 from ddarts.runtime import json_input as checks
 from ddarts.runtime.atomic_files import write_text
+from ddarts.runtime.progress import counted
 from ddarts.runtime.registry import load_reference
 from ddarts.runtime.seeds import derive_seed
 from ddarts.space.choice_space import ChoiceSpace, find_choice_space
@@ -47,7 +48,9 @@ class ChoiceGenotype:
     def __post_init__(self) -> None:
         space = find_choice_space(self.space, "space")
         if len(self.choices) != len(space):
-            raise GenotypeError(f"{len(self.choices)} choices, expected {len(space)}, those of the space {space.name}")
+            raise GenotypeError(
+                f"{counted(len(self.choices), 'choice')}, expected {len(space)}, those of the space {space.name}"
+            )
         for i, (candidate, choice) in enumerate(zip(self.choices, space.choices, strict=True)):
             if candidate not in choice.candidates:
                 raise GenotypeError(

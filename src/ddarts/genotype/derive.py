@@ -95,7 +95,7 @@ def parameter_free_share(gates: Gates, method: str = "threshold_sparse", thresho
 
     Pools and identities hold no weights. The share runs from 0 to 1 and counts the cell after nodes without an input
     are left out; a cell in which no gate reaches the threshold yet has a share of 0. A share of 1 is a collapsed cell.
-    With method `darts` the same two edges a node are judged whether their gates are high or low, which shows a
+    With method `darts` the same two edges per node are judged whether their gates are high or low, which shows a
     collapse before gates have parted.
     """
     shares = []

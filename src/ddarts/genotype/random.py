@@ -21,7 +21,7 @@ def random_genotype(space: SearchSpace | ChoiceSpace, *, seed: int, edges_per_no
 def random_genotype(space: SearchSpace | ChoiceSpace, *, seed: int, edges_per_node: int = 2) -> AnyGenotype:
     """Draw a genotype: every node gets edges from distinct earlier states, each with one operation, all equally likely.
 
-    Two edges a node is the size of a genotype that the rules `darts` and `threshold_sparse` derive. Cells that share
+    Two edges per node is the size of a genotype that the rules `darts` and `threshold_sparse` derive. Cells that share
     gates (`space.sequence`) share the draw. A node with fewer earlier states than `edges_per_node` takes them all.
     In a choice space all candidates are equally likely.
 

@@ -119,7 +119,7 @@ def model_card(
         "regression": ("A regression on images", "tags:\n- image-regression", "Numbers"),
     }[config.task.kind]
     does = {
-        "classification": f"tells {len(config.classes)} classes apart",
+        "classification": f"distinguishes {len(config.classes)} classes",
         "multi-label": f"says which of {config.task.outputs(len(config.classes))} apply",
         "regression": f"estimates {config.task.outputs(len(config.classes))} for each",
     }[config.task.kind]

@@ -36,9 +36,11 @@ def build_original(name: str, *, classes: int, in_channels: int = 3) -> nn.Modul
     if library == "torchvision":
         from torchvision.models import get_model
 
+        # the heads that only the published training of Inception uses are left out
+        options: dict[str, Any] = {"aux_logits": False, "init_weights": True} if family.unused else {}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            built = get_model(network, weights=None, num_classes=classes)
+            built = get_model(network, weights=None, num_classes=classes, **options)
         if in_channels != 3:
             path, first = next((p, m) for p, m in built.named_modules() if isinstance(m, nn.Conv2d))
             assert path.startswith(family.paths.stem[0])
@@ -65,7 +67,12 @@ def load_original(name: str, state: dict[str, Tensor], where: str) -> nn.Module:
     classes = int(state[classifier].shape[0])
     network = build_original(name, classes=classes, in_channels=int(first.shape[1]))
     expected = network.state_dict()
-    state = {key: tensor for key, tensor in state.items() if key in expected or "num_batches" not in key}
+    unused = find_family(name).unused
+    state = {
+        key: tensor
+        for key, tensor in state.items()
+        if key in expected or not ("num_batches" in key or (unused and key.startswith(f"{unused}.")))
+    }
     lacking = [key for key in expected if key not in state and not key.endswith("num_batches_tracked")]
     other = next(iter([*lacking, *(key for key in state if key not in expected)]), None)
     if other is not None:
@@ -133,7 +140,7 @@ class Imported:
         for name, module, choice in fixed:
             with torch.no_grad():
                 y = copy.deepcopy(module).to("meta").eval()(x)
-            stride, outputs = -(-x.shape[-1] // y.shape[-1]), y.shape[1]
+            stride, outputs = round(x.shape[-1] / y.shape[-1]), y.shape[1]
             if choice is None:
                 module = copy.deepcopy(module)
             else:
@@ -250,7 +257,7 @@ def alternative(name: str, block: nn.Module, outputs: int, *, inherit: bool) -> 
     elif name != ORIGINAL:
         side = int(name[-1])
         for path, conv in [(p, m) for p, m in block.named_modules() if isinstance(m, nn.Conv2d)]:
-            if conv.kernel_size[0] > 1:
+            if max(conv.kernel_size) > 1:
                 change = _separable if name.startswith("separable") else _resized
                 block.set_submodule(path, change(conv, side, inherit))
     return block
@@ -265,16 +272,24 @@ def _convolution(conv: nn.Conv2d, **changes: Any) -> nn.Conv2d:
     return new
 
 
-def _fitted(weight: Tensor, side: int) -> Tensor:
-    """Fill the kernels [.., k, k] of a convolution up with zeros, or cut them, to `side`."""
-    margin = (side - weight.shape[-1]) // 2
-    return nn.functional.pad(weight, (margin,) * 4)
+def _size(conv: nn.Conv2d, side: int) -> dict[str, tuple[int, ...]]:
+    """Return the kernel with `side` in place of each side above 1, and the padding that keeps the output's size."""
+    assert isinstance(conv.padding, tuple)
+    kernel = tuple(side if k > 1 else 1 for k in conv.kernel_size)
+    both = zip(conv.padding, conv.kernel_size, kernel, strict=True)
+    return {"kernel_size": kernel, "padding": tuple(p + (new - k) // 2 for p, k, new in both)}
+
+
+def _fitted(weight: Tensor, kernel: tuple[int, ...]) -> Tensor:
+    """Fill the kernels [.., h, w] of a convolution up with zeros, or cut them, to `kernel`."""
+    rows, columns = ((new - k) // 2 for new, k in zip(kernel, weight.shape[-2:], strict=True))
+    return nn.functional.pad(weight, (columns, columns, rows, rows))
 
 
 def _resized(conv: nn.Conv2d, side: int, inherit: bool) -> nn.Conv2d:
-    new = _convolution(conv, kernel_size=side, padding=side // 2)
+    new = _convolution(conv, **_size(conv, side))
     if inherit:
-        new.load_state_dict(conv.state_dict() | {"weight": _fitted(conv.weight.detach(), side)})
+        new.load_state_dict(conv.state_dict() | {"weight": _fitted(conv.weight.detach(), new.kernel_size)})
     return new
 
 
@@ -282,18 +297,21 @@ def _separable(conv: nn.Conv2d, side: int, inherit: bool) -> nn.Sequential:
     """Return a depthwise and a pointwise convolution, the best approximation of each input channel's kernels.
 
     For each input channel i, :math:`W_{oi} \\approx p_{oi} d_i`, the first term of the singular value decomposition
-    of the matrix of its kernels (outputs, k k).
+    of the matrix of its kernels (outputs, h w).
     """
     inputs, groups = conv.in_channels, conv.groups
-    depthwise = _convolution(conv, out_channels=inputs, kernel_size=side, padding=side // 2, groups=inputs, bias=False)
+    depthwise = _convolution(conv, out_channels=inputs, groups=inputs, bias=False, **_size(conv, side))
     pointwise = _convolution(conv, kernel_size=1, stride=1, padding=0)
     if inherit:
         weight = conv.weight.detach()
         kernels = weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1).flatten(2)  # inputs, outputs / g, k k
-        u, s, v = torch.linalg.svd(kernels, full_matrices=False)
-        root = s[:, :1].sqrt()
-        depthwise.load_state_dict({"weight": _fitted((v[:, 0] * root).unflatten(1, weight.shape[2:])[:, None], side)})
-        mixing = (u[:, :, 0] * root).unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+        # the largest eigenvector of K^T K, which is small, is the first right singular vector of K
+        v = torch.linalg.eigh((kernels.mT @ kernels).double()).eigenvectors[:, :, -1].to(kernels.dtype)
+        scaled = (kernels @ v[..., None])[..., 0]  # the first left one, times the singular value
+        root = scaled.norm(dim=1, keepdim=True).sqrt().clamp(min=1e-12)
+        first = (v * root).unflatten(1, weight.shape[2:])[:, None]
+        depthwise.load_state_dict({"weight": _fitted(first, depthwise.kernel_size)})
+        mixing = (scaled / root).unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
         pointwise.load_state_dict(pointwise.state_dict() | {"weight": mixing[..., None, None]})
         if conv.bias is not None and pointwise.bias is not None:
             pointwise.bias.data.copy_(conv.bias.detach())

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 from ddarts.errors import SettingsError
+from ddarts.genotype.choices import AnyGenotype, ChoiceGenotype
+from ddarts.space.cell_space import SearchSpace
+from ddarts.space.choice_space import ChoiceSpace
 
 Stem = Literal["cifar", "imagenet"]
 
@@ -62,3 +65,23 @@ def check_resolution(height: int, width: int, reductions: int, stem: str = "cifa
     raise SettingsError(
         f"{size} after the {stem} stem: {fit} would fit; choose at most {fit} or a resolution of at least {needed}"
     )
+
+
+def check_images(
+    height: int, width: int, of: SearchSpace | ChoiceSpace | AnyGenotype, stem: str = "cifar", *, half: float = 0.0
+) -> None:
+    """Raise unless images of this size fit the networks of a space, or that of a genotype; see `check_resolution`.
+
+    Raises:
+        SettingsError: they are too small.
+    """
+    check_resolution(height, width, len(of.reductions), stem, half=half)
+    space = of.facts if isinstance(of, ChoiceGenotype) else of
+    if not isinstance(space, ChoiceSpace):
+        return
+    needed = space.smallest * (2 if half else 1)
+    if min(height, width) < needed:
+        raise SettingsError(
+            f"images of {height}x{width} pixels are too small for {space.name}; "
+            f"choose a resolution of at least {needed}"
+        )

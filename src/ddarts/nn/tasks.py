@@ -21,7 +21,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 class Task:
     """A kind of task, and what its answers need besides the outputs of a network.
 
-    Labels of a batch are int64 [B] for one class an image, uint8 [B, classes] of 0 and 1 for several labels an image,
+    Labels of a batch are int64 [B] for one class per image, uint8 [B, classes] of 0 and 1 for several labels per image,
     and float64 [B, columns] for numbers. A network has one output for each class or column.
 
     Attributes:
@@ -52,7 +52,7 @@ class Task:
     def shown(self, score: float | None) -> str:
         """Return a score as text: in percent, or the error in its unit.
 
-        Scores are larger the better: shares from 0 to 1, or minus the mean absolute error. Several numbers an image
+        Scores are larger the better: shares from 0 to 1, or minus the mean absolute error. Several numbers per image
         may have units of their own: their errors are divided by the standard deviations of the training images.
         """
         if score is None:
@@ -123,7 +123,7 @@ class Task:
         return -self.errors(outputs, labels).sum()
 
     def evidence(self, outputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Return what `scorer` needs of a test with several labels an image or numbers."""
+        """Return what `scorer` needs of a test with several labels per image or numbers."""
         found = {"labels": labels.contiguous()}
         if self.kind == "multi-label":
             return found | {"outputs": outputs.contiguous()}

@@ -134,9 +134,11 @@ _PLOTS = {
         _Plot(
             "search-distance",
             "Distance to the baseline",
-            "Hausdorff distance between the baseline and the operations whose gates are above the threshold, 0 to 1.",
+            "Between the baseline and the operations whose gates are above the threshold, 0 to 1. The distance (of "
+            "cells Hausdorff's, of blocks the share that differs) ignores where operations lie, the edit distance "
+            "does not.",
             "distance",
-            {"distance": "distance"},
+            {"distance": "distance", "edit_distance": "edit distance"},
         ),
     ),
     "train": (
@@ -172,7 +174,7 @@ _SCORES: dict[Kind, tuple[str, str, str, float]] = {
     ),
     "regression": (
         "mean absolute error",
-        "In the unit of the labels; of several numbers an image, divided by their standard deviations.",
+        "In the unit of the labels; of several numbers per image, divided by their standard deviations.",
         "mean absolute error",
         -1,
     ),
@@ -242,7 +244,13 @@ _OVERLAYS = (
         ),
     ),
     ("search", _Plot("search_loss", "Loss of the supernet", "Cross-entropy on the search half.", "cross-entropy")),
-    ("search", _Plot("distance", "Distance to the baseline", "0: the same, 1: as far as can be.", "distance")),
+    *(
+        ("search", _Plot(name, f"{title} to the baseline", note, "distance"))
+        for name, title, note in (
+            ("distance", "Distance", "Of cells Hausdorff's, of which 0 does not mean the same network."),
+            ("edit_distance", "Edit distance", "0: the same network, 1: nothing in common."),
+        )
+    ),
 )
 
 
@@ -367,6 +375,8 @@ def _per_cell(records: Records, plot: _Plot) -> Chart | None:
     for cell in range(count):
         values = [checked(record[key][cell], key) for record in there]
         lines.append(Line(f"cell {cell}", epochs, [None if v is None else plot.scale * v for v in values]))
+    if all(v is None for line in lines for v in line.y):  # contributions, of strategies without ablations
+        return None
     if count > LEGEND_ENTRIES:
         note += " Point at a line to read which cell it is."
     return build_chart(key.replace("_", "-"), plot.title, note, lines, y_label=plot.y_label, **plot.options)

@@ -22,7 +22,7 @@ _DRAWN_BYTES = 2_000_000
 _MOST_CLASSES = 100  # of which the page compares the accuracies
 _LARGER_IS_BETTER = ("test_top1", "val_top1")
 #: Not rated: seconds depend on what else the machine did. Latencies are rated by `_fastest`.
-_NOT_RATED = ("distance", "latency_ms", "search_s", "train_s")
+_NOT_RATED = ("distance", "edit_distance", "blocks_changed", "latency_ms", "search_s", "train_s")
 
 
 @dataclass(frozen=True)
@@ -103,18 +103,18 @@ def _verdict(named: Sequence[tuple[str, RunContents]]) -> str:
 
 
 def _results(runs: Sequence[RunContents]) -> list[tuple[str, list[Value]]]:
-    numbers = [numbers_of(run) for run in runs]
-    rows = []
+    numbers, rows = [numbers_of(run) for run in runs], []
+    same_data = len({run.summary.get("data") for run in runs}) == 1  # nothing is better on other images
     for key in KNOWN:
         there = [n[key] for n in numbers if key in n]
         if not there:
             continue
         best = max(there) if key in _LARGER_IS_BETTER else min(there)
-        rated = len(there) > 1 and key not in _NOT_RATED and len(set(there)) > 1
+        rated = same_data and len(there) > 1 and key not in _NOT_RATED and len(set(there)) > 1
         shown = [known_of(key, run.task) for run in runs]
         pairs = zip(numbers, shown, strict=True)
         values = [Value(k.text(n[key]), rated and n[key] == best) if key in n else Value(NONE) for n, k in pairs]
-        if key == "latency_ms" and (fastest := _fastest(runs)) is not None:
+        if key == "latency_ms" and same_data and (fastest := _fastest(runs)) is not None:
             values[fastest] = replace(values[fastest], best=True)
         rows.append((" or ".join(dict.fromkeys(k.label for k in shown)), values))
     rows.append(("Cells", [Value(str(len(run.genotype)) if run.genotype else NONE) for run in runs]))

@@ -21,6 +21,7 @@ from ddarts.reporting.names import (
 )
 from ddarts.reporting.scene import Arrowhead, Box, Curve, Group, Item, Scene, Words, to_svg
 from ddarts.runtime.atomic_files import write_text
+from ddarts.runtime.progress import counted
 from ddarts.space.cell_space import INPUT_STATES
 
 _LETTER = 6.7  # width of a letter of the labels: 11 px, monospaced, so that the box always fits
@@ -67,7 +68,9 @@ def genotype_scene(genotype: Genotype, proofs: Sequence[CellEvidence] | None = N
         width = max(width, 2 * _SPACE + 11 * len(name))
     height = round(y + row_height + _SPACE)
     paper = Box(0, 0, round(width), height, fill="#ffffff", look="paper")
-    description = f"{len(genotype)} cells; reductions at {', '.join(map(str, genotype.reductions)) or 'no position'}."
+    description = (
+        f"{counted(len(genotype), 'cell')}; reductions at {', '.join(map(str, genotype.reductions)) or 'no position'}."
+    )
     return Scene([paper, *items], round(width), height, f"Genotype {name}".rstrip(), description)
 
 

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Sequence
 
 from ddarts.genotype.choices import AnyGenotype, ChoiceGenotype
 from ddarts.genotype.distance import CellDifference
-from ddarts.genotype.genotype import CellGenotype, Edge
+from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
+from ddarts.nn.pruning import live_cells
 from ddarts.reporting.names import equal_cells, runs, state_name
+from ddarts.runtime.progress import counted
 from ddarts.space.cell_space import INPUT_STATES
 
 #: Stands for a value that is not known.
@@ -24,6 +26,8 @@ def genotype_rows(genotype: AnyGenotype, only: int | None = None) -> Iterable[tu
         yield from ((choice.name, name) for choice, name in zip(genotype.facts.choices, genotype.choices, strict=True))
         return
     yield "cells", f"{len(genotype)}, reductions at {', '.join(map(str, genotype.reductions)) or 'none'}"
+    if unread := unread_cells(genotype):
+        yield "not built", unread
     for where, cell in equal_cells(genotype):
         if only not in (None, *where):
             continue
@@ -39,12 +43,21 @@ def genotype_rows(genotype: AnyGenotype, only: int | None = None) -> Iterable[tu
         yield "  output", f"concat({', '.join(state_name(s) for s in cell.live_concat)})"
 
 
+def unread_cells(genotype: Genotype) -> str:
+    """Return which cells never reach the output, and so are not built; empty if all of them do."""
+    live = live_cells(genotype)
+    unread = [position for position in range(len(genotype)) if position not in live]
+    if not unread:
+        return ""
+    return f"{len(unread)} of {counted(len(genotype), 'cell')} never reach the output: {runs(unread)}"
+
+
 def difference_rows(differences: Sequence[CellDifference]) -> Iterable[tuple[str, str]]:
     """List what was added, removed and changed: the totals, then the cells, those with equal differences once."""
     if not differences:
         return
     totals = [sum(len(getattr(cell, kind)) for cell in differences) for kind in ("added", "removed", "changed")]
-    cells = f"{len(differences)} cell{'s' * (len(differences) != 1)}"
+    cells = counted(len(differences), "cell")
     yield "operations", "{} added, {} removed, {} changed".format(*totals) + f", in {cells}"
     positions: dict[str, list[int]] = {}
     for cell in differences:

@@ -1,10 +1,10 @@
-"""Heat maps: a square table of numbers from 0 to 1 as a figure in a file."""
+"""Heat maps: square tables of numbers from 0 to 1 as a figure in a file."""
 
 from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,22 +32,20 @@ def picture_kind(path: Path) -> str:
     return kind
 
 
-def write_heat_map(path: Path, names: Sequence[str], matrix: Sequence[Sequence[float]], *, title: str) -> None:
-    """Draw a matrix with a name for each row and column, and its numbers in the fields.
+def write_heat_maps(path: Path, names: Sequence[str], matrices: Mapping[str, Sequence[Sequence[float]]]) -> None:
+    """Draw matrices beside each other, with a name for each row and column, and their numbers in the fields.
 
     Args:
         path: file to write, in one step; its ending gives the format.
         names: labels; long ones are cut in the middle.
-        matrix: [row][column], 0 to 1; `colour_range` gives the range of the colours. One hue from pale to
+        matrices: heading -> [row][column], 0 to 1; `colour_range` gives the range of the colours. One hue from pale to
             dark keeps its order in grey and for people who see fewer colours.
-        title: heading.
 
     Raises:
         SettingsError: the file's ending is none of `PICTURES`.
         RunError: the file cannot be written.
     """
     import matplotlib
-    import numpy
     from matplotlib.figure import Figure
 
     kind = picture_kind(path)
@@ -61,29 +59,12 @@ def write_heat_map(path: Path, names: Sequence[str], matrix: Sequence[Sequence[f
     with matplotlib.rc_context(style), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r".*[Gg]lyph .*")  # a name in a script that the font lacks
         side = len(names) * _CELL_INCHES
-        figure = Figure(figsize=(side + 3.2, side + 2.4))
-        axes = figure.add_subplot()
-        low, high = colour_range(matrix)
-        image = axes.imshow(matrix, cmap="Blues", vmin=low, vmax=high)
-        labels = [_short(name) for name in names]
-        axes.set_xticks(range(len(names)), labels, rotation=40, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(len(names)), labels)
-        axes.set_title(title, fontsize=11, loc="left")
-        axes.tick_params(length=0)
-        axes.spines[:].set(color="#c8ccd4", linewidth=0.6)
-        axes.set_xticks([i + 0.5 for i in range(len(names) - 1)], minor=True)
-        axes.set_yticks([i + 0.5 for i in range(len(names) - 1)], minor=True)
-        axes.grid(which="minor", color="#c8ccd4", linewidth=0.6)
-        axes.tick_params(which="minor", length=0)
-        if len(names) <= _MOST_WITH_NUMBERS:
-            shades = image.to_rgba(numpy.asarray(matrix))
-            for i, row in enumerate(matrix):
-                for j, value in enumerate(row):
-                    colour = "white" if _luminance(*shades[i, j, :3]) < 0.18 else "black"  # the better contrast
-                    axes.text(j, i, f"{value:.3f}", ha="center", va="center", color=colour, fontsize=8)
-        bar = figure.colorbar(image, ax=axes, shrink=min(1.0, 3.2 / side), aspect=16, pad=0.03)
-        bar.set_label("distance")
-        bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
+        figure = Figure(figsize=((side + 3.2) * len(matrices), side + 2.4))
+        every = figure.subplots(1, len(matrices), sharey=True, squeeze=False)[0]
+        for axes, (title, matrix) in zip(every, matrices.items(), strict=True):
+            _draw(axes, [_short(name) for name in names], matrix, title)
+            bar = figure.colorbar(axes.images[0], ax=axes, shrink=min(1.0, 3.2 / side), aspect=16, pad=0.03)
+            bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
         stream = io.BytesIO()
         none: Any = {
             "svg": {"Date": None, "Creator": None},
@@ -92,6 +73,29 @@ def write_heat_map(path: Path, names: Sequence[str], matrix: Sequence[Sequence[f
         }
         figure.savefig(stream, format=kind, dpi=150, bbox_inches="tight", facecolor="white", metadata=none[kind])
     write_bytes(path, stream.getvalue())
+
+
+def _draw(axes: Any, labels: Sequence[str], matrix: Sequence[Sequence[float]], title: str) -> None:
+    """Draw one matrix."""
+    import numpy
+
+    low, high = colour_range(matrix)
+    image = axes.imshow(matrix, cmap="Blues", vmin=low, vmax=high)
+    axes.set_xticks(range(len(labels)), labels, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_title(title, fontsize=11, loc="left")
+    axes.tick_params(length=0)
+    axes.spines[:].set(color="#c8ccd4", linewidth=0.6)
+    axes.set_xticks([i + 0.5 for i in range(len(labels) - 1)], minor=True)
+    axes.set_yticks([i + 0.5 for i in range(len(labels) - 1)], minor=True)
+    axes.grid(which="minor", color="#c8ccd4", linewidth=0.6)
+    axes.tick_params(which="minor", length=0)
+    if len(labels) <= _MOST_WITH_NUMBERS:
+        shades = image.to_rgba(numpy.asarray(matrix))
+        for i, row in enumerate(matrix):
+            for j, value in enumerate(row):
+                colour = "white" if _luminance(*shades[i, j, :3]) < 0.18 else "black"  # the better contrast
+                axes.text(j, i, f"{value:.3f}", ha="center", va="center", color=colour, fontsize=8)
 
 
 def colour_range(matrix: Sequence[Sequence[float]]) -> tuple[float, float]:

@@ -17,10 +17,9 @@ from ddarts.reporting.names import StateText
 from ddarts.reporting.network_drawing import choice_scene
 from ddarts.reporting.reference import comparison_of
 from ddarts.reporting.results import (
+    advice,
     distances_to_baseline,
     headline,
-    longer_training,
-    still_rising,
     summary_rows,
     verdict,
     what_was_run,
@@ -68,9 +67,7 @@ def render(run: RunContents) -> str:
         name=run.name,
         what=what_was_run(run),
         verdict=verdict(run),
-        longer=longer_training(run.settings, run.name, run.summary.get("found", ()))
-        if still_rising(run.records("train"))
-        else "",
+        advice=advice(run),
         headline=headline(run),
         summary=summary_rows(run),
         reference=comparison_of(run.summary),

@@ -12,10 +12,9 @@ from ddarts.config.layers import presets
 from ddarts.config.loading import default_preset, load_settings
 from ddarts.config.schema import SharedSettings, TrainOptions
 from ddarts.genotype.distance import architecture_distance, cell_distances, edit_distance
-from ddarts.nn.pruning import live_cells
 from ddarts.nn.tasks import Task
 from ddarts.reporting.collect import RunContents
-from ddarts.reporting.formatting import cost_text, count_text, distance, milliseconds, percent
+from ddarts.reporting.formatting import cost_text, count_text, distance, milliseconds, percent, unread_cells
 from ddarts.reporting.reference import comparison_of, wilson_interval
 from ddarts.runs.folder import group_of
 from ddarts.runtime.progress import counted, format_seconds
@@ -38,6 +37,7 @@ KNOWN = {
     "latency_ms": Known("Latency per image", milliseconds),
     "distance": Known("Hausdorff distance to the baseline", distance),
     "edit_distance": Known("Edit distance to the baseline", distance),
+    "blocks_changed": Known("Blocks changed", percent),
     "search_s": Known("Search time", format_seconds),
     "train_s": Known("Training time", format_seconds),
 }
@@ -52,7 +52,7 @@ _LABELS = {
     "stopped": "Search stopped early",
 }
 #: Shown with latency_ms, or beside the settings.
-_HIDDEN = ("latency_p95_ms", "latency_on", "latency_runtime", "latency_pytorch_ms", "found")
+_HIDDEN = ("latency_p95_ms", "latency_on", "latency_runtime", "latency_pytorch_ms", "found", "distance")
 #: Settings of a final training that a longer one shares.
 _TRAINED = (SharedSettings.model_fields.keys() | TrainOptions.model_fields.keys()) - {
     *("device", "devices", "machines", "min_steps", "steps_per_epoch", "checkpoint_steps")
@@ -73,6 +73,8 @@ def numbers_of(run: RunContents) -> dict[str, float]:
     if run.genotype is not None and run.baseline is not None:
         found["distance"] = architecture_distance(run.genotype, run.baseline, run.weights)
         found["edit_distance"] = edit_distance(run.baseline, run.genotype)
+    if run.choices is not None:  # the distance of their networks is that share
+        found["blocks_changed"] = found.pop("distance")
     return {key: v for key, v in found.items() if isinstance(v, int | float) and not isinstance(v, bool)}
 
 
@@ -125,7 +127,21 @@ def verdict(run: RunContents) -> str:
         return f"{sentence}."
     if isinstance(val, int | float):
         return f"{percent(val)} of the validation images are classified correctly; it was not tested yet."
+    if "search_s" in run.summary and not group_of(run.settings, "train"):
+        return "How good this network is shows once it is trained; it was not trained yet."
     return ""
+
+
+def advice(run: RunContents) -> tuple[str, str] | None:
+    """Return what to do next, and its command or Python."""
+    if still_rising(run.records("train")):
+        told = "Results on validation images were still improving at the end; train longer:"
+        return told, longer_training(run.settings, run.name, run.summary.get("found", ()))
+    data = str(run.summary.get("data"))
+    if "search_s" not in run.summary or group_of(run.settings, "train") or " sha256:" in data:
+        return None
+    command = f"ddarts train --genotype {run.name} --data {shlex.quote(data)} --reference resnet"
+    return "Train it, and a standard network of its size to compare it with:", command
 
 
 def still_rising(records: Iterable[Mapping[str, Any]]) -> bool:
@@ -198,9 +214,8 @@ def summary_rows(run: RunContents) -> list[tuple[str, str]]:
         reductions = ", ".join(map(str, run.genotype.reductions)) or "none"
         rows.append(("Cells", f"{len(run.genotype)} (reductions: {reductions})"))
     if run.baseline:
-        live = len(live_cells(run.baseline))
-        unread = f", of which {live} reach the output" if live < len(run.baseline) else ""
-        rows.append(("Baseline", f"{run.baseline.name} ({len(run.baseline)} cells{unread})".lstrip()))
+        about = unread_cells(run.baseline) or counted(len(run.baseline), "cell")
+        rows.append(("Baseline", f"{run.baseline.name} ({about})".lstrip()))
     return rows
 
 
@@ -217,11 +232,11 @@ def _latency_note(summary: Mapping[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def distances_to_baseline(run: RunContents) -> list[float]:
+def distances_to_baseline(run: RunContents) -> tuple[float, ...]:
     """Return the Hausdorff distance of each cell to the one at its position in the baseline; empty without one."""
     if run.genotype is None or run.baseline is None:
-        return []
-    return list(cell_distances(run.genotype, run.baseline, run.weights))
+        return ()
+    return cell_distances(run.genotype, run.baseline, run.weights)
 
 
 def what_was_run(run: RunContents) -> str:

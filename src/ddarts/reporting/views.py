@@ -55,18 +55,23 @@ def cell_views(
     genotype: Genotype,
     proofs: Sequence[CellEvidence],
     baseline: Genotype | None = None,
-    distances: Sequence[float] = (),
+    distances: tuple[float, ...] = (),
     most: int = _DRAWN_BYTES,
 ) -> list[CellView]:
     """Return the cells, from the first on, whose drawings have at most about `most` bytes together.
 
-    Without gates and baseline, equal cells are one view.
+    Equal cells of which the page says the same are one view.
     """
     views: list[CellView] = []
     changes = {} if baseline is None else {c.position: difference_text(c) for c in cell_differences(baseline, genotype)}
-    separate = bool(proofs or distances)
-    distinct = [([i], cell) for i, cell in enumerate(genotype.cells)] if separate else equal_cells(genotype)
-    for where, cell in distinct:
+    distinct: list[tuple[list[int], CellGenotype]] = []
+    for places, cell in equal_cells(genotype):
+        alike: dict[object, list[int]] = {}  # positions by what the page says of their cells
+        for i in places:
+            known = (tuple(proofs[i].gates.items()), tuple(proofs[i].margins.items())) if proofs else ()
+            alike.setdefault((known, distances[i : i + 1], changes.get(i)), []).append(i)
+        distinct += [(where, cell) for where in alike.values()]
+    for where, cell in sorted(distinct, key=lambda group: group[0]):
         if sum(len(view.svg) for view in views) > most:
             break
         first = where[0]

@@ -140,6 +140,7 @@ _NUMBERS = {
     "train_accuracy": "accuracy, training",
     "val_accuracy": "accuracy, validation",
     "distance": "distance to the baseline",
+    "edit_distance": "edit distance to the baseline",
 }
 
 

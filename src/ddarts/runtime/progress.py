@@ -57,6 +57,7 @@ class Progress:
     Args:
         title: what is being done, such as "search".
         total: steps in all.
+        unit: what is counted, in the singular.
         quiet: show nothing at all.
         stream: where to write; stderr if not given.
 
@@ -67,9 +68,12 @@ class Progress:
             progress.note("epoch 1: accuracy 0.81")
     """
 
-    def __init__(self, title: str, total: int, *, quiet: bool = False, stream: TextIO | None = None) -> None:
+    def __init__(
+        self, title: str, total: int, unit: str = "step", *, quiet: bool = False, stream: TextIO | None = None
+    ) -> None:
         self.title = title
         self.total = total
+        self.unit = unit
         self.quiet = quiet
         self._later = _later.get()
         self._stream = sys.stderr if stream is None else stream
@@ -97,7 +101,7 @@ class Progress:
             self._bar.start()
             self._task = self._bar.add_task(self.title, total=self.total, shown="")
         else:
-            self._say(f"{self.title}: {counted(self.total, 'step')}")
+            self._say(f"{self.title}: {counted(self.total, self.unit)}")
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -20,7 +20,7 @@ class Health:
 
     Attributes:
         parameter_free: for each searched cell, the share of operations without weights among those that would be chosen
-            now (two edges a node, each its best operation, whatever their gates).
+            now (two edges per node, each its best operation, whatever their gates).
         margin: for each searched cell, the mean difference between a chosen gate and the next best.
         collapsed: searched cells that are decided and made of such operations only.
         complete: the rule would find something in every cell, so that a genotype can be derived.

@@ -32,7 +32,7 @@ from ddarts.kernels import library
 from ddarts.runs.folder import RunFolder
 from ddarts.runtime.distributed import current
 from ddarts.runtime.engine import launch
-from ddarts.runtime.progress import Progress
+from ddarts.runtime.progress import Progress, counted
 from ddarts.runtime.seeds import generator, streams_restored
 from ddarts.runtime.signals import StopRequest
 from ddarts.searching.alpha_step import alpha_gradients
@@ -347,8 +347,11 @@ class _Search(ResumableLoop):
         gates = state.gates()
         health = check_health(gates, rule.method, rule.threshold, last=finished == options.epochs)
         accuracy = state.on_alphas.accuracy
+        distances: dict[str, float | None] = {}
         if self.watch is not None:
-            state.distances.append(self.watch.measure(gates))
+            distance, edits = self.watch.measure(gates)
+            state.distances.append(distance)
+            distances = {"distance": distance} | ({} if edits is None else {"edit_distance": edits})
         self.run.log(
             _STAGE,
             "epoch",
@@ -363,7 +366,7 @@ class _Search(ResumableLoop):
             ablation=state.contributions.epoch_losses(state.on_alphas.loss, self.strategy.ablation_floor),
             parameter_free=health.parameter_free,
             margin=health.margin,
-            **({} if self.watch is None else {"distance": state.distances[-1]}),
+            **distances,
             elapsed_s=time.perf_counter() - self.started,
         )
         if not health.collapsed:
@@ -380,9 +383,12 @@ class _Search(ResumableLoop):
         watch = self.watch if options.stop_on_distance and finished < options.epochs else None
         if watch is not None and state.stopped is None and health.complete and watch.steady(state.distances):
             state.best = (finished, accuracy, gates)
+            edits = distances.get("edit_distance")
+            beside = "" if edits is None else f" (edit distance {edits:.4f})"
             state.stopped = (
-                f"epoch {finished}: the distance to the baseline, {state.distances[-1]:.4f}, has changed by at most "
-                f"{options.distance_tolerance:g} over {options.distance_epochs} epochs in a row (stop_on_distance)"
+                f"epoch {finished}: the distance to the baseline, {state.distances[-1]:.4f}{beside}, has changed by at "
+                f"most {options.distance_tolerance:g} over {counted(options.distance_epochs, 'epoch')} in a row "
+                "(stop_on_distance)"
             )
             progress.note(state.stopped)
 

@@ -19,7 +19,6 @@ from bisect import insort
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import cached_property
 from random import Random
 from typing import Any
 
@@ -95,7 +94,7 @@ def verified(
     )
     trials = Trials(settings, proposals, images, run, "shortlist", budget, settings.derive.method)
     if len(run.metrics("shortlist", "trial")) < effort.trials:
-        proposals.ranked  # noqa: B018 (before the trials begin to show their progress)
+        proposals.in_order()  # before the trials begin to show their progress
     best = trials.run_to_the_end(quiet)
     return replace(best.genotype, name=derived.name), trials.cost()[1]
 
@@ -119,16 +118,21 @@ class _Shortlist(RandomSearch):
         self.quiet = quiet
         self.settings, self.net, self.gates, self.derived, self.batches = options, net, gates, derived, batches
         self.objective = objective
+        self.ranked: list[AnyGenotype] = []
 
     def propose(self, number: int, draw: Random) -> AnyGenotype:
         """See `BlackBox.propose`. A space with too few genotypes has its candidates trained more than once."""
-        return self.ranked[number % len(self.ranked)]
+        ranked = self.in_order()
+        return ranked[number % len(ranked)]
 
-    @cached_property
-    def ranked(self) -> list[AnyGenotype]:
-        """The derived genotype and the candidates, the best first; made when the first training needs them."""
-        if isinstance(self.settings, OneShotOptions):
-            return self.evolved()
+    def in_order(self) -> list[AnyGenotype]:
+        """Return the derived genotype and the candidates, the best first; they are ranked once."""
+        if not self.ranked:
+            self.ranked = self.evolved() if isinstance(self.settings, OneShotOptions) else self.near_the_gates()
+        return self.ranked
+
+    def near_the_gates(self) -> list[AnyGenotype]:
+        """The derived genotype, then candidates near the gates in the order of the supernet's beliefs."""
         like = self.net.alphas[0]
         values = [torch.tensor(cell, dtype=like.dtype, device=like.device) for cell in self.gates.values]
         held_out = self.held_out()
@@ -158,7 +162,7 @@ class _Shortlist(RandomSearch):
                 known.add(genotype.canonical())
                 insort(found, (one_shot_loss(self.net, genotype, held_out, self.objective), len(known), genotype))
 
-        with Progress("ranking", count, quiet=self.quiet) as progress:
+        with Progress("ranking", count, "genotype", quiet=self.quiet) as progress:
             for index in range(20 * count):  # a small space may not hold so many
                 draw = Random(derive_seed(self.seed, "search", "one-shot", index))
                 if len(found) < max(count // 2, 2):

@@ -10,7 +10,9 @@ from ddarts.config.schema import SearchOptions
 from ddarts.errors import GenotypeError
 from ddarts.genotype.choices import AnyGenotype
 from ddarts.genotype.derive import derive_genotype
+from ddarts.genotype.distance import edit_distance
 from ddarts.genotype.gates import AnyGates
+from ddarts.genotype.genotype import Genotype
 from ddarts.genotype.operation_weights import OperationWeights
 from ddarts.searching.start import StartingPoint, distance_between
 
@@ -41,13 +43,19 @@ class DistanceWatch:
         """Build it from the settings."""
         return cls(start.baseline, start.weights, threshold, options.distance_tolerance, options.distance_epochs)
 
-    def measure(self, gates: AnyGates) -> float | None:
-        """Return the distance of the current architecture, 0 to 1; None while a cell would be empty."""
+    def measure(self, gates: AnyGates) -> tuple[float | None, float | None]:
+        """Return the distance and the edit distance of the current architecture, 0 to 1.
+
+        The first is that of `steady`. Both are None while a cell would be empty; there is no edit distance of choices.
+        """
         try:
             current = derive_genotype(gates, _RULE, self.threshold)
         except GenotypeError:
-            return None
-        return distance_between(self.baseline, current, self.weights)
+            return None, None
+        edits = None
+        if isinstance(self.baseline, Genotype) and isinstance(current, Genotype):
+            edits = edit_distance(self.baseline, current)
+        return distance_between(self.baseline, current, self.weights), edits
 
     def steady(self, distances: Sequence[float | None]) -> bool:
         """Return whether the last distances, one per epoch, are steady.

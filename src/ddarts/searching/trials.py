@@ -127,7 +127,7 @@ class Trials:
         best: list[Trial] = []
         tried: list[Trial] = []
         done = 0
-        with StopRequest() as stop, Progress(self.stage, total, quiet=quiet) as progress:
+        with StopRequest() as stop, Progress(self.stage, total, "trial", quiet=quiet) as progress:
             for rung, (count, steps) in enumerate(rungs):
                 entrants, best = (best[:count], []) if rung else ([None] * count, [])
                 survivors = rungs[rung + 1][0] if rung + 1 < len(rungs) else 1

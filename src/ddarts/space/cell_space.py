@@ -57,7 +57,7 @@ class SearchSpace:
         for name in self.operations:
             check_operation(name, "operations")
         if not 1 <= self.nodes <= 8:
-            raise SettingsError(f"nodes = {self.nodes} is out of range; choose 1 to 8 nodes a cell")
+            raise SettingsError(f"nodes = {self.nodes} is out of range; choose 1 to 8 nodes per cell")
         if not self.sequence:
             raise SettingsError("a network needs at least one cell; set cells to 1 or more")
         if min(self.sequence) < 0 or len(set(self.sequence)) != max(self.sequence) + 1:

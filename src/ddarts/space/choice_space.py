@@ -41,6 +41,7 @@ class ChoiceSpace:
             discrete network.
         reductions: positions of the blocks after the stem that halve the resolution; in a chain, of layers.
         parameter_free: candidates without weights where the shape is kept.
+        smallest: pixels a side of the smallest images, besides what the reductions need.
 
     Raises:
         SettingsError: no choices, too many, a choice without candidates or with one candidate twice, or a skeleton
@@ -52,6 +53,7 @@ class ChoiceSpace:
     skeleton: str
     reductions: tuple[int, ...] = ()
     parameter_free: frozenset[str] = frozenset()
+    smallest: int = 1
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.choices) <= _MAX_CHOICES:

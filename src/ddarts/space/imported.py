@@ -18,14 +18,17 @@ SKIP = "skip"
 
 #: Alternatives to a residual block, whose convolutions are dense or grouped.
 RESIDUAL = ("separable3", "separable5", "narrow", "squeeze")
+#: Alternatives to a block of Xception, whose 3x3 convolutions are depthwise, and to one of Inception, with branches.
+_XCEPTION, _INCEPTION = ("kernel5", "kernel7", "squeeze"), ("separable3", "separable5")
 
 
 class Paths(NamedTuple):
     """Where the parts of a network are, as paths of its modules."""
 
     stem: tuple[str, ...]
-    blocks: str
-    """With ``{stage}`` and ``{block}`` from 0, ``{stage1}`` from 1, or ``{number}``, the number of the block from 1."""
+    blocks: str | tuple[str, ...]
+    """All of them, or one for all with ``{stage}``, ``{block}`` and ``{index}`` (of the block in the network) from 0,
+    ``{stage1}`` and ``{number}`` from 1."""
     head: tuple[str, ...]
     """After the blocks and before the pooling."""
     pooled: tuple[str, ...]
@@ -44,7 +47,13 @@ class Family:
     strides: dict[int, tuple[int, ...]]
     """Stride of each stage, by the number of stages."""
     kernels: dict[int, tuple[int, ...]] | None = None
-    """Kernel of the depthwise convolutions of each stage, by the number of stages; None for residual blocks."""
+    """Kernel of the depthwise convolutions of each stage of a MobileNet, by the number of stages; None for others."""
+    others: tuple[str, ...] = RESIDUAL
+    """Candidates besides the block itself; of a MobileNet they follow from its kernels."""
+    smallest: int = 1
+    """Pixels a side of the smallest images that reach the end of the network."""
+    unused: str = ""
+    """Path of a part that only the network's published training uses."""
 
 
 def _resnet(activation: str) -> Paths:
@@ -81,6 +90,17 @@ _TIMM = {
     "resnext101_32x4d": _DEPTHS[101],
 }
 _TIMM_BLOCKS = "blocks.{stage}.{block}"
+_XCEPTION_STRIDES = {4: (2, 2, 2, 2), 5: (2, 2, 2, 2, 1), 7: (2, 1, 2, 1, 2, 2, 1)}
+
+
+def _inception_v3(*pools: str) -> Family:
+    """Return Inception v3; `pools` are the names of its pools."""
+    stem = ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", pools[0], "Conv2d_3b_1x1", "Conv2d_4a_3x3", pools[1])
+    blocks = tuple(f"Mixed_{name}" for name in ("5b", "5c", "5d", "6a", "6b", "6c", "6d", "6e", "7a", "7b", "7c"))
+    paths = Paths(stem, blocks, (), (), "fc")
+    counts, strides = {"inception_v3": (1, 2, 5, 1, 2)}, {5: (1, 1, 2, 2, 1)}
+    return Family("Inception", paths, counts, strides, None, _INCEPTION, 75, "AuxLogits")
+
 
 #: The supported families, by where the networks come from.
 FAMILIES: dict[str, tuple[Family, ...]] = {
@@ -111,6 +131,7 @@ FAMILIES: dict[str, tuple[Family, ...]] = {
             _MOBILE,
             _KERNELS,
         ),
+        _inception_v3("maxpool1", "maxpool2"),
     ),
     "timm": (
         Family("ResNet and ResNeXt", _resnet("act1"), _BOTH | _TIMM, _RESIDUAL),
@@ -134,6 +155,46 @@ FAMILIES: dict[str, tuple[Family, ...]] = {
             dict.fromkeys(("mobilenetv3_small_050", "mobilenetv3_small_075", "mobilenetv3_small_100"), _SMALL),
             _MOBILE,
             _KERNELS,
+        ),
+        Family(
+            "Xception",
+            Paths(
+                ("conv1", "bn1", "act1", "conv2", "bn2", "act2"),
+                "block{number}",
+                ("conv3", "bn3", "act3", "conv4", "bn4", "act4"),
+                (),
+                "fc",
+            ),
+            {"legacy_xception": (1, 1, 9, 1)},
+            _XCEPTION_STRIDES,
+            others=_XCEPTION,
+            smallest=9,
+        ),
+        Family(
+            "Xception",
+            Paths(("stem",), "blocks.{index}", (), (), "head.fc"),
+            {
+                "xception41": (1, 1, 9, 1, 1),
+                "xception65": (1, 1, 17, 1, 1),
+                "xception71": (1, 1, 1, 1, 17, 1, 1),
+            },
+            _XCEPTION_STRIDES,
+            others=_XCEPTION,
+        ),
+        _inception_v3("Pool1", "Pool2"),
+        Family(
+            "Inception",
+            Paths(
+                tuple(f"features.{i}" for i in range(6)),
+                tuple(f"features.{i}" for i in range(6, 22)),
+                (),
+                (),
+                "last_linear",
+            ),
+            {"inception_v4": (4, 8, 4)},
+            {3: (1, 2, 2)},
+            others=_INCEPTION,
+            smallest=75,
         ),
     ),
 }
@@ -173,14 +234,16 @@ def imported_space(name: str) -> ChoiceSpace:
     reductions: list[int] = []
     for stage, count in enumerate(counts):
         if family.kernels is None:
-            others = RESIDUAL
+            others = family.others
         else:  # the first stage of MobileNets has no expansion, which could be narrower
             kernel = family.kernels[len(counts)][stage]
             others = (*(f"kernel{k}" for k in (3, 5, 7) if k != kernel), *(("narrow",) if stage else ()))
         if family.strides[len(counts)][stage] > 1:
             reductions.append(len(choices))
         for block in range(count):
-            path = family.paths.blocks.format(stage=stage, stage1=stage + 1, block=block, number=len(choices) + 1)
+            index, path = len(choices), family.paths.blocks
+            places = {"stage": stage, "stage1": stage + 1, "block": block, "index": index, "number": index + 1}
+            path = path.format(**places) if isinstance(path, str) else path[index]
             choices.append(Choice(path, (ORIGINAL, *others, *((SKIP,) if block else ()))))
     return ChoiceSpace(
         name=name,
@@ -188,4 +251,5 @@ def imported_space(name: str) -> ChoiceSpace:
         skeleton="ddarts.nn.imported:Imported",
         reductions=tuple(reductions),
         parameter_free=frozenset({SKIP}),
+        smallest=family.smallest,
     )

@@ -103,7 +103,7 @@ def measure(settings: MeasureSettings, images: ImageData, run: RunFolder, *, qui
     network = reference_network(settings.measure.cells, settings.measure.positions)
     known = {place: value for place, (value, _) in _measured(run)}
     plan = placements(settings)
-    with StopRequest() as stop, Progress(STAGE, len(plan), quiet=quiet) as progress:
+    with StopRequest() as stop, Progress(STAGE, len(plan), "training", quiet=quiet) as progress:
         for number, place in enumerate(plan, start=1):
             if place in known:
                 continue

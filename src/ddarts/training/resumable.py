@@ -15,6 +15,7 @@ from ddarts.nn.tasks import Objective
 from ddarts.runs import checkpoints
 from ddarts.runs.folder import RunFolder
 from ddarts.runtime.distributed import Ranks
+from ddarts.runtime.progress import counted
 from ddarts.runtime.signals import StopRequest
 from ddarts.training.divergence import divergence
 
@@ -62,8 +63,8 @@ class ResumableLoop:
             epoch, step = self.state.epoch, self.state.step
             if not (1 <= epoch <= self.last_epoch + 1 and 0 <= step <= self.steps):
                 raise RunError(
-                    f"{self.run.path}: the checkpoint is at epoch {epoch}, step {step}, which {self.last_epoch} epochs "
-                    f"of {self.steps} steps do not have; start a new run"
+                    f"{self.run.path}: the checkpoint is at epoch {epoch}, step {step}, past the end of "
+                    f"{counted(self.last_epoch, 'epoch')} of {counted(self.steps, 'step')}; start a new run"
                 )
         self.started = time.perf_counter() - self.state.elapsed_s
         return checkpoint is not None

@@ -1,4 +1,4 @@
-"""A folder of images and a CSV file with their labels: classes, several labels an image, or numbers."""
+"""A folder of images and a CSV file with their labels: classes, several labels per image, or numbers."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def load_table(folder: Path, request: Request) -> Loaded:
     """Read the images of a folder that a CSV file names, with the labels that it gives them.
 
     The file has a header, a column ``file`` with paths inside the folder, perhaps a column ``split`` (train, val or
-    test), and the labels: a column of names (one class an image), a column of names separated by ``|`` or, where it is
-    called labels or tags, by spaces, several columns of 0 and 1 (several labels an image), or columns of numbers.
+    test), and the labels: a column of names (one class per image), a column of names separated by ``|`` or, where it is
+    called labels or tags, by spaces, several columns of 0 and 1 (several labels per image), or columns of numbers.
 
     Raises:
         DataError: the file cannot be read or understood, names no image in a row, or one twice; and all that
