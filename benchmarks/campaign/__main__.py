@@ -1,11 +1,11 @@
-"""Try to break ddarts: kills, signals, full disks, damaged files, many processes, extremes of data (docs/reliability.md).
+"""Try to break ddarts: kills, signals, full disks, damaged files, many processes, extremes of data.
 
     python -m benchmarks.campaign --out DIR [--share 0.1] [--only KIND ...] [--minutes M] [--seed S]
 
-Every attempt is seeded and writes a line into DIR/results.jsonl, so the campaign continues where it was stopped. Expected: a
-run that is disturbed and resumed ends with the very bytes of one that was not; anything else ends with a result or with one
-line and status 2, within limits of time and memory. Inputs that fail are kept in DIR/failures. Prints progress, then a table
-in Markdown; ends with status 1 if an attempt failed.
+Every attempt is seeded and writes a line into DIR/results.jsonl, so the campaign continues where it was stopped. A run
+that is disturbed and resumed must end with the very bytes of one that was not; anything else must end with a result or
+with one line and status 2, within limits of time and memory. Inputs that fail are kept in DIR/failures. Prints progress,
+then a table in Markdown; ends with status 1 if an attempt failed. Figures: docs/reliability.md.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -23,11 +24,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.campaign import data, disks, guided, kills, processes, readers
-from benchmarks.campaign.attempts import Bench
+from benchmarks.campaign.attempts import Bench, Command
 from benchmarks.campaign.samples import READERS
 
 #: Damaged files in a result, and inputs that the fuzzer makes in one.
-_BATCH, _GUIDED = 500, 100_000
+_BATCH, _BATCHES, _GUIDED = 500, 20, 100_000
 
 
 class Kind(NamedTuple):
@@ -45,20 +46,20 @@ def _simple(count: int, name: str, function: Callable[..., Any], tries: int = 1,
 def kinds() -> dict[str, Kind]:
     """Return all kinds of attempts by name."""
     found = {
-        "kill -9": _simple(250, "kill -9", kills.kill, 2),  # of one to three lives of a run
-        "other signals": _simple(120, "other signals", kills.other_signal, 2),
-        "suspended, with a second process": _simple(60, "suspended", kills.suspended),
-        "clock set back": _simple(40, "clock", kills.clock),
-        "full disks and inode tables": _simple(60, "full", disks.full),
-        "read-only folders": _simple(40, "read-only", disks.read_only),
-        "two processes at one run": _simple(50, "two", processes.two_at_one_run),
+        "kill -9": _simple(150, "kill -9", kills.kill),  # of two to five lives of a run
+        "other signals": _simple(40, "other signals", kills.other_signal),
+        "suspended, with a second process": _simple(30, "suspended", kills.suspended),
+        "clock set back": _simple(20, "clock", kills.clock),
+        "full disks and inode tables": _simple(50, "full", disks.full),
+        "read-only folders": _simple(25, "read-only", disks.read_only),
+        "two processes at one run": _simple(30, "two", processes.two_at_one_run),
         "runs started in the same second": _simple(5, "thousand", processes.a_thousand, processes.WAVE),
-        "ranks lost, stopped, suspended or late": _simple(60, "ranks", processes.ranks),
+        "ranks lost, stopped, suspended or late": _simple(30, "ranks", processes.ranks),
     }
     for name in data.EXTREMES:
-        found[f"extreme: {name}"] = _simple(6, f"extreme {name}", data.extreme, 1, name)
+        found[f"extreme: {name}"] = _simple(3, f"extreme {name}", data.extreme, 1, name)
     for name, reader in READERS.items():
-        found[f"damaged: {name}"] = Kind(10_000 // _BATCH, partial(_damaged, name), _BATCH)
+        found[f"damaged: {name}"] = Kind(_BATCHES // reader.slow, partial(_damaged, name), _BATCH)
         if reader.text:
             found[f"guided: {name}"] = Kind(6, partial(guided.inputs, name=name, count=_GUIDED), _GUIDED)
     return found
@@ -94,18 +95,20 @@ def main() -> int:
             break
         left = passed / position * (len(todo) - position) / 60 if position else float("nan")
         print(f"{position + 1} of {len(todo)}, {left:.0f} min left: {name} {number}", file=sys.stderr, flush=True)
-        shutil.rmtree(bench.work, ignore_errors=True)
-        begun = time.monotonic()
+        shutil.rmtree(bench.place, ignore_errors=True)
+        bench.place.mkdir()
+        begun, before = time.monotonic(), Command.sent[signal.SIGKILL]
         try:
             wrong = chosen[name].attempt(bench, number, arguments.seed)
         except (AssertionError, OSError) as error:  # of the campaign itself
             wrong = f"{type(error).__name__}: {error}"
         wrong = [wrong] if isinstance(wrong, str) else wrong or []
         record = {"kind": name, "number": number, "seed": arguments.seed, "wrong": wrong}
-        done.append(record | {"tries": chosen[name].tries, "seconds": round(time.monotonic() - begun, 2)})
+        record |= {"tries": chosen[name].tries, "kills": Command.sent[signal.SIGKILL] - before}
+        done.append(record | {"seconds": round(time.monotonic() - begun, 2)})
         with results.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(done[-1]) + "\n")
-        for text in wrong[:3]:
+        for text in dict.fromkeys(wrong):
             print(f"FAILED {name} {number}: {text}", file=sys.stderr, flush=True)
     return _table([d for d in done if d["seed"] == arguments.seed])
 
@@ -115,6 +118,7 @@ def _table(done: list[dict[str, Any]]) -> int:
     for name in dict.fromkeys(d["kind"] for d in done):
         mine = [d for d in done if d["kind"] == name]
         print(f"| {name} | {sum(d['tries'] for d in mine):,} | {sum(len(d['wrong']) for d in mine)} |")
+    print(f"\nProcesses that a kill -9 met: {sum(d['kills'] for d in done):,}")
     return 1 if any(d["wrong"] for d in done) else 0
 
 

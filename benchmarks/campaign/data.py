@@ -59,17 +59,17 @@ _TRAIN = {"channels": 2, "epochs": 1, "steps-per-epoch": 2}
 
 def extreme(bench: Bench, moments: random.Random, name: str) -> str | None:
     """Run a whole search and training on an extreme, or a part of it."""
-    EXTREMES[name](bench.work / "images", moments)
+    EXTREMES[name](bench.place / "images", moments)
     words = [
         "--data",
-        bench.work / "images",
+        bench.place / "images",
         "--device",
         "cpu",
         "--threads",
         "1",
         "--quiet",
         "--out",
-        bench.work / "run",
+        bench.place / "run",
     ]
     words += ["--resolution", "8"] if name.startswith("8,000") and moments.random() < 0.7 else []
     words += ["--validation", str(moments.choice([0.1, 0.5]))] if moments.random() < 0.4 else []

@@ -42,16 +42,16 @@ def mount(folder: Path, how: str, flags: int = 0) -> None:
 
 def by_nobody(bench: Bench, attempt: Callable[[Bench, str, Path], str | None], name: str) -> str | None:
     """Let a user who is not root make an attempt in a folder of its own; return its verdict."""
-    folder, said = bench.work / "disk", bench.work / "verdict.txt"
-    folder.mkdir(parents=True)
+    folder, said = bench.place / "disk", bench.place / "verdict.txt"
+    folder.mkdir()
     bench.reference(name)
     if os.getuid() == 0:
-        os.chown(bench.work, NOBODY, NOBODY)
+        os.chown(bench.place, NOBODY, NOBODY)
         os.chown(folder, NOBODY, NOBODY)
 
     def work() -> int:
         inner = Bench(bench.out)
-        inner.seconds, inner.said = bench.seconds, bench.work / "said.txt"
+        inner.seconds, inner.said = bench.seconds, bench.place / "said.txt"
         print(attempt(inner, name, folder) or "", end="", flush=True)
         return 0
 

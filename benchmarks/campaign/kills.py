@@ -37,7 +37,7 @@ def lives(bench: Bench, moments: random.Random, numbers: tuple[int, ...], name: 
     """Send a signal to a command at a random instant, then to its resumes; compare the bytes at the end."""
     name = name or moments.choice(list(COMMANDS))
     words, overwrites = _started(bench, name, moments)
-    for life in range(moments.randint(1, 3)):
+    for life in range(moments.randint(2, 5)):
         number, fresh = moments.choice(numbers), moments.random() < 0.1
         again = (name, "--resume", bench.work, "--quiet") if _resumes(name, bench.work, life, overwrites) else words
         command = bench.command(*again, fresh=fresh)

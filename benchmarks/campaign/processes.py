@@ -52,9 +52,8 @@ def _make_images(folder: Path) -> None:
 
 def a_thousand(bench: Bench, moments: random.Random, count: int = WAVE) -> str | None:
     """Start many runs, none with --out, in the same second with one cache; all have a folder and the same gates."""
-    bench.work.mkdir(parents=True)
-    _make_images(bench.work / "images")
-    gate = bench.work / "gate"
+    _make_images(bench.place / "images")
+    gate = bench.place / "gate"
 
     def wait_for_all() -> None:
         end = time.monotonic() + LONGEST_S
@@ -63,15 +62,15 @@ def a_thousand(bench: Bench, moments: random.Random, count: int = WAVE) -> str |
 
     words = ["search", "--data", "./images", "--limit", "40", "--device", "cpu", "--threads", "1", "--quiet"]
     words += options({"cells": 2, "nodes": 1, "channels": 2, "epochs": 1, "batch": 8, "steps-per-epoch": 1})
-    how: dict[str, Any] = {"folder": bench.work, "environment": {"DDARTS_CACHE": str(bench.work / "cache")}}
-    commands = [bench.command(*words, said=bench.work / f"{i}.txt", before=wait_for_all, **how) for i in range(count)]
+    how: dict[str, Any] = {"folder": bench.place, "environment": {"DDARTS_CACHE": str(bench.place / "cache")}}
+    commands = [bench.command(*words, said=bench.place / f"{i}.txt", before=wait_for_all, **how) for i in range(count)]
     gate.touch()
     wrong = next(filter(None, (c.end()[1] or "no word" if c.end()[0] else None for c in commands)), None)
-    runs = list((bench.work / "runs").iterdir())
+    runs = list((bench.place / "runs").iterdir())
     gates = {(run / "gates.json").read_bytes() for run in runs if (run / "gates.json").is_file()}
     if wrong or len(runs) != count or len(gates) != 1:
         return f"{len(runs)} folders and {len(gates)} different gates of {count} runs: {wrong}"
-    entries = [path.name for path in (bench.work / "cache").iterdir()]
+    entries = [path.name for path in (bench.place / "cache").iterdir()]
     return None if len(entries) == 1 and not entries[0].startswith(".") else f"cache: {entries}"
 
 
@@ -148,7 +147,7 @@ def _far_from_one(bench: Bench, size: int) -> str | None:
 
     from ddarts.genotype.gates import Gates
 
-    one = bench.whole / "ranks"
+    one = bench.whole / "ranks" / "run"
     if "ranks" not in bench.seconds:
         shutil.rmtree(one, ignore_errors=True)
         assert bench.command(*_RANKS, "--out", one).end()[0] == 0

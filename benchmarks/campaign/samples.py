@@ -29,6 +29,7 @@ class Reader:
         read: reads the folder; calls the function of ddarts that a command calls.
         must_notice: whether a result from a damaged file is a failure.
         text: whether it is text, of which a fuzzer makes millions.
+        slow: how many times fewer inputs it gets, where one takes a tenth of a second.
     """
 
     make: Make
@@ -36,6 +37,7 @@ class Reader:
     read: Read
     must_notice: bool = False
     text: bool = False
+    slow: int = 1
 
 
 def _space(space: str = "darts") -> Any:
@@ -363,7 +365,7 @@ READERS: dict[str, Reader] = {
         _authors, ("darts.py",), _call("genotype.zoo.lookup:find_architecture", "darts.py"), text=True
     ),
     "settings file": Reader(_settings, ("settings.yaml",), _config, text=True),
-    "settings of a run": Reader(_reference, ("settings.yaml",), _resume, text=True),
+    "settings of a run": Reader(_reference, ("settings.yaml",), _resume, text=True, slow=2),
     "operation weights": Reader(
         _weights, ("operation_weights.json",), _call("genotype.operation_weights:OperationWeights.load"), text=True
     ),
@@ -375,23 +377,24 @@ READERS: dict[str, Reader] = {
     "metrics": Reader(_reference, ("metrics.jsonl",), lambda folder: _run(folder).metrics(), text=True),
     "test of a run": Reader(_reference, ("test.json",), _call("reporting.collect:_read_test", "test.json"), text=True),
     "summary of a run": Reader(_reference, ("summary.json",), lambda folder: _run(folder).summary, text=True),
-    "page of a run": Reader(_reference, _PAGE, _read_report),
+    "page of a run": Reader(_reference, _PAGE, _read_report, slow=10),
     "front of a run": Reader(_front, ("front/front.json",), _call("reporting.budgets:front_chart"), text=True),
     "page of a study": Reader(
-        partial(_reference, name="study"), ("settings.yaml", "trials/0-digits/darts-seed0.json"), _read_many
+        partial(_reference, name="study"), ("settings.yaml", "trials/0-digits/darts-seed0.json"), _read_many, slow=4
     ),
     "page of a comparison": Reader(
         partial(_reference, name="compare"),
         ("settings.yaml", "trainings/0-*/summary.json", "architectures/0-*.json"),
         _read_many,
+        slow=4,
     ),
-    "watched run": Reader(_reference, ("settings.yaml", "summary.json", "metrics.jsonl"), _watch),
+    "watched run": Reader(_reference, ("settings.yaml", "summary.json", "metrics.jsonl"), _watch, slow=2),
     "answers of a test": Reader(
         _reference,
         ("answers.safetensors", "reference/*.safetensors", "reference/*.json", "test.json", "summary.json"),
         _answers,
     ),
-    "facts of a model card": Reader(_reference, ("summary.json", "test.json", "settings.yaml"), _card),
+    "facts of a model card": Reader(_reference, ("summary.json", "test.json", "settings.yaml"), _card, slow=4),
     "config of a model": Reader(
         partial(_reference, name="train"), _model, _call("hub.saved:load_model", "model"), text=True
     ),

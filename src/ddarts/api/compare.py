@@ -141,7 +141,7 @@ def compare(
         left = wanted.seeds * sum(each)
         for line in lines:
             say(line)
-    with opening.start(images) as folder:
+    with opening.reserved().start(images) as folder:
         for place, genotype in named.items():
             genotype.save(folder.path / _FOLDER / f"{place}.json")
         for source, place in zip(architectures, named, strict=False):  # none of a comparison that is resumed

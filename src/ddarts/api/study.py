@@ -26,7 +26,7 @@ from ddarts.nn.tasks import Task
 from ddarts.pipeline import say, write_json
 from ddarts.results import Outcome
 from ddarts.runs.folder import RunFolder
-from ddarts.runs.paths import new_run_path
+from ddarts.runs.paths import reserve_run_path
 from ddarts.runtime.progress import format_seconds
 from ddarts.runtime.signals import StopRequest
 
@@ -183,7 +183,7 @@ def _open(
         draws=draws,
         overrides=settings,
     )
-    folder = RunFolder.create(new_run_path("study") if out is None else out, overwrite=overwrite)
+    folder = RunFolder.create(reserve_run_path("study") if out is None else out, overwrite=overwrite)
     folder.write_settings("study", wanted)
     return folder, wanted
 
