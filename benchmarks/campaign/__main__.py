@@ -4,8 +4,8 @@
 
 Every attempt is seeded and writes a line into DIR/results.jsonl, so the campaign continues where it was stopped. A run
 that is disturbed and resumed must end with the very bytes of one that was not; anything else must end with a result or
-with one line and status 2, within limits of time and memory. Inputs that fail are kept in DIR/failures. Prints progress,
-then a table in Markdown; ends with status 1 if an attempt failed. Figures: docs/reliability.md.
+with one line and status 2, within limits of time and memory. Inputs that fail are kept in DIR/failures. Prints
+progress, then a table in Markdown; ends with status 1 if an attempt failed. Figures: docs/reliability.md.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def mount(folder: Path, how: str, flags: int = 0) -> None:
 
 def by_nobody(bench: Bench, attempt: Callable[[Bench, str, Path], str | None], name: str) -> str | None:
     """Let a user who is not root make an attempt in a folder of its own; return its verdict."""
-    folder, said = bench.place / "disk", bench.place / "verdict.txt"
+    folder, verdict = bench.place / "disk", bench.place / "verdict"
     folder.mkdir()
     bench.reference(name)
     if os.getuid() == 0:
@@ -52,13 +52,13 @@ def by_nobody(bench: Bench, attempt: Callable[[Bench, str, Path], str | None], n
     def work() -> int:
         inner = Bench(bench.out)
         inner.seconds, inner.said = bench.seconds, bench.place / "said.txt"
-        print(attempt(inner, name, folder) or "", end="", flush=True)
+        verdict.write_text(attempt(inner, name, folder) or "", encoding="utf-8")
         return 0
 
-    pid = fork(work, said, user=NOBODY if os.getuid() == 0 else None)
-    status = os.waitpid(pid, 0)[1]
-    text = said.read_text("utf-8", "replace")
-    return text[-800:] if text or status else None
+    pid = fork(work, bench.said, user=NOBODY if os.getuid() == 0 else None)
+    if os.waitpid(pid, 0)[1]:
+        return f"ended: {bench.said.read_text('utf-8', 'replace')[-800:]}"
+    return verdict.read_text(encoding="utf-8") or None
 
 
 def full(bench: Bench, moments: random.Random) -> str | None:

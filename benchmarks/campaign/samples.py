@@ -298,7 +298,7 @@ def _config(folder: Path) -> None:
 
 
 def _settings(folder: Path, bench: Bench) -> None:
-    text = "data: digits\nseed: 3\nlr: 1e-2\nsearch:\n  epochs: 5\n  reductions: [1, 2]\n  strategy: d-darts\n"
+    text = "data: digits\nseed: 3\nsearch:\n  lr: 1e-2\n  epochs: 5\n  reductions: [1, 2]\n  strategy: d-darts\n"
     (folder / "settings.yaml").write_text(f"{text}train: {{channels: 8, policy: none}}\nderive:\n  threshold: 0.8\n")
 
 
