@@ -113,7 +113,8 @@ def read_entry(key: str) -> ImageData | None:
             pixels = torch.from_numpy(np.load(entry / f"{split}.npy", mmap_mode="c", allow_pickle=False))
             labels = torch.from_numpy(np.load(entry / f"{split}-labels.npy", allow_pickle=False))
             indices = labels.ndim == 1 and 0 <= int(labels.min()) <= int(labels.max()) < len(facts["classes"])
-            if pixels.dtype != torch.uint8 or pixels.shape[1:] != size or not (indices or labels.shape[1:] == (len(facts["classes"]),)):
+            columns = labels.shape[1:] == (len(facts["classes"]),)
+            if pixels.dtype != torch.uint8 or pixels.shape[1:] != size or not (indices or columns):
                 return None
             names = facts.pop("test_names") if split == "test" else None
             splits[split] = Images(pixels, labels, None if names is None else tuple(map(str, names)))
