@@ -198,9 +198,9 @@ class Command:
                 time.sleep(0.004)
         return self.status
 
-    def end(self) -> tuple[int, str]:
+    def end(self, seconds: float = LONGEST_S) -> tuple[int, str]:
         """Wait until it ends, kill it with all that it has started if it does not; return status (124) and output."""
-        status = self.wait()
+        status = self.wait(seconds)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         if status is None:
