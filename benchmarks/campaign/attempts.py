@@ -297,7 +297,7 @@ class Bench:
         """Let a run that was disturbed end, as its user would; return what is wrong with the outcome."""
         if name == "export":
             status, said = self.command(*self.words(name), "--out", run, "--overwrite", **how).end()
-            return one_line(status or 2, said) if status else self.differs(name, run)
+            return f"{name}: status {status}: {said[-600:]}" if status else self.differs(name, run)
         status, said = self.command(name, "--resume", run, "--quiet", **how).end()
         if status == 2 and any(text in said for text in ("there is no such run", "holds no run", "was not made by")):
             again = ["--overwrite"] if (run / "settings.yaml").is_file() else []
