@@ -46,7 +46,7 @@ def _simple(count: int, name: str, function: Callable[..., Any], tries: int = 1,
 def kinds() -> dict[str, Kind]:
     """Return all kinds of attempts by name."""
     found = {
-        "kill -9": _simple(150, "kill -9", kills.kill),  # of two to five lives of a run
+        "kill -9": _simple(120, "kill -9", kills.kill),  # of three to nine lives of a run
         "other signals": _simple(40, "other signals", kills.other_signal),
         "suspended, with a second process": _simple(30, "suspended", kills.suspended),
         "clock set back": _simple(20, "clock", kills.clock),

@@ -221,7 +221,11 @@ def stopped(status: int, said: str, number: int) -> str | None:
     """Return what is wrong with how a command ended after a signal: as without it, or by it, or with one line."""
     if "Traceback" in said:
         return f"status {status} after signal {number}: {said[-600:]}"
-    if status == 130 and len([line for line in said.splitlines() if line.startswith("ddarts: ")]) <= 1:
+    # Python itself ends by SIGINT if the interrupt met an import that builds a class from text; shells show 130 too
+    if (
+        status in (130, -signal.SIGINT)
+        and len([line for line in said.splitlines() if line.startswith("ddarts: ")]) <= 1
+    ):
         return None
     return None if status == -number else one_line(status, said)
 

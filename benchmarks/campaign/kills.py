@@ -37,15 +37,15 @@ def lives(bench: Bench, moments: random.Random, numbers: tuple[int, ...], name: 
     """Send a signal to a command at a random instant, then to its resumes; compare the bytes at the end."""
     name = name or moments.choice(list(COMMANDS))
     words, overwrites = _started(bench, name, moments)
-    for life in range(moments.randint(2, 5)):
+    for life in range(moments.randint(3, 9)):
         number, fresh = moments.choice(numbers), moments.random() < 0.1
         again = (name, "--resume", bench.work, "--quiet") if _resumes(name, bench.work, life, overwrites) else words
         if name == "export" and life > 0:  # what a kill has left is replaced
             again = [*bench.words(name), "--out", bench.work, "--overwrite"]
         command = bench.command(*again, fresh=fresh)
         # while it deletes and makes a new run, which is soon over, or at any time; a new interpreter imports first
-        latest = 0.15 if overwrites and moments.random() < 0.5 else 1.0
-        command.wait(moments.random() * (latest * bench.seconds[name] + 5.0 * fresh))
+        latest = 0.2 if overwrites and moments.random() < 0.5 else min(bench.seconds[name], 2.0)  # lives add up
+        command.wait(moments.random() * (latest + 5.0 * fresh))
         command.send(number)
         wrong = stopped(*command.end(), number)
         if wrong:
