@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import ctypes
 import importlib
 import os
 import random
@@ -22,6 +23,7 @@ from typing import Any, ClassVar
 LONGEST_S = 300.0
 MOST_BYTES = 8 * 2**30  # of address space, of which PyTorch takes some gigabytes without using them
 NOBODY = 65534
+_PARENT_DEATH = 1
 _HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGXCPU, signal.SIGUSR1)
 
 _DATA = ("--data", "digits", "--limit", "60")
@@ -109,6 +111,7 @@ def fork(work: Callable[[], int], said: Path, *, memory: int = MOST_BYTES, user:
             os.setgroups([])
             os.setgid(user)
             os.setuid(user)
+        ctypes.CDLL(None).prctl(_PARENT_DEATH, signal.SIGKILL, 0, 0, 0)  # a campaign that is stopped leaves nothing
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
