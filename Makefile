@@ -29,7 +29,7 @@ bench: $(STAMP)
 
 # Takes many hours; continues where it was stopped.
 campaign: $(STAMP)
-	$(BIN)/python benchmarks/campaign.py --out campaign
+	$(BIN)/python -m benchmarks.campaign --out campaign
 
 # The kernels' tests with a build that checks every access to memory and every undefined operation. Python keeps memory until
 # it ends, which is no leak.

@@ -61,6 +61,7 @@ class Opening:
     given: GivenData | None = None
     chosen: frozenset[str] = frozenset()  # dotted names of the settings that the caller chose, not a preset
     found: tuple[str, ...] = ()  # names of the settings that were found from the images and the machine
+    named: bool = True  # whether the caller chose the path
 
     @classmethod
     def of(
@@ -101,7 +102,7 @@ class Opening:
         if find_place(settings.devices, settings.machines).rank == 0:
             RunFolder.check_free(path, overwrite=overwrite)
         chosen = frozenset(".".join(key) for key, value in layer.items() if value.asked)
-        return cls(stage, settings, path, None, overwrite, given, chosen)
+        return cls(stage, settings, path, None, overwrite, given, chosen, named=out is not None)
 
     @property
     def fixed(self) -> dict[str, int]:
@@ -172,6 +173,14 @@ class Opening:
             settings = settings.model_copy(update={stage: options.model_copy(update=update)})
         return replace(self, settings=settings, found=tuple(sorted(found)))
 
+    def reserved(self) -> Opening:
+        """Return the opening with a folder that no other run has, the same one in all processes of this run."""
+        if self.named or self.resumed is not None:
+            return self
+        ranks = current()
+        path = ranks.share(str(places.reserve_run_path(self.settings.data)) if ranks.leads else None)
+        return replace(self, path=Path(path), named=True)
+
     @contextlib.contextmanager
     def begin(self, images: ImageData, hooks: Hooks | None = None) -> Iterator[RunFolder]:
         """Open the run folder as `start` does, close it at the end, and say so if another process is lost meanwhile.
@@ -179,9 +188,10 @@ class Opening:
         Raises:
             SettingsError: the run to resume was started with a loss of the caller's, and `hooks` has none, or reversed.
         """
-        command = f"ddarts {self.stage} --resume {self.path}"
+        opening = self.reserved()
+        command = f"ddarts {self.stage} --resume {opening.path}"
         try:
-            with current().watched(command), self.start(images) as run:
+            with current().watched(command), opening.start(images) as run:
                 run.hooks = hooks or Hooks()
                 self._check_loss(run)
                 yield run

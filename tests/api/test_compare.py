@@ -100,6 +100,16 @@ def test_a_comparison_without_a_complete_training_has_no_page(compared, tmp_path
         ddarts.report(tmp_path / "cut")
 
 
+def test_a_damaged_comparison_has_no_page_and_can_be_watched(compared, tmp_path):
+    shutil.copytree(compared.path, tmp_path / "cut")
+    settings = tmp_path / "cut" / "settings.yaml"
+    settings.write_text(settings.read_text().replace("seeds: 2", "seeds: many"))
+    with pytest.raises(SettingsError, match=r"settings\.yaml does not fit this version of ddarts"):
+        ddarts.report(tmp_path / "cut")
+    next((tmp_path / "cut").glob("trainings/*/summary.json")).write_bytes(b"\xff")
+    assert ddarts.watch(tmp_path / "cut", once=True).numbers == (("trainings complete", "3"),)
+
+
 def test_progress_counts_the_trainings_of_the_whole_comparison(genotypes, tmp_path, capsys):
     ddarts.compare(genotypes, out=tmp_path / "run", seeds=1, **QUICK)
     told = capsys.readouterr().err

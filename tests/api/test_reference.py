@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 import ddarts
-from ddarts.errors import Stopped
+from ddarts.errors import DDartsError, Stopped
+from ddarts.reporting.reference import keep_reference
 from ddarts.runs.folder import RunFolder
 from ddarts.training.loop import _Training
 
@@ -55,6 +57,15 @@ def test_testing_a_run_compares_both_on_the_same_images(whole: Any, tmp_path: An
     card = (tmp_path / "hub" / "README.md").read_text()
     assert "| compared on the same test images | not distinguishable from ResNet-8 of the same size" in card
     assert ", not distinguishable from ResNet-8 of the same size" in page
+
+
+def test_a_damaged_test_of_a_run_is_no_part_of_the_comparison(whole: Any, tmp_path: Any) -> None:
+    shutil.copytree(whole.path, tmp_path / "run")
+    for run in (tmp_path / "run", tmp_path / "run" / "reference"):
+        (run / "answers.safetensors").unlink(missing_ok=True)
+        (run / "test.json").write_bytes(b'{"count": 1, "wrong": [\xff]}')
+    with RunFolder.open(tmp_path / "run") as run, pytest.raises(DDartsError, match="not UTF-8 text at byte 23"):
+        keep_reference(run)
 
 
 def test_a_stopped_reference_is_resumed_with_the_whole_run_and_ends_the_same(

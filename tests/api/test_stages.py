@@ -6,6 +6,7 @@ import random
 import re
 import shutil
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,9 @@ from ddarts.deploy.extras import installed
 from ddarts.errors import DataError, GenotypeError, RunError, SettingsError, Stopped
 from ddarts.genotype.genotype import CellGenotype
 from ddarts.genotype.operation_weights import OperationWeights
+from ddarts.pipeline import Opening
 from ddarts.runs.folder import RunFolder
-from ddarts.runs.paths import new_run_path
+from ddarts.runs.paths import new_run_path, reserve_run_path
 from ddarts.runtime.seeds import seed_everything
 
 TINY = {"data": "digits", "limit": 60, "channels": 2, "epochs": 2, "steps_per_epoch": 2, "batch": 8, "device": "cpu"}
@@ -305,6 +307,19 @@ def test_new_runs_are_named_after_data_and_time(tmp_path, monkeypatch):
     assert new_run_path("fashion-mnist:/data/x") == Path("runs/fashion-mnist-20250102-030405")
     first.mkdir(parents=True)
     assert new_run_path("/data/x") == Path("runs/x-20250102-030405-2")
+    with ThreadPoolExecutor(20) as threads:  # at once: each gets a folder of its own
+        assert len(set(threads.map(reserve_run_path, ["x"] * 100))) == 100
+
+
+def test_runs_that_start_at_once_have_a_folder_each(genotype, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ddarts.runs.paths.time.strftime", lambda form: "20250102-030405")
+    openings = [Opening.of("train", None, None, None, None, False, {"data": "digits"}) for _ in range(2)]
+    assert not Path("runs").exists()
+    assert [opening.reserved().path.name for opening in openings] == [
+        "digits-20250102-030405",
+        "digits-20250102-030405-2",
+    ]
 
 
 def test_a_search_from_a_baseline_tells_how_far_it_came(genotype, tmp_path):

@@ -80,6 +80,14 @@ def test_the_page_is_made_again_and_a_finished_study_is_over(finished, tmp_path)
     assert (seen.state, seen.numbers) == ("finished", (("trainings complete", "3"),))
 
 
+def test_a_damaged_study_is_refused(copy: Path):
+    settings = copy / "settings.yaml"
+    settings.write_text(settings.read_text().replace("draws: ", "sardw: "))
+    for call in (lambda: ddarts.report(copy), lambda: ddarts.study(resume=copy)):
+        with pytest.raises(SettingsError, match=r"settings\.yaml does not fit this version of ddarts"):
+            call()
+
+
 def test_resuming_does_only_what_is_missing_or_has_failed(finished, copy: Path, capsys):
     before = {path: path.stat().st_mtime_ns for path in copy.rglob("model.safetensors")}
     for name, error in ((SAME_SIZE, "it failed"), (EQUAL_COST, None)):

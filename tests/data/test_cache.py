@@ -81,13 +81,16 @@ def test_whatever_changes_is_read_again(make_folder: Maker, change: str) -> None
     assert len(cache_entries()) == 2
 
 
-@pytest.mark.parametrize("damage", ["cut", "json", "labels", "missing"])
+@pytest.mark.parametrize("damage", ["cut", "header", "signed", "json", "labels", "missing"])
 def test_a_damaged_entry_is_not_used(make_folder: Maker, damage: str) -> None:
     root = make_folder({"cat": 12, "dog": 13})
     first = load_data(root)
     entry = cache_entries()[0].path
     if damage == "cut":
         os.truncate(entry / "train.npy", 300)
+    elif damage in ("header", "signed"):
+        old, new = (b"{", b"(") if damage == "header" else (b"|u1", b"|i1")
+        (entry / "train.npy").write_bytes((entry / "train.npy").read_bytes().replace(old, new, 1))
     elif damage == "json":
         (entry / "data.json").write_text("{")
     elif damage == "labels":

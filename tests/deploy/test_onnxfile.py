@@ -14,7 +14,7 @@ pytest.importorskip("onnxruntime", reason="needs the extra export")
 import onnx
 
 from ddarts.deploy.agreement import compare
-from ddarts.deploy.onnxfile import METADATA_KEY, load_onnx, onnx_bytes, open_onnx, predict_onnx
+from ddarts.deploy.onnxfile import INPUT, METADATA_KEY, OUTPUT, load_onnx, onnx_bytes, open_onnx, predict_onnx
 from ddarts.errors import SettingsError
 from ddarts.genotype.choices import ChoiceGenotype
 from ddarts.hub.saved import SavedModel
@@ -184,6 +184,23 @@ def test_what_is_no_file_of_ours_is_one_line(tmp_path: Path, exported: bytes) ->
         load_onnx(tmp_path / "none.onnx")
     with pytest.raises(ModelError, match=r"cannot be read"):
         load_onnx(tmp_path)
+
+
+def test_a_fault_that_shows_when_it_computes_is_one_line() -> None:
+    from onnx import TensorProto, helper
+
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Reshape", [INPUT, "sides"], [OUTPUT])],
+        "g",
+        [value(INPUT, TensorProto.FLOAT, ["batch", 1, 8, 8])],
+        [value(OUTPUT, TensorProto.FLOAT, ["batch", 7])],
+        [helper.make_tensor("sides", TensorProto.INT64, [2], [-1, 7])],
+    )
+    data = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()
+    with pytest.raises(ModelError, match=r"a\.onnx: not a usable ONNX file: .*Reshape") as caught:
+        open_onnx(data, "a.onnx", threads=1).logits(torch.zeros(1, 1, 8, 8))
+    assert "\n" not in str(caught.value)
 
 
 def test_a_device_that_the_runtime_lacks_is_refused(exported: bytes) -> None:

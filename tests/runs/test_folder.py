@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from ddarts.config.schema import EngineOptions, SearchOptions, SearchSettings
+from ddarts.cost.device import FILE_NAME, HERE_NAME
 from ddarts.errors import RunError
+from ddarts.reporting.reference import ANSWERS, REFERENCE
 from ddarts.runs.checkpoints import sealed
 from ddarts.runs.folder import PRODUCTS, RunFolder
 from ddarts.runtime.atomic_files import write_bytes
@@ -140,6 +142,25 @@ def test_what_a_killed_creation_left_is_no_obstacle(tmp_path):
     (tmp_path / ".settings.yaml.abc.tmp").touch()
     RunFolder.create(tmp_path).close()
     assert sorted(p.name for p in tmp_path.iterdir()) == [".lock", "settings.yaml"]
+
+
+def test_what_a_killed_write_left_in_a_folder_of_the_run_is_swept(run):
+    run.close()
+    for name in ("cells", "model", "checkpoints"):
+        (run.path / name).mkdir()
+        (run.path / name / ".a.svg.0429c3aa28991263.tmp").touch()
+    with RunFolder.open(run.path) as again:
+        again.claim()
+    assert not list(run.path.rglob("*.tmp"))
+
+
+def test_overwriting_leaves_nothing_that_a_stage_would_take_for_its_own(run):
+    names = (ANSWERS, FILE_NAME, HERE_NAME, REFERENCE, "front")
+    for name in names:
+        (run.path / name).touch()
+    run.close()
+    RunFolder.create(run.path, overwrite=True).close()
+    assert not [name for name in names if (run.path / name).exists()]
 
 
 def test_a_file_in_the_way_is_named(tmp_path):

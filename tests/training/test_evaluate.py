@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,9 @@ def test_undecodable_images_are_named_and_skipped_or_an_error(model: Path, tmp_p
         predict_images(model, [bad, bad])
     with pytest.raises(DataError, match=r"no image is named"):
         predict_images(model, [])
+    os.mkfifo(tmp_path / "pipe.png")  # to open it would wait for a writer
+    with pytest.raises(DataError, match=r"pipe\.png: not a regular file"):
+        predict_images(model, [tmp_path / "pipe.png", good], strict=True)
 
 
 def test_several_labels_are_rated_by_the_mean_of_their_average_precisions() -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from ddarts.config.loading import stored_settings
 from ddarts.config.schema import CompareSettings, TrainSettings
 from ddarts.errors import RunError, SettingsError, Stopped
 from ddarts.experiments.trials import Board, Trial, boards
@@ -140,7 +141,7 @@ def compare(
         left = wanted.seeds * sum(each)
         for line in lines:
             say(line)
-    with opening.start(images) as folder:
+    with opening.reserved().start(images) as folder:
         for place, genotype in named.items():
             genotype.save(folder.path / _FOLDER / f"{place}.json")
         for source, place in zip(architectures, named, strict=False):  # none of a comparison that is resumed
@@ -177,7 +178,7 @@ def report_comparison(folder: RunFolder, target: Path | None = None) -> Path:
     """
     from ddarts.runs.folder import RunFolder
 
-    settings = CompareSettings.model_validate(folder.read_settings("compare"))
+    settings = stored_settings(CompareSettings, folder.read_settings("compare"), folder.path)
     named = _kept(folder.path / _FOLDER)
     seeds = tuple(range(settings.seed, settings.seed + settings.seeds))
     paths = [(place, seed, folder.path / "trainings" / f"{place}-seed{seed}") for seed in seeds for place in named]

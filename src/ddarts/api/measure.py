@@ -152,7 +152,7 @@ def measure_operations(
     from ddarts.training.operation_scores import check_validation, measure
 
     check_validation(wanted, images)
-    with opening.start(images) as run:
+    with opening.reserved().start(images) as run:
         scores = measure(wanted, images, run, quiet=quiet)
         places = wanted.measure.cells * wanted.measure.positions
         source = f"measured by ddarts on {_one_line(wanted.data)}: {wanted.measure.statistic}s over {places} positions"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from ddarts.api.stages import run, search, test, train
+from ddarts.config.loading import stored_settings
 from ddarts.config.schema import RunSettings
 from ddarts.errors import DDartsError, RunError, SettingsError, Stopped, whole_number
 from ddarts.experiments.judges import FileTable, Table, TableJudge
@@ -25,7 +26,7 @@ from ddarts.nn.tasks import Task
 from ddarts.pipeline import say, write_json
 from ddarts.results import Outcome
 from ddarts.runs.folder import RunFolder
-from ddarts.runs.paths import new_run_path
+from ddarts.runs.paths import reserve_run_path
 from ddarts.runtime.progress import format_seconds
 from ddarts.runtime.signals import StopRequest
 
@@ -132,7 +133,7 @@ def report_study(folder: RunFolder, target: Path | None = None) -> Path:
     Raises:
         RunError: there are none, or a record is damaged.
     """
-    wanted = StudySettings.model_validate(folder.read_settings("study"))
+    wanted = stored_settings(StudySettings, folder.read_settings("study"), folder.path)
     known = [spec for kinds in _phases(wanted) for spec in specs(wanted, folder.path, *kinds)]
     trials = [trial for spec in known if (trial := Trial.load(spec.record))]
     if not trials:
@@ -171,7 +172,7 @@ def _open(
         if "study" not in folder.stages:
             raise RunError(f"{folder.path} holds no study; give a folder made by `ddarts study`")
         folder.claim()
-        return folder, StudySettings.model_validate(folder.read_settings("study"))
+        return folder, stored_settings(StudySettings, folder.read_settings("study"), folder.path)
     wanted = plan(
         strategies=strategies,
         data=data,
@@ -182,7 +183,7 @@ def _open(
         draws=draws,
         overrides=settings,
     )
-    folder = RunFolder.create(new_run_path("study") if out is None else out, overwrite=overwrite)
+    folder = RunFolder.create(reserve_run_path("study") if out is None else out, overwrite=overwrite)
     folder.write_settings("study", wanted)
     return folder, wanted
 

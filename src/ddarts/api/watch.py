@@ -205,7 +205,7 @@ class _Follower:
         """Return how many runs of a comparison or a study are complete."""
         if not _OF_RUNS & self.settings.keys():
             return []
-        done = sum('"train_s"' in path.read_text("utf-8") for path in self.run.path.glob("trainings/*/summary.json"))
+        done = sum(b'"train_s"' in path.read_bytes() for path in self.run.path.glob("trainings/*/summary.json"))
         done += sum(1 for _ in self.run.path.glob("trials/*/*.json"))
         return [("trainings complete", str(done))]
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -18,6 +18,7 @@ from ddarts.config.checks import build, one_line
 from ddarts.config.layers import STAGES, Given, Key, drop_none, flatten, place_of, preset_layer, read_config
 from ddarts.errors import SettingsError
 
+Stored = TypeVar("Stored", bound=BaseModel)
 Config = str | os.PathLike[str] | Mapping[str, Any] | None
 
 #: Settings that may differ when a run is resumed: where it computes, and what changes no number. `threads` and
@@ -109,12 +110,7 @@ def resume_settings(
     Raises:
         SettingsError: settings disagree; the message lists each with both values.
     """
-    try:
-        settings = STAGES[stage].model_validate(dict(stored))
-    except ValidationError as error:
-        raise SettingsError(
-            f"{run}: settings.yaml does not fit this version of ddarts ({one_line(error, {})}); start a new run"
-        ) from None
+    settings = stored_settings(STAGES[stage], stored, run)
     given = read_layer(stage, preset=preset, config=config, overrides=overrides, base=stored)
     if not given:
         return settings
@@ -136,6 +132,20 @@ def resume_settings(
             "leave them out to resume it, or start a new run: results would differ"
         )
     return settings
+
+
+def stored_settings(kind: type[Stored], stored: Mapping[str, Any], run: Path) -> Stored:
+    """Return settings that a run holds, as an object of their class.
+
+    Raises:
+        SettingsError: they were written by another version of ddarts, or are damaged.
+    """
+    try:
+        return kind.model_validate(dict(stored))
+    except ValidationError as error:
+        raise SettingsError(
+            f"{run}: settings.yaml does not fit this version of ddarts ({one_line(error, {})}); start a new run"
+        ) from None
 
 
 def strategy_of(*layers: Mapping[str, Any]) -> str:

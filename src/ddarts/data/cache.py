@@ -113,7 +113,8 @@ def read_entry(key: str) -> ImageData | None:
             pixels = torch.from_numpy(np.load(entry / f"{split}.npy", mmap_mode="c", allow_pickle=False))
             labels = torch.from_numpy(np.load(entry / f"{split}-labels.npy", allow_pickle=False))
             indices = labels.ndim == 1 and 0 <= int(labels.min()) <= int(labels.max()) < len(facts["classes"])
-            if pixels.shape[1:] != size or not (indices or labels.shape[1:] == (len(facts["classes"]),)):
+            columns = labels.shape[1:] == (len(facts["classes"]),)
+            if pixels.dtype != torch.uint8 or pixels.shape[1:] != size or not (indices or columns):
                 return None
             names = facts.pop("test_names") if split == "test" else None
             splits[split] = Images(pixels, labels, None if names is None else tuple(map(str, names)))
@@ -126,7 +127,7 @@ def read_entry(key: str) -> ImageData | None:
         with contextlib.suppress(OSError):
             os.utime(entry)
         return data
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError):
+    except Exception:  # NumPy reads the header of a file as Python text and raises whatever its parts meet
         return None
 
 
@@ -187,7 +188,7 @@ def cache_entries() -> list[Entry]:
     cache = cache_folder()
     found: list[Entry] = []
     for path in [] if cache is None or not cache.is_dir() else cache.iterdir():
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        with contextlib.suppress(Exception):  # as in `read_entry`
             files = [file.stat().st_size for file in path.iterdir()]
             facts = json.loads((path / "data.json").read_text(encoding="utf-8"))
             images = sum(

@@ -93,15 +93,24 @@ class OnnxModel:
     Attributes:
         session: onnxruntime's.
         prepared: how images are prepared, and the names of the classes; None if the file does not say.
+        where: names the file in messages.
     """
 
     session: Any
     prepared: Preprocessing | None
+    where: str
 
     def logits(self, x: Tensor) -> Tensor:
-        """Map normalised images [B, C, H, W] on the CPU to logits [B, classes]."""
-        (found,) = self.session.run([OUTPUT], {INPUT: x.contiguous().numpy()})
-        return torch.from_numpy(found)
+        """Map normalised images [B, C, H, W] on the CPU to logits [B, classes].
+
+        Raises:
+            ModelError: the file cannot be run: onnxruntime finds many faults when it computes, not before.
+        """
+        try:
+            (found,) = self.session.run([OUTPUT], {INPUT: x.contiguous().numpy()})
+            return torch.from_numpy(found)
+        except Exception as error:
+            raise _unusable(self.where, error) from None
 
 
 def open_onnx(data: bytes, where: str, *, device: str = "cpu", threads: int | None = None) -> OnnxModel:
@@ -131,11 +140,15 @@ def open_onnx(data: bytes, where: str, *, device: str = "cpu", threads: int | No
         session = runtime.InferenceSession(data, options, providers=providers)
         custom = dict(session.get_modelmeta().custom_metadata_map)
     except Exception as error:  # onnxruntime has a dozen exceptions, without a base of their own
-        raise ModelError(f"{where}: not a usable ONNX file: {' '.join(str(error).split())[:200]}") from None
+        raise _unusable(where, error) from None
     text = custom.get(METADATA_KEY)
     prepared = None if text is None else Preprocessing.from_json(text, f"{where}: metadata {METADATA_KEY}")
     _check_form(session, where)
-    return OnnxModel(session, prepared)
+    return OnnxModel(session, prepared, where)
+
+
+def _unusable(where: str, error: Exception) -> ModelError:
+    return ModelError(f"{where}: not a usable ONNX file: {' '.join(str(error).split())[:200]}")
 
 
 def load_onnx(path: str | os.PathLike[str], *, device: str = "cpu", threads: int | None = None) -> OnnxModel:
@@ -161,7 +174,7 @@ def load_onnx(path: str | os.PathLike[str], *, device: str = "cpu", threads: int
             raise ModelError(str(error)) from None
         prepared = Preprocessing.from_json(text, where)
     _check_sizes(model.session, prepared, str(path))
-    return OnnxModel(model.session, prepared)
+    return OnnxModel(model.session, prepared, model.where)
 
 
 def predict_onnx(

@@ -18,7 +18,7 @@ from ddarts.nn.tasks import CLASSIFICATION, Task, scorer
 from ddarts.reporting.formatting import cost_text, milliseconds, percent
 from ddarts.reporting.values import checked
 from ddarts.runs.folder import RunFolder, group_of
-from ddarts.runtime.json_input import listing, parse
+from ddarts.runtime.json_input import listing, parse, read_text
 from ddarts.runtime.progress import format_seconds
 
 #: Folder in a run, itself a run, with the training of the standard network that is compared.
@@ -187,7 +187,7 @@ def _tested(path: Path) -> tuple[int, list[int]] | None:
     """Return how many images a run was tested on, and the numbers of those whose class was not found."""
     if not path.is_file():
         return None
-    data = parse(path.read_text(encoding="utf-8"), str(path), "a test")
+    data = parse(*read_text(path, what="test", inside=path.name, way_out="ddarts test"), "test")
     data = data if isinstance(data, dict) else {}
     if Task.of(data).kind != "classification":
         return None

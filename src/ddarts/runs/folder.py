@@ -60,6 +60,10 @@ PRODUCTS = (
     "trials",
     "draws",
     "skipped.txt",
+    "device.json",
+    "latencies.json",
+    "answers.safetensors",
+    "front",
     "checkpoints",
 )
 
@@ -405,8 +409,8 @@ class RunFolder:
                 )
             return
         self._lock = RunLock.take(self.path / _LOCK)
-        for folder in (self.path, self.path / "checkpoints"):
-            if folder.is_dir():
+        for folder in (self.path, *(self.path / name for name in PRODUCTS)):
+            if folder.is_dir() and not folder.is_symlink():
                 for leftover in filter(_is_leftover, folder.iterdir()):  # of a write that was killed
                     with contextlib.suppress(OSError):
                         leftover.unlink()

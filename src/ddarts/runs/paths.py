@@ -15,7 +15,7 @@ RUNS = Path("runs")
 
 
 def new_run_path(data: str) -> Path:
-    """Return a path for a new run, named after the data and the time; no two calls return the same one."""
+    """Return a path for a new run, named after the data and the time; nothing is there yet."""
     head = data.partition(":")[0]  # of cifar10:DIR
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(head).name if os.sep in head else head).strip("-.") or "run"
     stem = f"{name[:40]}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -23,6 +23,19 @@ def new_run_path(data: str) -> Path:
     while path.exists():
         path, number = RUNS / f"{stem}-{number}", number + 1
     return path
+
+
+def reserve_run_path(data: str) -> Path:
+    """Make an empty folder for a new run, which no other process gets, and return its path."""
+    while True:
+        path = new_run_path(data)
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:  # of another process, in the same second
+            continue
+        except OSError:
+            pass  # whoever makes the run there says why it cannot be made
+        return path
 
 
 def newest_model() -> Path:

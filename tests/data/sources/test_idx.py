@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,17 @@ def test_hostile_idx_files_are_refused(tmp_path: Path, name: str, body: bytes, r
     (tmp_path / name).write_bytes(body)
     with pytest.raises(DataError, match=reason):
         read_idx(tmp_path / name, 3)
+
+
+@pytest.mark.parametrize("name", ["a", "a.gz"])
+def test_a_header_claims_no_memory_that_the_file_does_not_fill(tmp_path: Path, name: str) -> None:
+    body = GOOD[:4] + struct.pack(">3I", 2**11, 2**10, 2**12) + bytes(50)  # 8 GiB
+    (tmp_path / name).write_bytes(gzip.compress(body, mtime=0) if name == "a.gz" else body)
+    tracemalloc.start()
+    with pytest.raises(DataError, match="promises 8589934592 bytes and 50 follow"):
+        read_idx(tmp_path / name, 3)
+    assert tracemalloc.get_traced_memory()[1] < 2**26
+    tracemalloc.stop()
 
 
 @pytest.mark.skipif(not DEBIAN_FASHION.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")

@@ -27,6 +27,7 @@ FASHION = (
     "Ankle boot",
 )
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")
+_PIECE = 2**24
 _NAMES = {"train": "train", "test": "t10k"}
 
 
@@ -123,13 +124,15 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
                 size *= length
             if size == 0 or size > MEMORY_BUDGET:
                 raise DataError(f"{path}: its header promises {' x '.join(map(str, shape))} bytes; download it again")
-            body = stream.read(size + 1)
+            body = bytearray()  # in pieces: a read allocates what is asked for, whatever the file holds
+            while len(body) <= size and (piece := stream.read(min(size + 1 - len(body), _PIECE))):
+                body += piece
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read: {' '.join(str(error).split())}; download it again") from error
     if len(body) != size:
         said = "more" if len(body) > size else f"{len(body)}"
         raise DataError(f"{path}: its header promises {size} bytes and {said} follow; download it again")
-    return np.frombuffer(bytearray(body), np.uint8).reshape(shape)
+    return np.frombuffer(body, np.uint8).reshape(shape)
 
 
 def _locate(directory: str | None, usual: list[Path], torchvision: str) -> Path | None:
