@@ -48,7 +48,7 @@ def test_a_plan_adds_up_the_steps_of_all_stages_and_says_how_to_change_them(digi
     assert "resolution  8x8: the size of the images (--resolution)" in text
     assert "flip        no: found from the data (--flip)" in text
     assert "search      15 epochs of 10 steps, batch 64, about 5 min 15 s (--search.epochs, --search.batch)" in text
-    assert "training    25 epochs of 20 steps, batch 64, about" in text
+    assert "training    25 epochs of 20 steps, batch 64, C = 16, about" in text
     assert "in all      about 9 min" in text
     assert "MiB of disk" in text
 
@@ -141,6 +141,19 @@ def test_trials_of_a_search_take_at_most_their_share_of_the_time_unless_they_wer
         assert (trial.trials, trial.trial_steps) == (40, 43)
     else:
         assert (trial.trials, trial.trial_steps) == (40, 100)
+
+
+@pytest.mark.parametrize(
+    ("step_s", "chosen", "channels"),
+    [(0.1, (), 16), (0.4, (), 12), (1.0, (), 8), (1.0, ("train.channels",), 16)],
+)
+def test_a_short_time_makes_the_network_narrower_unless_its_width_was_chosen(
+    digits, monkeypatch, step_s, chosen, channels
+):
+    monkeypatch.setattr("ddarts.planning.training_speeds", lambda *_: Speeds(None, Speed(step_s, 0.0, 0)))
+    settings, budget = settings_of(search={"strategy": "bayes"}), TimeBudget(600.0, time.perf_counter())
+    planned, _, _ = budget.before_the_search(settings, digits, None, frozenset(chosen), lambda side: digits)
+    assert planned.train.channels == channels
 
 
 def test_a_run_that_was_killed_before_it_kept_its_plan_has_one_that_is_not_final(tmp_path):

@@ -65,6 +65,9 @@ def test_differences_of_other_scores_are_put_in_words() -> None:
     assert judged("ResNet-8", Paired(0.01, -0.01, 0.03, 0.4), Task("multi-label")) == (
         "not distinguishable from ResNet-8 of the same size (difference -1.0 to 3.0 points of mean average precision)"
     )
+    assert judged("ResNet-8", Paired(0.0, 0.0, 0.0, 1.0), Task("multi-label")) == (
+        "not distinguishable from ResNet-8 of the same size (difference 0.0 to 0.0 points of mean average precision)"
+    )
 
 
 def test_a_difference_is_put_in_words() -> None:
@@ -77,6 +80,9 @@ def test_a_difference_is_put_in_words() -> None:
     )
     assert judged(title_of("standard:mobilenet11"), Paired(0.001, -0.01, 0.012, 0.8)) == (
         "not distinguishable from MobileNetV2 (11 blocks) of the same size (difference -1.0 to 1.2 points)"
+    )
+    assert judged(title, Paired(0.0, 0.0, 0.0, 1.0)) == (
+        "not distinguishable from ResNet-14 of the same size (right and wrong on the same images)"
     )
 
 

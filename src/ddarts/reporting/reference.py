@@ -108,7 +108,7 @@ def judged(title: str, paired: Paired, task: Task = CLASSIFICATION) -> str:
     text = "{:.4g}".format if task.kind == "regression" else lambda share: f"{100 * share + 0.0:.1f}"
     unit = "points" if task.kind == "classification" else f"points of {task.metric}"
     unit = f"in {task.metric}" if task.kind == "regression" else unit
-    if paired.low == paired.high:
+    if task.kind == "classification" and paired.low == paired.high:
         return f"not distinguishable from {against} (right and wrong on the same images)"
     if paired.p >= _SIGNIFICANT:
         return f"not distinguishable from {against} (difference {text(paired.low)} to {text(paired.high)} {unit})"
