@@ -98,7 +98,7 @@ def test_a_short_last_batch_is_dropped_or_kept(drop_last: bool, steps: int, last
 
 
 def test_a_batch_larger_than_the_data_names_the_largest_that_fits() -> None:
-    with pytest.raises(DataError, match="batch 24: there are only 23 images for 'a'; 23 is the largest that fits"):
+    with pytest.raises(DataError, match="batch 24: more than the 23 images for 'a'; 23 is the largest that fits"):
         batches(images(23), 24)
 
 

@@ -251,7 +251,7 @@ def test_gates_go_round_their_half_even_if_an_epoch_is_cut_short(tmp_path: Path,
 
 
 def test_a_batch_larger_than_a_half_says_what_fits(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"batch 46: there are only 45 images for 'search weights'; 45 is the largest"):
+    with pytest.raises(DataError, match=r"batch 46: more than the 45 images for 'search weights'; 45 is the largest"):
         search(tmp_path / "run", made_up(100), batch=46)
     search(tmp_path / "fits", made_up(100), batch=45, epochs=1)
 

@@ -187,7 +187,7 @@ def test_checkpoints_are_written_every_few_steps_and_every_epoch(
 
 def test_checkpoints_that_do_not_fit_the_search_are_refused(tmp_path: Path, digits: ImageData) -> None:
     search(tmp_path / "run", digits)
-    with pytest.raises(RunError, match=r"the checkpoint is at epoch 4, step 0, which 1 epochs of 5 steps do not have"):
+    with pytest.raises(RunError, match=r"the checkpoint is at epoch 4, step 0, past the end of 1 epoch of 5 steps"):
         search(tmp_path / "run", digits, epochs=1)
     with pytest.raises(RunError, match=r"the checkpoint is of a search with images 90, not 80; give the run the data"):
         search(tmp_path / "run", digits, validation=0.2)

@@ -323,12 +323,12 @@ def test_a_checkpoint_of_another_genotype_is_refused(tmp_path: Path, digits: Ima
 
 def test_a_checkpoint_beyond_the_end_is_refused(tmp_path: Path, digits: ImageData) -> None:
     _train(tmp_path / "run", digits, epochs=3)
-    with pytest.raises(RunError, match=r"the checkpoint is at epoch 4, step 0, which 1 epochs of 5 steps do not have"):
+    with pytest.raises(RunError, match=r"the checkpoint is at epoch 4, step 0, past the end of 1 epoch of 5 steps"):
         _train(tmp_path / "run", digits, epochs=1)
 
 
 def test_settings_that_do_not_fit_the_images_are_refused(tmp_path: Path, digits: ImageData) -> None:
-    with pytest.raises(DataError, match=r"batch 500: there are only 90 images"):
+    with pytest.raises(DataError, match=r"batch 500: more than the 90 images"):
         _train(tmp_path / "a", digits, batch=500)
     deep = random_genotype(build_space(cells=8, nodes=1, reductions=(1, 3, 5, 7)), seed=0)
     with pytest.raises(SettingsError, match=r"images of 8x8 pixels are too small for 4 reductions"):

@@ -73,7 +73,7 @@ class Batches:
             raise DataError(f"batch {batch}: must be 1 to {len(images)} for the {len(images)} images for {label!r}")
         if batch > len(images):
             raise DataError(
-                f"batch {batch}: of {label!r} there is no more than {counted(len(images), 'image')}; "
+                f"batch {batch}: more than the {counted(len(images), 'image')} for {label!r}; "
                 f"{len(images)} is the largest that fits"
             )
         ranks = ranks or Ranks()
