@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import signal
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -81,6 +83,7 @@ def test_a_signal_ends_a_command_by_itself_or_with_one_line() -> None:
 
 WORK = """
 import sys, time
+from collections.abc import Iterator
 from pathlib import Path
 from benchmarks.campaign import attempts, readers, samples
 from benchmarks.campaign.attempts import Bench, Command
@@ -144,10 +147,16 @@ def test_the_clock_is_set_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert time.time_ns() < (before - 3500) * 1e9
 
 
-def test_a_disk_of_a_user_who_is_not_root_is_full(tmp_path: Path) -> None:
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):  # in which pytest lets nobody else look
-        folder.chmod(0o755)
-    bench = Bench(tmp_path)
+@pytest.fixture
+def open_path() -> Iterator[Path]:
+    """A folder in which every user may look; nobody else may in pytest's."""
+    with tempfile.TemporaryDirectory(prefix="ddarts-") as place:
+        Path(place).chmod(0o755)
+        yield Path(place)
+
+
+def test_a_disk_of_a_user_who_is_not_root_is_full(open_path: Path) -> None:
+    bench = Bench(open_path)
     bench.place.mkdir()
     bench.seconds["search"] = 1.0
 
