@@ -322,6 +322,15 @@ def test_runs_that_start_at_once_have_a_folder_each(genotype, tmp_path, monkeypa
     ]
 
 
+def test_a_place_for_runs_that_cannot_be_made_is_one_error_and_no_endless_loop(genotype, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("runs").symlink_to(tmp_path / "gone" / "away")
+    with pytest.raises(
+        RunError, match=r"runs/digits-.*: cannot be made: File exists; choose another folder with --out"
+    ):
+        ddarts.train(genotype=genotype, quiet=True, threads=1, **TINY)
+
+
 def test_a_search_from_a_baseline_tells_how_far_it_came(genotype, tmp_path):
     genotype.save(tmp_path / "tiny.json")
     OperationWeights.published().save(tmp_path / "weights.json")

@@ -31,10 +31,9 @@ def reserve_run_path(data: str) -> Path:
         path = new_run_path(data)
         try:
             path.mkdir(parents=True)
-        except FileExistsError:  # of another process, in the same second
-            continue
-        except OSError:
-            pass  # whoever makes the run there says why it cannot be made
+        except OSError:  # if nothing is there, whoever makes the run says why it cannot be made
+            if os.path.lexists(path):  # of another process, in the same second
+                continue
         return path
 
 
