@@ -40,7 +40,7 @@ def train(data: str, channels: int, batch: int, lr: float, steps: int) -> tuple[
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True)
+    parser.add_argument("--data", required=True, help="with at least 10,000 training images")
     parser.add_argument("--seconds", type=float, default=200)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
