@@ -49,7 +49,7 @@ def main() -> None:
         few = max(20, 1500 // batch)
         (_, short), (_, long) = (train(args.data, channels, batch, lr, steps) for steps in (few, 3 * few))
         step_s = (long - short) / (2 * few)
-        found, spent = train(args.data, channels, batch, lr, int((args.seconds - short) / step_s) + few)
+        found, spent = train(args.data, channels, batch, lr, max(int((args.seconds - short) / step_s), 0) + few)
         row = {"C": channels, "batch": batch, "lr": lr, "step_s": round(step_s, 4), "steps": int(args.seconds / step_s)}
         row |= {"val": found.val_top1, "s": round(spent, 1), "params": found.parameters, "macs": found.macs}
         with args.out.open("a") as lines:
