@@ -8,6 +8,7 @@ import ctypes
 import importlib
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -56,6 +57,10 @@ COMMANDS: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "measure-operations": (["measure-operations", *TINY, *options(_MEASURE)], ("operation_weights.json",)),
     "export": (["export", "MODEL", "--quiet"], ("*",)),
 }
+
+
+#: How a command says that there is nothing to resume.
+_NEVER_BEGUN = ("there is no such run", "holds no run", "was not made by", "stopped before it began")
 
 
 def preload(modules: Path | None = None) -> None:
@@ -290,8 +295,9 @@ class Bench:
     def products(self, name: str, run: Path) -> dict[str, bytes]:
         """Return the files of a run that must be alike whatever happened to it."""
         found = (path for pattern in COMMANDS[name][1] for path in run.glob(pattern))
-        own = os.fsencode(run)  # a test names the model that was tested
-        return {str(p.relative_to(run)): p.read_bytes().replace(own, b"RUN") for p in found if p.is_file()}
+        # a test names the model that was tested; a run killed before --overwrite deleted anything is a copy of the whole
+        own = re.compile(b"|".join(re.escape(os.fsencode(path)) for path in (run, self.whole / name / "run")))
+        return {str(p.relative_to(run)): own.sub(b"RUN", p.read_bytes()) for p in found if p.is_file()}
 
     def differs(self, name: str, run: Path) -> str | None:
         """Return what of a run differs from the uninterrupted one's."""
@@ -306,7 +312,7 @@ class Bench:
             status, said = self.command(*self.words(name), "--out", run, "--overwrite", **how).end()
             return f"{name}: status {status}: {said[-600:]}" if status else self.differs(name, run)
         status, said = self.command(name, "--resume", run, "--quiet", **how).end()
-        if status == 2 and any(text in said for text in ("there is no such run", "holds no run", "was not made by")):
+        if status == 2 and any(text in said for text in _NEVER_BEGUN):
             again = ["--overwrite"] if (run / "settings.yaml").is_file() else []
             status, said = self.command(*self.words(name), "--out", run, *again, **how).end()
         return f"{name}: status {status}: {said[-600:]}" if status else self.differs(name, run)

@@ -139,6 +139,20 @@ def test_a_comparison_that_was_stopped_goes_on_and_ends_the_same(compared, genot
     assert [one.top1 for one in resumed.board.lines] == [one.top1 for one in compared.board.lines]
 
 
+def test_a_comparison_killed_while_its_architectures_are_written_is_begun_anew(genotypes, tmp_path, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ddarts.training.initial.copy_for_training", killed)
+    with pytest.raises(KeyboardInterrupt):
+        ddarts.compare([*genotypes, "resnet18"], out=tmp_path / "run", seeds=1, quiet=True, **{**QUICK, "batch": 8})
+    monkeypatch.undo()
+    with pytest.raises(RunError, match=r"architectures holds 0 architectures: stopped before it began; .*--overwrite"):
+        ddarts.compare(resume=tmp_path / "run", quiet=True)
+    ddarts.compare(genotypes, out=tmp_path / "run", seeds=1, quiet=True, overwrite=True, **QUICK)
+    assert not list((tmp_path / "run").glob(".*.tmp"))
+
+
 def test_names_of_baselines_may_be_compared(tmp_path, capsys):
     options = ["--data", "digits", "--limit", "60", "--epochs", "1", "--steps-per-epoch", "1", "--channels", "2"]
     out = tmp_path / "run"

@@ -249,6 +249,16 @@ def test_a_signal_in_the_first_second_ends_with_a_line(number):
     assert done.stderr.count("\n") == 1
 
 
+def test_a_signal_after_the_last_word_ends_without_another():
+    code = (
+        "import atexit, os, sys; from ddarts.cli.main import main; atexit.register(lambda: os.kill(os.getpid(), 15)); "
+        "sys.argv[1:] = ['zoo', '--json']; sys.exit(main())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (-signal.SIGTERM, "")
+    json.loads(done.stdout)
+
+
 @pytest.mark.parametrize("terminal", [True, False])
 def test_escape_sequences_in_names_do_not_reach_the_terminal(capsys, monkeypatch, terminal):
     name = "\x1b[2Jcat\u202e\udcff"

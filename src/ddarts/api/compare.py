@@ -142,10 +142,12 @@ def compare(
         for line in lines:
             say(line)
     with opening.reserved().start(images) as folder:
-        for place, genotype in named.items():
-            genotype.save(folder.path / _FOLDER / f"{place}.json")
-        for source, place in zip(architectures, named, strict=False):  # none of a comparison that is resumed
-            copy_for_training(source, folder.path / _FOLDER / place)
+        if opening.resumed is None:  # all architectures or none, also after a kill
+            unfinished = folder.path / f".{_FOLDER}.tmp"
+            for source, (place, genotype) in zip(architectures, named.items(), strict=True):
+                genotype.save(unfinished / f"{place}.json")
+                copy_for_training(source, unfinished / place)
+            unfinished.rename(folder.path / _FOLDER)
         seeds = tuple(range(wanted.seed, wanted.seed + wanted.seeds))
         ended: list[tuple[str, int, dict[str, Any]]] = []
         total, start = len(seeds) * len(named), time.monotonic()
@@ -210,7 +212,8 @@ def _kept(folder: Path) -> dict[str, AnyGenotype]:
     """Return the architectures of a comparison that is resumed, in their order."""
     files = sorted(folder.glob("*.json"), key=lambda p: int(re.match(r"\d*", p.name).group() or 0))  # type: ignore[union-attr]
     if len(files) < 2:
-        raise SettingsError(f"{folder} holds {counted(len(files), 'architecture')}; start the comparison anew")
+        held = counted(len(files), "architecture")
+        raise RunError(f"{folder} holds {held}: stopped before it began; start it anew with --overwrite")
     return {path.stem: load_genotype(path) for path in files}
 
 

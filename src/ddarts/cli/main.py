@@ -21,7 +21,7 @@ from ddarts.errors import DDartsError, RunError, SettingsError, Stopped, nearest
 from ddarts.runtime.allocator import keep_memory
 from ddarts.runtime.distributed import note_for_torchrun, says_it
 from ddarts.runtime.processes import find_place, speaks
-from ddarts.runtime.signals import end_with_a_word
+from ddarts.runtime.signals import end_silently, end_with_a_word
 
 if TYPE_CHECKING:
     from ddarts.cli.options import SettingDoc
@@ -81,6 +81,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             1,
             debug,
         )
+    finally:
+        if argv is None:
+            end_silently()
 
 
 def _prepare_streams() -> None:
@@ -308,7 +311,8 @@ def _add_settings(
     preset, config, data = (
         _value_of(tokens if wants_help else (), f"--{name}") for name in ("preset", "config", "data")
     )
-    overrides = {"data": data} if data else {}
+    timed = stage == "run" and _value_of(tokens if wants_help else (), "--time") is not None
+    overrides: dict[str, Any] = ({"data": data} if data else {}) | ({"time": 1} if timed else {})
     searches = "search" in groups_of(stage)
     chosen = (_value_of(tokens, "--strategy") or _value_of(tokens, "--search.strategy")) if searches else None
     settings = load_settings(
@@ -333,7 +337,7 @@ def _add_settings(
     )
     if stage not in WITH_PRESET:
         return more or None
-    preset = preset or default_preset(data or "digits")
+    preset = preset or default_preset(data or "digits", timed=timed)
     return (
         f"{more}Defaults are those of the preset {preset}; --preset NAME --help shows another's. A setting comes from "
         "the command line, else from --config, else from the preset."

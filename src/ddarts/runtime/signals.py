@@ -27,6 +27,13 @@ def end_with_a_word() -> None:
             signal.signal(number, interrupt)
 
 
+def end_silently() -> None:
+    """Let signals end the process as they do by default: what it had to do is done, and Python takes itself apart."""
+    for number in _ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
 class StopRequest:
     """Turns the first SIGINT, SIGTERM or SIGHUP into a flag that a loop reads between two steps.
 
