@@ -78,12 +78,11 @@ def test_the_most_accurate_of_the_derived_genotype_and_its_candidates_wins(
 ) -> None:
     found = search(tmp_path / "run", digits, **SHORT, shortlist_by=by)
     records = shortlist(tmp_path / "run")
-    assert [(r["epoch"], r["trial_steps"]) for r in records] == [(0, 3)] * 3 + [(1, 6)]
+    assert [(r["epoch"], r["trial_steps"]) for r in records] == [(0, 3)] * 3
     first = [Genotype.from_json(r["genotype"]) for r in records[:3]]
     assert first[0].cells == derive_genotype(found.gates, "darts").cells
     assert len({g.canonical() for g in first}) == 3
-    best = max(records[:3], key=lambda r: r["score"])
-    assert records[3]["trial"] == best["trial"]
+    best = max(records, key=lambda r: r["score"])
     assert found.genotype.cells == Genotype.from_json(best["genotype"]).cells
     assert Genotype.load(tmp_path / "run") == found.genotype
     assert found.genotype.name == "run-darts"

@@ -8,6 +8,7 @@ the group ``ddarts.strategies`` that names its class of settings, or by `registe
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -99,8 +100,13 @@ class ShortlistOptions(StrategyOptions):
         default=4, ge=2, le=100_000, description="genotypes to train: the derived one and the best candidates"
     )
     shortlist_steps: int = Field(
-        default=100, ge=1, description="training steps of each; the better half goes twice as far, until one is left"
+        default=100, ge=1, description="training steps of each; the better half goes twice as far, and so on"
     )
+
+    def effort(self) -> RandomOptions:
+        """Return the trainings of the shortlist."""
+        trials = min(self.shortlist_trials, self.shortlist + 1)
+        return RandomOptions(trials=trials, trial_steps=self.shortlist_steps, halving=2)
 
 
 class ZeroOneOptions(ShortlistOptions):
@@ -247,6 +253,18 @@ class TrialOptions(StrategyOptions):
         default=100, ge=1, le=100_000, description="random genotypes that the prior ranks; not fewer than the trials"
     )
 
+    def rungs(self) -> list[tuple[int, int]]:
+        """Return the budget as (trials, training steps in all of each of them), each rung continuing the best so far.
+
+        The trials of the first rung are proposals; each later rung continues the best trials of the one before.
+        """
+        return [(self.trials, self.trial_steps)]
+
+    def steps(self) -> int:
+        """Return the training steps of all trials together."""
+        rungs = [(0, 0), *self.rungs()]
+        return sum(count * (steps - before) for (_, before), (count, steps) in pairwise(rungs))
+
     @field_validator("prior")
     @classmethod
     def _known_scores(cls, value: str) -> str:
@@ -266,8 +284,16 @@ class RandomOptions(TrialOptions):
         default=None,
         ge=2,
         le=100,
-        description="successive halving: train the best 1/N of the trials N times as long, until one is left",
+        description="successive halving: train the best 1/N of the trials N times as long, and so on down to two",
     )
+
+    def rungs(self) -> list[tuple[int, int]]:
+        """See `TrialOptions.rungs`; with halving each rung has 1/N of the trials and N times the steps, down to two."""
+        rungs, share = super().rungs(), self.halving or self.trials
+        while rungs[-1][0] // share > 1:
+            trials, steps = rungs[-1]
+            rungs.append((trials // share, steps * share))
+        return rungs
 
 
 class EvolutionOptions(TrialOptions):

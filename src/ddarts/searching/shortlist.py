@@ -86,9 +86,7 @@ def verified(
     options = settings.search.strategy
     if not isinstance(options, ShortlistOptions) or not options.shortlist:
         return derived, 0.0
-    effort = RandomOptions(
-        trials=min(options.shortlist_trials, options.shortlist + 1), trial_steps=options.shortlist_steps, halving=2
-    )
+    effort = options.effort()
     proposals = _Shortlist(
         effort, options, net, gates, replace(derived, name=""), batches, objective, settings.seed, quiet
     )

@@ -194,11 +194,8 @@ class BlackBox(ABC, Generic[T]):
             self.feedback(trial)
 
     def rungs(self) -> list[tuple[int, int]]:
-        """Return the budget as (trials, training steps in all of each of them), each rung continuing the best so far.
-
-        The trials of the first rung are proposals; each later rung continues the best trials of the one before.
-        """
-        return [(self.options.trials, self.options.trial_steps)]
+        """Return the trials and steps of each rung; by default those of `TrialOptions.rungs`."""
+        return self.options.rungs()
 
 
 def implementation_of(options: StrategyOptions) -> Any:

@@ -15,11 +15,3 @@ class RandomSearch(BlackBox[RandomOptions]):
     def propose(self, number: int, draw: random.Random) -> AnyGenotype:
         """See `BlackBox.propose`."""
         return self.draw(number)
-
-    def rungs(self) -> list[tuple[int, int]]:
-        """Return one rung, or with halving those down to one trial: 1/N of the trials, N times the steps each."""
-        rungs = super().rungs()
-        while self.options.halving is not None and rungs[-1][0] > 1:
-            trials, steps = rungs[-1]
-            rungs.append((max(trials // self.options.halving, 1), steps * self.options.halving))
-        return rungs
