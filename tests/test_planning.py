@@ -1,8 +1,8 @@
 """The plan of a job, and time budgets."""
 
-import dataclasses
 import shlex
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +12,12 @@ import ddarts
 from ddarts.cli.main import main
 from ddarts.config.loading import load_settings
 from ddarts.config.schema import RunSettings, TrainSettings
+from ddarts.cost.budget import Budget
+from ddarts.cost.counting import count_parameters
 from ddarts.errors import SettingsError, Stopped
+from ddarts.genotype.genotype import Size
 from ddarts.genotype.zoo.lookup import find_architecture
+from ddarts.nn.choice_network import build_network
 from ddarts.pipeline import Opening
 from ddarts.planning import Plan, Speed, Speeds, TimeBudget, plan_job, reference_of, training_s, training_steps
 from ddarts.reporting.page import write_report
@@ -55,9 +59,7 @@ def test_a_plan_adds_up_the_steps_of_all_stages_and_says_how_to_change_them(digi
 
 def test_a_plan_has_the_share_of_the_standard_network(digits):
     speeds = Speeds(Speed(2.0, 1.0, 0), Speed(0.5, 0.25, 0), Speed(0.1, 0.05, 0))
-    plan, without = (
-        plan_job(settings_of(), digits, speeds=s) for s in (speeds, dataclasses.replace(speeds, reference=None))
-    )
+    plan, without = (plan_job(settings_of(), digits, speeds=s) for s in (speeds, replace(speeds, reference=None)))
     assert plan.reference_s == pytest.approx(plan.train_s / 5)
     assert plan.rest_s > without.rest_s
     assert any("trained alike, about" in line and "--reference none" in line for line in plan.lines)
@@ -84,7 +86,7 @@ def test_steps_at_half_the_resolution_are_planned_as_cheaper(digits):
 
 
 def test_no_standard_network_is_compared_that_half_the_resolution_is_too_small_for(digits):
-    small = dataclasses.replace(digits, height=5, width=5)
+    small = replace(digits, height=5, width=5)
     assert reference_of(settings_of(), small, 80_000, 10**7) is not None
     assert reference_of(settings_of(half_resolution=0.5), small, 80_000, 10**7) is None
 
@@ -136,7 +138,7 @@ def test_trials_of_a_search_take_at_most_their_share_of_the_time_unless_they_wer
     planned, _, _ = budget.before_the_search(settings, digits, None, frozenset(chosen), lambda side: digits)
     trial = planned.search.strategy
     if chosen == ():
-        assert (trial.trials, trial.trial_steps) == (17, 100)
+        assert (trial.trials, trial.trial_steps) == (17, 102)
     elif len(chosen) == 1:
         assert (trial.trials, trial.trial_steps) == (40, 43)
     else:
@@ -154,6 +156,32 @@ def test_a_short_time_makes_the_network_narrower_unless_its_width_was_chosen(
     settings, budget = settings_of(search={"strategy": "bayes"}), TimeBudget(600.0, time.perf_counter())
     planned, _, _ = budget.before_the_search(settings, digits, None, frozenset(chosen), lambda side: digits)
     assert planned.train.channels == channels
+
+
+def test_candidates_of_a_choice_space_cost_alike_unless_there_is_a_budget(digits, monkeypatch):
+    measured = []
+
+    def speeds(genotype, settings, *_):
+        measured.append(genotype)
+        return Speeds(None, Speed(1.0, 0.0, 0))
+
+    monkeypatch.setattr("ddarts.planning.training_speeds", speeds)
+
+    def planned(**budget):
+        settings = load_settings("run", preset="residual", overrides=budget)
+        return TimeBudget(6000.0, time.perf_counter()).before_the_search(
+            settings, digits, None, frozenset(), lambda side: digits
+        )[0]
+
+    settings = planned()
+    budget = Budget(settings.budget.limits, (1, 8, 8), 10, channels=settings.train.channels)
+    size = Size(settings.train.channels, "cifar")
+    assert list(budget.limits) == ["macs"]
+    assert budget.costs(replace(measured[-1], size=size)) == budget.limits
+    assert settings.search.strategy.steps() <= 0.3 * 0.97 * 6000
+    limited = planned(max_parameters=3000)
+    assert limited.budget.limits == {"parameters": 3000}
+    assert count_parameters(build_network(measured[-1], **measured[-1].size._asdict(), in_channels=1)) <= 3000
 
 
 def test_a_run_that_was_killed_before_it_kept_its_plan_has_one_that_is_not_final(tmp_path):
@@ -211,7 +239,7 @@ def test_what_was_found_is_recorded_and_kept_on_resume(digits, tmp_path):
 def test_few_images_are_passed_over_more_often_unless_epochs_are_chosen(digits, tmp_path, changes, epochs):
     given = {"data": "digits", "batch": 10, **changes}
     opening = Opening.of("train", tmp_path / "run", "small", None, None, False, given)
-    few = dataclasses.replace(digits, train=digits.train.select(torch.arange(60)))
+    few = replace(digits, train=digits.train.select(torch.arange(60)))
     assert opening.fitted(few).settings.train.epochs == epochs
 
 

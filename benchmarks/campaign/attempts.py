@@ -295,7 +295,7 @@ class Bench:
     def products(self, name: str, run: Path) -> dict[str, bytes]:
         """Return the files of a run that must be alike whatever happened to it."""
         found = (path for pattern in COMMANDS[name][1] for path in run.glob(pattern))
-        # a test names the model that was tested; a run killed before --overwrite deleted anything is a copy of the whole
+        # a test names the model that was tested; a run killed before --overwrite deleted anything is a copy of a whole
         own = re.compile(b"|".join(re.escape(os.fsencode(path)) for path in (run, self.whole / name / "run")))
         return {str(p.relative_to(run)): own.sub(b"RUN", p.read_bytes()) for p in found if p.is_file()}
 

@@ -438,13 +438,6 @@ def budget_of_run(run: RunFolder, options: DeriveSettings, space: SearchSpace | 
     return found or Budget({}, images, classes or 2, **about)
 
 
-def sized(settings: Any, genotype: AnyGenotype) -> Any:
-    """Return the settings of a training with the size that a genotype was chosen for, if it was."""
-    if genotype.size is None:
-        return settings
-    return settings.model_copy(update={"train": settings.train.model_copy(update=genotype.size._asdict())})
-
-
 def train_stage(
     genotype: AnyGenotype, settings: TrainSettings, images: ImageData, run: RunFolder, quiet: bool
 ) -> TrainResult:
@@ -517,7 +510,7 @@ def reference_stage(
 
     It starts from new weights, with the same settings, seed and steps, in a run inside the run (`REFERENCE`).
     """
-    from ddarts.planning import reference_of, reference_settings
+    from ddarts.planning import reference_of, sized
 
     genotype = reference_of(settings, images, found.parameters, found.macs)
     if genotype is None:
@@ -528,7 +521,7 @@ def reference_stage(
     title = title_of(genotype.name)
     if not quiet:
         say(f"reference: {title}, C = {genotype.size.channels}, trained alike to compare with")
-    wanted = reference_settings(settings, genotype)
+    wanted = TrainSettings(**settings.shared(), train=sized(settings, genotype).train)
     path = run.path / REFERENCE
     resumed = RunFolder.open(path) if run.writes and (path / "settings.yaml").is_file() else None
     if resumed is not None and "train" not in resumed.stages:

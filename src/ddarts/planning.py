@@ -12,18 +12,21 @@ from dataclasses import astuple, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 from ddarts.config.schema import CompareSettings, RunSettings, SearchSettings, SharedSettings, TrainSettings
-from ddarts.config.strategies import TrialOptions
+from ddarts.config.strategies import ShortlistOptions, TrialOptions
 from ddarts.data import ImageData, search_parts, split
 from ddarts.errors import SettingsError, Stopped
 from ddarts.genotype.choices import AnyGenotype, ChoiceGenotype
+from ddarts.genotype.gates import discrete_gates
 from ddarts.genotype.random import random_genotype
 from ddarts.nn.resolution import check_resolution, choose_stem
 from ddarts.runs.folder import Hooks, RunFolder
 from ddarts.runtime.progress import counted, format_seconds
-from ddarts.searching.start import StartingPoint, pretrain_epochs, space_of
+from ddarts.searching.start import StartingPoint, budget_of, pretrain_epochs, space_of
+from ddarts.space.cell_space import SearchSpace
+from ddarts.space.choice_space import ChoiceSpace
 from ddarts.training.schedule import is_evaluated
 
 #: Steps that are measured at least, and of slow ones; the first one warms up and is not counted.
@@ -77,6 +80,8 @@ class Speeds:
         other = self.reference or Speed(0.0, 0.0, 0)
         return Speed(*(a + b for a, b in zip(astuple(self.train), astuple(other), strict=True)))
 
+
+Trained = TypeVar("Trained", bound=TrainSettings)
 
 #: Seconds of a plan that a run keeps.
 _KEPT = ("search", "train", "reference", "rest", "setup")
@@ -200,11 +205,11 @@ def reference_of(settings: TrainSettings, images: ImageData, parameters: int, ma
     return found
 
 
-def reference_settings(settings: TrainSettings, reference: ChoiceGenotype) -> TrainSettings:
-    """Return the settings of a training, for the standard network that is trained alike."""
-    assert reference.size is not None
-    options = settings.train.model_copy(update=reference.size._asdict())
-    return TrainSettings(**settings.shared(), train=options)
+def sized(settings: Trained, genotype: AnyGenotype) -> Trained:
+    """Return the settings of a training with the size that a genotype was chosen for, if it was."""
+    if genotype.size is None:
+        return settings
+    return settings.model_copy(update={"train": settings.train.model_copy(update=genotype.size._asdict())})
 
 
 def training_speeds(
@@ -214,12 +219,20 @@ def training_speeds(
     train = training_speed(genotype, settings, images, seconds)
     if settings.reference == "none":
         return Speeds(None, train)
+    reference = reference_of(settings, images, *_costs(genotype, settings, images))
+    if reference is None:
+        return Speeds(None, train)
+    return Speeds(None, train, training_speed(reference, sized(settings, reference), images, seconds))
+
+
+def _costs(genotype: AnyGenotype, settings: TrainSettings, images: ImageData) -> tuple[int, int]:
+    """Return the parameters and multiply-adds of the network that is trained."""
     import torch
 
     from ddarts.cost.counting import count_macs, count_parameters
     from ddarts.nn.choice_network import build_network
 
-    options = settings.train
+    options, shape = settings.train, (images.channels, images.height, images.width)
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         network = build_network(
             genotype,
@@ -228,11 +241,7 @@ def training_speeds(
             classes=len(images.classes),
             stem=choose_stem(options.stem, images.height, images.width),
         )
-    macs = count_macs(network, (images.channels, images.height, images.width))
-    reference = reference_of(settings, images, count_parameters(network), macs)
-    if reference is None:
-        return Speeds(None, train)
-    return Speeds(None, train, training_speed(reference, reference_settings(settings, reference), images, seconds))
+    return count_parameters(network), count_macs(network, shape)
 
 
 # -- steps and seconds -------------------------------------------------------------------------------------------------
@@ -279,12 +288,12 @@ def _search_s(settings: SearchSettings, images: ImageData, speed: Speed | None, 
     """Return the seconds of a search; of one by trials, those of the steps of the trials."""
     strategy = settings.search.strategy
     if isinstance(strategy, TrialOptions):
-        return strategy.trials * strategy.trial_steps * (trained.step_s if trained else 0.0)
+        return strategy.steps() * (trained.step_s if trained else 0.0)
     assert speed is not None
     epochs = pretrain_epochs(settings.search) + settings.search.epochs
     seconds = epochs * (search_steps(settings, images) * speed.step_s + speed.epoch_s)
-    if getattr(strategy, "shortlist", 0) and trained is not None:
-        seconds += 2 * strategy.shortlist_trials * strategy.shortlist_steps * trained.step_s  # type: ignore[attr-defined]
+    if isinstance(strategy, ShortlistOptions) and strategy.shortlist and trained is not None:
+        seconds += strategy.effort().steps() * trained.step_s
     return seconds
 
 
@@ -410,6 +419,17 @@ def _afterwards(speeds: Speeds) -> float:
     return _AFTERWARDS + (_AFTER_REFERENCE if speeds.reference else 0.0)
 
 
+def _stand_in(
+    settings: RunSettings, images: ImageData, space: SearchSpace | ChoiceSpace
+) -> tuple[AnyGenotype, RunSettings]:
+    """Return a random genotype for what a search will find, within the budget, and settings with its size."""
+    genotype = random_genotype(space, seed=settings.seed)
+    budget = None if "latency" in settings.budget.limits else budget_of(settings, images, {}, space)
+    if budget is not None:
+        genotype = budget.fit(discrete_gates(space, genotype), threshold=0.0).genotype
+    return genotype, sized(settings, genotype)
+
+
 # -- a time budget -----------------------------------------------------------------------------------------------------
 
 
@@ -454,14 +474,15 @@ class TimeBudget:
             SettingsError: the time is too short for the smallest search and training.
         """
         seconds = max(min(_FOR_MEASURING * self.seconds, 20.0), 0.5)
-        stand_in = random_genotype(space_of(settings.search, start and start.baseline), seed=settings.seed)
-        trained = training_speeds(stand_in, settings, images, seconds)
+        space = space_of(settings.search, start and start.baseline)
+        stand_in, sized_in = _stand_in(settings, images, space)
+        trained = training_speeds(stand_in, sized_in, images, seconds)
         if "train.channels" not in chosen and not settings.budget.limits and start is None:
             steps = (1 - _FOR_SEARCH) * self.left / trained.trainings.step_s
             channels = int(settings.train.channels * min(steps / _WIDE_STEPS, 1.0) ** (1 / _WIDTH_POWER)) // 4 * 4
             if (channels := max(channels, _LEAST_CHANNELS)) < settings.train.channels:
                 narrower = settings.train.model_copy(update={"channels": channels})
-                settings = settings.model_copy(update={"train": narrower})
+                settings = sized_in = settings.model_copy(update={"train": narrower})
                 trained = training_speeds(stand_in, settings, images, seconds)
         side = images.height
         if "resolution" not in chosen and side > _LEAST_SIDE and side == images.width:
@@ -470,16 +491,21 @@ class TimeBudget:
             if smaller < side:  # the time of a step grows with the pixels
                 images = replace(reload(smaller), sizes=f"so that {_ENOUGH_STEPS} training steps fit into the time")
                 settings = settings.model_copy(update={"resolution": smaller})
-                trained = training_speeds(stand_in, settings, images, seconds)
+                trained = training_speeds(stand_in, sized_in, images, seconds)
         search = None
         options = settings.search
+        if isinstance(space, ChoiceSpace) and not settings.budget.limits and start is None:
+            # candidates that cost alike: a larger one would win by its trial, and then be trained for fewer steps
+            like = settings.budget.model_copy(update={"max_macs": _costs(stand_in, settings, images)[1]})
+            settings = settings.model_copy(update={"budget": like})
         if isinstance(trial := options.strategy, TrialOptions):
             share = _FOR_SEARCH * self.left / trained.train.step_s  # in steps
             if "search.trials" not in chosen:
-                trial = trial.model_copy(update={"trials": min(trial.trials, max(int(share / trial.trial_steps), 2))})
+                trials = min(trial.trials, max(int(share * trial.trials / trial.steps()), 2))
+                trial = trial.model_copy(update={"trials": trials})
             if "search.trial_steps" not in chosen:
-                steps = max(int(share / trial.trials), 1)
-                trial = trial.model_copy(update={"trial_steps": min(trial.trial_steps, steps)})
+                steps = max(int(share * trial.trial_steps / trial.steps()), 1)
+                trial = trial.model_copy(update={"trial_steps": steps})
             settings = settings.model_copy(update={"search": options.model_copy(update={"strategy": trial})})
         else:
             search = search_speed(settings, images, start, seconds)

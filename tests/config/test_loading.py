@@ -40,6 +40,16 @@ def test_the_digits_have_the_demo_preset_and_other_data_the_small_one(config):
     assert load_settings("search", config=config("data: x\npreset: demo\n")).search == load_settings("search").search
 
 
+def test_a_job_with_a_time_and_nothing_else_about_the_search_has_the_residual_preset():
+    timed = load_settings("run", overrides={"data": "x", "time": 60, "train.channels": 8})
+    assert timed == load_settings("run", preset="residual", overrides={"data": "x", "time": 60, "train.channels": 8})
+    assert load_settings("run", overrides={"time": 60}).search == load_settings("run", preset="demo").search
+    for more in ({"cells": 3}, {"search": {"baseline": "resnet18"}}, {"derive.method": "darts"}):
+        assert load_settings("run", overrides={"data": "x", "time": 60, **more}).search.space == "auto"
+    chosen = load_settings("run", preset="residual", overrides={"search": {"trials": 3}})
+    assert (chosen.search.strategy.name, chosen.search.strategy.trials) == ("random", 3)
+
+
 def test_the_stages_one_by_one_have_the_settings_of_the_whole_run():
     for preset in presets():
         whole = load_settings("run", preset=preset)
@@ -53,8 +63,8 @@ def test_the_stages_one_by_one_have_the_settings_of_the_whole_run():
             assert stage in alone
 
 
-def test_there_are_three_presets_and_paper_is_the_published_setting():
-    assert presets() == ("demo", "paper", "small")
+def test_there_are_four_presets_and_paper_is_the_published_setting():
+    assert presets() == ("demo", "paper", "residual", "small")
     paper = load_settings("run", preset="paper")
     search, train = paper.search, paper.train
     assert (search.cells, search.nodes, search.channels, search.epochs, search.batch) == (8, 4, 16, 50, 96)
@@ -189,7 +199,7 @@ def test_a_file_that_is_not_there_is_named():
 def test_an_unknown_preset_is_answered_with_the_nearest():
     with pytest.raises(SettingsError, match="unknown preset 'smal'; did you mean 'small'"):
         load_settings("run", preset="smal")
-    with pytest.raises(SettingsError, match=r"unknown preset '../x'; known: demo, paper, small"):
+    with pytest.raises(SettingsError, match=r"unknown preset '../x'; known: demo, paper, residual, small"):
         load_settings("run", preset="../x")
 
 

@@ -16,12 +16,14 @@ from ddarts.nn.choice_network import build_network
 from ddarts.space.cell_space import SearchSpace, build_space
 from ddarts.space.choice_space import ChoiceSpace
 from ddarts.space.mobile import MOBILE
+from ddarts.space.residual import RESIDUAL
 
 SPACES = {
     "darts": build_space("darts", cells=3, nodes=2),
     "dartopti": build_space("dartopti", cells=3, nodes=3),
     "shared": search_space("darts", cells=4, nodes=2, shared_cells=True),
     "mobile": MOBILE,
+    "residual": RESIDUAL,
     "macro": MACRO,
     "201": BENCH201,
 }

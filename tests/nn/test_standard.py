@@ -7,9 +7,10 @@ from torch import nn
 from ddarts.cost.counting import count_macs, count_parameters
 from ddarts.errors import GenotypeError
 from ddarts.genotype.zoo.lookup import find_architecture
-from ddarts.nn.choice_network import AnyNetwork, build_network
+from ddarts.nn.choice_network import AnyNetwork, build_network, load_skeleton
 from ddarts.nn.folding import folded
 from ddarts.nn.standard import BasicBlock
+from ddarts.space.residual import RESIDUAL
 from ddarts.space.standard import NETWORKS
 
 
@@ -64,6 +65,15 @@ def test_a_basic_block_adds_its_input() -> None:
     nn.init.zeros_(block.conv2.weight)
     assert block.shortcut is not None
     torch.testing.assert_close(block(x), block.shortcut(x).relu())
+
+
+def test_the_expansion_of_a_basic_block_is_between_its_convolutions() -> None:
+    block = load_skeleton(RESIDUAL).candidate("basic_e2", 4, 6, 2, affine=False)
+    assert isinstance(block, BasicBlock)
+    assert block.conv1.weight.shape == (12, 4, 3, 3)
+    assert block.conv2.weight.shape == (6, 12, 3, 3)
+    assert block.norm1.weight is None
+    assert block(torch.randn(1, 4, 7, 7)).shape == (1, 6, 4, 4)
 
 
 def test_a_shortcut_takes_no_strided_convolution_in_training() -> None:

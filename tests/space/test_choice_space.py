@@ -3,11 +3,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 
 from benchmarks.tables.spaces import BENCH201, MACRO
+from ddarts.cost.counting import count_macs
 from ddarts.errors import SettingsError
+from ddarts.genotype.choices import ChoiceGenotype
+from ddarts.genotype.starting import original_genotype
+from ddarts.nn.choice_network import build_network
 from ddarts.space.choice_space import Choice, ChoiceSpace, chain
-from ddarts.space.mobile import CANDIDATES, MOBILE, STAGES
+from ddarts.space.mobile import CANDIDATES, MOBILE, SKIP, STAGES
 from ddarts.space.spaces import SPACES
 from ddarts.testing import check_space
 
@@ -48,6 +53,19 @@ def test_mobile_has_a_choice_a_layer_of_kernel_expansion_squeeze_and_skip() -> N
     assert mobile.reductions == (2, 5, 11)
 
 
-@pytest.mark.parametrize("name", ["darts", MOBILE.name, MACRO.name, BENCH201.name])
+def test_the_standard_resnets_are_in_the_space_residual() -> None:
+    sizes: dict[str, Any] = {"channels": 4, "stem": "cifar"}
+    for name, layers in (("resnet8", 1), ("resnet14", 2)):
+        choices = ((("basic_e1",) * layers) + (SKIP,) * (3 - layers)) * 3
+        with torch.device("meta"):
+            built = build_network(ChoiceGenotype("residual", choices), **sizes)
+            known = build_network(original_genotype(f"standard:{name}"), **sizes)
+        shapes, expected = ([p.shape for p in network.parameters()] for network in (built, known))
+        assert shapes == expected
+        assert count_macs(built, (3, 32, 32)) == count_macs(known, (3, 32, 32))
+    assert len(SPACES.get("residual")) == 9
+
+
+@pytest.mark.parametrize("name", ["darts", MOBILE.name, "residual", MACRO.name, BENCH201.name])
 def test_a_space_passes_the_conformance_checks(name: str) -> None:
     check_space(name)

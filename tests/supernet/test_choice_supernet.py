@@ -11,9 +11,10 @@ from benchmarks.tables.spaces import BENCH201, MACRO
 from ddarts.genotype.choices import random_choices
 from ddarts.space.choice_space import ChoiceSpace
 from ddarts.space.mobile import MOBILE
+from ddarts.space.residual import RESIDUAL
 from ddarts.supernet.choice_supernet import ChoiceSupernet, MixedChoice
 
-SPACES = (MACRO, BENCH201, MOBILE)
+SPACES = (MACRO, BENCH201, MOBILE, RESIDUAL)
 
 
 def supernet(space: ChoiceSpace = MACRO, *, channels: int = 2) -> ChoiceSupernet:

@@ -35,7 +35,6 @@ from ddarts.pipeline import (
     resumable_by,
     say,
     search_stage,
-    sized,
     test_stage,
     train_stage,
     write_json,
@@ -94,7 +93,7 @@ def run(
             as in metrics.jsonl. Like `loss`, they are not stored: give them again with `resume`.
         **settings: fields of `ddarts.config.schema.RunSettings`.
     """
-    from ddarts.planning import Plan, TimeBudget, plan_job, training_steps
+    from ddarts.planning import Plan, TimeBudget, plan_job, sized, training_steps
     from ddarts.preflight import (
         check_baseline_options,
         check_device_file,
@@ -346,7 +345,7 @@ def train(
             as in metrics.jsonl. Like `loss`, they are not stored: give them again with `resume`.
         **settings: fields of `ddarts.config.schema.TrainSettings`.
     """
-    from ddarts.planning import plan_job
+    from ddarts.planning import plan_job, sized
     from ddarts.preflight import check_engine_settings, check_train_data
     from ddarts.runtime.engine import join
     from ddarts.training.initial import copy_for_training

@@ -32,9 +32,14 @@ FITTED = frozenset({("search", "batch"), ("train", "batch"), ("train", "epochs")
 WITH_PRESET = ("run", "search", "train", "compare", "measure-operations")
 
 
-def default_preset(data: str) -> str:
-    """Return the preset that is used when none is named: ``demo`` for the embedded digits, ``small`` otherwise."""
-    return "demo" if data == "digits" else "small"
+def default_preset(data: str, *, timed: bool = False) -> str:
+    """Return the preset that is used when none is named.
+
+    Returns:
+        ``demo`` for the embedded digits; for other data ``residual`` where a time is all that is said about the
+        search, else ``small``.
+    """
+    return "demo" if data == "digits" else "residual" if timed else "small"
 
 
 def load_settings(
@@ -83,7 +88,8 @@ def read_layer(
     preset = preset or (None if named is None else str(named))
     if preset is None and base is None and stage in WITH_PRESET:
         data = layer.get(("data",))
-        preset = default_preset("digits" if data is None else str(data.value))
+        timed = ("time",) in layer and not any(key[0] in ("search", "derive") for key in layer)
+        preset = default_preset("digits" if data is None else str(data.value), timed=timed)
     return layer if preset is None else preset_layer(preset, stage) | layer
 
 

@@ -204,6 +204,7 @@ class SearchOptions(BaselineOptions):
             darts="separable and dilated convolutions, pools, skip",
             dartopti="these and the blocks of ResNet, Xception and Inception",
             mobile="no cells: an inverted residual block or skip in each of 14 layers",
+            residual="no cells: a block of a ResNet or skip in each of 9 layers",
         ),
     )
     cells: int = Field(

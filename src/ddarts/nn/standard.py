@@ -1,4 +1,4 @@
-"""The modules of standard networks (`ddarts.space.standard`)."""
+"""The modules of standard networks (`ddarts.space.standard`) and of the space `residual`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ddarts.nn.choice_network import Block, Slot
-from ddarts.nn.inverted_residual import ConvBN, Residual
+from ddarts.nn.inverted_residual import ConvBN, Residual, skip
 from ddarts.nn.mobile import Mobile, layers_of
 from ddarts.nn.operations import conv
 from ddarts.nn.pointwise import convolve
+from ddarts.space import residual
 from ddarts.space.choice_space import ChoiceSpace
+from ddarts.space.mobile import SKIP
 from ddarts.space.standard import NETWORKS
 
 
@@ -21,13 +23,21 @@ class BasicBlock(Residual):
 
     Maps [B, inputs, H, W] to [B, outputs, ceil(H / stride), ceil(W / stride)]. The shortcut is the identity, or where
     the shape changes a 1x1 convolution without batch norm, as in the ResNet-8 of MLPerf Tiny.
+
+    Args:
+        inputs: channels of the input.
+        outputs: channels of the output.
+        stride: 1 or 2, of the first convolution and the shortcut.
+        expansion: channels between the convolutions over `outputs`.
+        affine: whether batch norms have a scale and a shift (False during a search).
     """
 
-    def __init__(self, inputs: int, outputs: int, stride: int = 1, *, affine: bool = True) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int = 1, *, expansion: int = 1, affine: bool = True) -> None:
         super().__init__()
-        self.conv1 = conv(inputs, outputs, 3, stride=stride)
-        self.norm1 = nn.BatchNorm2d(outputs, affine=affine)
-        self.conv2 = conv(outputs, outputs, 3)
+        hidden = expansion * outputs
+        self.conv1 = conv(inputs, hidden, 3, stride=stride)
+        self.norm1 = nn.BatchNorm2d(hidden, affine=affine)
+        self.conv2 = conv(hidden, outputs, 3)
         self.norm2 = nn.BatchNorm2d(outputs, affine=affine)
         self.shortcut = None if stride == 1 and inputs == outputs else conv(inputs, outputs, 1, stride=stride)
 
@@ -38,10 +48,11 @@ class BasicBlock(Residual):
 
 
 class Standard:
-    """Base of the skeletons: knows the stages of its space."""
+    """Base of the skeletons: knows the stages of its space, a standard network's or `residual`."""
 
     def __init__(self, space: ChoiceSpace) -> None:
-        self.stages = NETWORKS[space.name.partition(":")[2]]
+        name = space.name.partition(":")[2]
+        self.stages = NETWORKS[name] if name else residual.STAGES
 
     @classmethod
     def of_space(cls, space: ChoiceSpace) -> Self:
@@ -59,8 +70,10 @@ class ResNet(Standard):
 
     @staticmethod
     def candidate(name: str, inputs: int, outputs: int, stride: int, *, affine: bool) -> nn.Module:
-        """Build a basic block."""
-        return BasicBlock(inputs, outputs, stride, affine=affine)
+        """Build a basic block, ``residual`` or ``basic_e<expansion>``, or ``skip``."""
+        if name == SKIP:
+            return skip(inputs, outputs, stride, affine=affine)
+        return BasicBlock(inputs, outputs, stride, expansion=1 + name.endswith("_e2"), affine=affine)
 
     def blocks(self, slot: Slot, *, channels: int, in_channels: int, stem: str) -> list[Block]:
         """Build the network before its pooling; the stages have C, 2C and 4C channels."""

@@ -15,6 +15,7 @@ SPACES: Registry[Any] = Registry(
         "darts": "ddarts.space.cell_space:DARTS",
         "dartopti": "ddarts.space.cell_space:DARTOPTI",
         "mobile": "ddarts.space.mobile:MOBILE",
+        "residual": "ddarts.space.residual:RESIDUAL",
     },
     families={
         **dict.fromkeys(("torchvision", "timm"), "ddarts.space.imported:imported_space"),
