@@ -19,10 +19,21 @@ from ddarts.genotype.genotype import Size
 from ddarts.genotype.zoo.lookup import find_architecture
 from ddarts.nn.choice_network import build_network
 from ddarts.pipeline import Opening
-from ddarts.planning import Plan, Speed, Speeds, TimeBudget, plan_job, reference_of, training_s, training_steps
+from ddarts.planning import (
+    Plan,
+    Speed,
+    Speeds,
+    TimeBudget,
+    _trials_within,
+    plan_job,
+    reference_of,
+    training_s,
+    training_steps,
+)
 from ddarts.reporting.page import write_report
 from ddarts.reporting.results import longer_training
 from ddarts.runs.folder import RunFolder
+from ddarts.space.choice_space import find_choice_space
 
 SMALL = {
     "limit": 60,
@@ -179,9 +190,20 @@ def test_candidates_of_a_choice_space_cost_alike_unless_there_is_a_budget(digits
     assert list(budget.limits) == ["macs"]
     assert budget.costs(replace(measured[-1], size=size)) == budget.limits
     assert settings.search.strategy.steps() <= 0.3 * 0.97 * 6000
+    assert measured[-1].choices == find_choice_space("residual").known
     limited = planned(max_parameters=3000)
     assert limited.budget.limits == {"parameters": 3000}
     assert count_parameters(build_network(measured[-1], **measured[-1].size._asdict(), in_channels=1)) <= 3000
+
+
+@pytest.mark.parametrize(
+    ("steps", "trials", "trial_steps"), [(100_000, 8, 6250), (9600, 8, 600), (7200, 6, 800), (3599, 1, 100)]
+)
+def test_where_trials_would_be_too_short_the_hand_made_network_is_taken(steps, trials, trial_steps):
+    trial = load_settings("run", preset="residual").search.strategy
+    found = _trials_within(trial, steps, frozenset(), known=True)
+    assert (found.trials, found.trial_steps) == (trials, trial_steps)
+    assert found.steps() <= steps
 
 
 def test_a_run_that_was_killed_before_it_kept_its_plan_has_one_that_is_not_final(tmp_path):

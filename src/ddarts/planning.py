@@ -20,7 +20,7 @@ from ddarts.data import ImageData, search_parts, split
 from ddarts.errors import SettingsError, Stopped
 from ddarts.genotype.choices import AnyGenotype, ChoiceGenotype
 from ddarts.genotype.gates import discrete_gates
-from ddarts.genotype.random import random_genotype
+from ddarts.genotype.random import first_genotype
 from ddarts.nn.resolution import check_resolution, choose_stem
 from ddarts.runs.folder import Hooks, RunFolder
 from ddarts.runtime.progress import counted, format_seconds
@@ -44,6 +44,9 @@ _FILES = 3_000_000
 
 #: With a time budget: the share of it that is planned, the largest share for the search, the share for a measurement.
 _PLANNED, _FOR_SEARCH, _FOR_MEASURING = 0.97, 0.3, 0.02
+#: With a time budget, where a hand-made network is there to be taken: steps of a trial, and trials, at least. Shorter
+#: trials prefer shallow networks, which learn faster and end worse (docs/results.md).
+_LEAST_TRIAL, _LEAST_TRIALS = 600, 4
 #: With a time budget: the smallest number of steps of a training, and the smallest resolution.
 _LEAST_TRAINING, _LEAST_SIDE = 20, 32
 #: With a time budget: epochs of a training at least, so that there is a curve, if their evaluations take little time.
@@ -328,13 +331,15 @@ def plan_job(
     if trains and train is None:
         if genotype is None:
             assert searches is not None
-            genotype = random_genotype(space_of(searches.search, start and start.baseline), seed=settings.seed)
+            genotype = first_genotype(space_of(searches.search, start and start.baseline), seed=settings.seed)
         measured = training_speeds(genotype, trains, images)
         train, reference = measured.train, measured.reference
     if searches:
         options, trial = searches.search, searches.search.strategy
         if isinstance(trial, TrialOptions):
             what = f"{counted(trial.trials, 'trial')} of {counted(trial.trial_steps, 'step')}"
+            if trial.trials == 1:
+                what = "none: the first genotype is taken without a trial"
             change = f"--{of[0]}trials, --{of[0]}trial-steps"
         else:
             search = search or search_speed(searches, images, start)
@@ -422,12 +427,31 @@ def _afterwards(speeds: Speeds) -> float:
 def _stand_in(
     settings: RunSettings, images: ImageData, space: SearchSpace | ChoiceSpace
 ) -> tuple[AnyGenotype, RunSettings]:
-    """Return a random genotype for what a search will find, within the budget, and settings with its size."""
-    genotype = random_genotype(space, seed=settings.seed)
+    """Return a genotype for what a search will find, within the budget, and settings with its size."""
+    genotype = first_genotype(space, seed=settings.seed)
     budget = None if "latency" in settings.budget.limits else budget_of(settings, images, {}, space)
     if budget is not None:
         genotype = budget.fit(discrete_gates(space, genotype), threshold=0.0).genotype
     return genotype, sized(settings, genotype)
+
+
+def _trials_within(trial: TrialOptions, steps: float, chosen: frozenset[str], known: bool) -> TrialOptions:
+    """Return the trials that take at most so many training steps, with as many steps each as there is room for.
+
+    Args:
+        trial: as many trials at most.
+        steps: of all of them.
+        chosen: dotted names of the settings that somebody chose; they stay.
+        known: whether the first trial is a hand-made network, which is taken if good trials would take too long.
+    """
+    if "search.trials" not in chosen and trial.trials > 1:
+        least = _LEAST_TRIAL if known else trial.trial_steps
+        trials = min(trial.trials, int(steps / (trial.steps() / trial.trials * least / trial.trial_steps)))
+        trial = trial.model_copy(update={"trials": 1 if known and trials < _LEAST_TRIALS else max(trials, 2)})
+    if "search.trial_steps" not in chosen and trial.trials > 1:
+        share = steps * trial.trial_steps / trial.steps()
+        trial = trial.model_copy(update={"trial_steps": max(int(share), 1)})
+    return trial
 
 
 # -- a time budget -----------------------------------------------------------------------------------------------------
@@ -475,6 +499,7 @@ class TimeBudget:
         """
         seconds = max(min(_FOR_MEASURING * self.seconds, 20.0), 0.5)
         space = space_of(settings.search, start and start.baseline)
+        known = isinstance(space, ChoiceSpace) and bool(space.known)
         stand_in, sized_in = _stand_in(settings, images, space)
         trained = training_speeds(stand_in, sized_in, images, seconds)
         if "train.channels" not in chosen and not settings.budget.limits and start is None:
@@ -499,13 +524,7 @@ class TimeBudget:
             like = settings.budget.model_copy(update={"max_macs": _costs(stand_in, settings, images)[1]})
             settings = settings.model_copy(update={"budget": like})
         if isinstance(trial := options.strategy, TrialOptions):
-            share = _FOR_SEARCH * self.left / trained.train.step_s  # in steps
-            if "search.trials" not in chosen:
-                trials = min(trial.trials, max(int(share * trial.trials / trial.steps()), 2))
-                trial = trial.model_copy(update={"trials": trials})
-            if "search.trial_steps" not in chosen:
-                steps = max(int(share * trial.trial_steps / trial.steps()), 1)
-                trial = trial.model_copy(update={"trial_steps": steps})
+            trial = _trials_within(trial, _FOR_SEARCH * self.left / trained.train.step_s, chosen, known)
             settings = settings.model_copy(update={"search": options.model_copy(update={"strategy": trial})})
         else:
             search = search_speed(settings, images, start, seconds)

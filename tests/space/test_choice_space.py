@@ -38,6 +38,8 @@ def test_the_size_is_the_number_of_architectures() -> None:
         ({"choices": chain(1, ("a", "a"))}, "the candidates of layer 0, .*, must be distinct, 1 to 1000"),
         ({"skeleton": "module"}, "skeleton 'module' must be written module:attribute"),
         ({"skeleton": ":Toy"}, "skeleton ':Toy' must be written module:attribute"),
+        ({"known": ("a",)}, r"known = \['a'\] must name a candidate of every choice"),
+        ({"known": ("a", "c")}, r"known = \['a', 'c'\] must name a candidate of every choice"),
     ],
 )
 def test_a_space_is_checked(changes: dict[str, Any], reason: str) -> None:

@@ -20,7 +20,7 @@ from ddarts.cli.table import COMMANDS, Command
 from ddarts.errors import DDartsError, RunError, SettingsError, Stopped, nearest, printable
 from ddarts.runtime.allocator import keep_memory
 from ddarts.runtime.distributed import note_for_torchrun, says_it
-from ddarts.runtime.processes import find_place, speaks
+from ddarts.runtime.processes import find_place, speaks, world_size
 from ddarts.runtime.signals import end_silently, end_with_a_word
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if argv is None:
             _prepare_streams()
             end_with_a_word()
+            if world_size() > 1:  # PyTorch warns of a lost process with 50 lines of C++
+                os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
         status = _dispatch(arguments, alone=argv is None)
         sys.stdout.flush()
         return status

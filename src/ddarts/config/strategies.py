@@ -261,7 +261,9 @@ class TrialOptions(StrategyOptions):
         return [(self.trials, self.trial_steps)]
 
     def steps(self) -> int:
-        """Return the training steps of all trials together."""
+        """Return the training steps of all trials together; a single one is not trained."""
+        if self.trials == 1:
+            return 0
         rungs = [(0, 0), *self.rungs()]
         return sum(count * (steps - before) for (_, before), (count, steps) in pairwise(rungs))
 

@@ -47,6 +47,13 @@ def random_genotype(space: SearchSpace | ChoiceSpace, *, seed: int, edges_per_no
     return Genotype(cells, f"random {seed}")
 
 
+def first_genotype(space: SearchSpace | ChoiceSpace, *, seed: int) -> AnyGenotype:
+    """Return the hand-made network of a choice space that has one, else a random genotype."""
+    if isinstance(space, ChoiceSpace) and space.known:
+        return ChoiceGenotype(space.name, space.known)
+    return random_genotype(space, seed=seed)
+
+
 def mutate(space: SearchSpace | ChoiceSpace, genotype: AnyGenotype, draw: random.Random) -> AnyGenotype:
     """Return a neighbour: in one cell one edge gets another operation or another source, both equally likely.
 

@@ -21,7 +21,7 @@ from ddarts.errors import SettingsError
 from ddarts.genotype.choices import AnyGenotype
 from ddarts.genotype.derive import derive_genotype
 from ddarts.genotype.gates import AnyGates
-from ddarts.genotype.random import random_genotype
+from ddarts.genotype.random import first_genotype, random_genotype
 from ddarts.runtime.registry import load_reference
 from ddarts.runtime.seeds import derive_seed
 from ddarts.searching.alpha_step import AblationPlan
@@ -155,7 +155,8 @@ class BlackBox(ABC, Generic[T]):
     def draw(self, number: int) -> AnyGenotype:
         """Return a random genotype, the same one for the same number; with a prior the next best of its draws.
 
-        Number 0 without a prior is what `random_genotype` draws from the seed of the search.
+        Number 0 without a prior is the hand-made network of the space, or what `random_genotype` draws from the seed of
+        the search.
         """
         if self.rank is None:
             return self._random(number)
@@ -166,8 +167,9 @@ class BlackBox(ABC, Generic[T]):
         return self._ranked[number]
 
     def _random(self, number: int) -> AnyGenotype:
-        seed = derive_seed(self.seed, "search", "random", number) if number else self.seed
-        return self.fitted(random_genotype(self.space, seed=seed))
+        if number == 0:
+            return self.fitted(first_genotype(self.space, seed=self.seed))
+        return self.fitted(random_genotype(self.space, seed=derive_seed(self.seed, "search", "random", number)))
 
     @abstractmethod
     def propose(self, number: int, draw: random.Random) -> AnyGenotype:

@@ -42,10 +42,11 @@ class ChoiceSpace:
         reductions: positions of the blocks after the stem that halve the resolution; in a chain, of layers.
         parameter_free: candidates without weights where the shape is kept.
         smallest: pixels a side of the smallest images, besides what the reductions need.
+        known: the candidates of a hand-made network, one for each choice, which a search by trials tries first.
 
     Raises:
-        SettingsError: no choices, too many, a choice without candidates or with one candidate twice, or a skeleton
-            that is not ``module:attribute``.
+        SettingsError: no choices, too many, a choice without candidates or with one candidate twice, a skeleton that
+            is not ``module:attribute``, or a hand-made network of other candidates.
     """
 
     name: str
@@ -54,6 +55,7 @@ class ChoiceSpace:
     reductions: tuple[int, ...] = ()
     parameter_free: frozenset[str] = frozenset()
     smallest: int = 1
+    known: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.choices) <= _MAX_CHOICES:
@@ -67,6 +69,11 @@ class ChoiceSpace:
                 )
         if not all(self.skeleton.partition(":")[::2]):
             raise SettingsError(f"space {self.name}: skeleton {self.skeleton!r} must be written module:attribute")
+        pairs = list(zip(self.known, self.choices, strict=False))
+        if len(self.known) not in (0, len(self)) or any(name not in choice.candidates for name, choice in pairs):
+            raise SettingsError(
+                f"space {self.name}: known = {shown(list(self.known))} must name a candidate of every choice"
+            )
 
     def __len__(self) -> int:
         return len(self.choices)
