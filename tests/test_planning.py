@@ -197,7 +197,7 @@ def test_candidates_of_a_choice_space_cost_alike_unless_there_is_a_budget(digits
 
 
 @pytest.mark.parametrize(
-    ("steps", "trials", "trial_steps"), [(100_000, 8, 6250), (9600, 8, 600), (7200, 6, 800), (3599, 1, 100)]
+    ("steps", "trials", "trial_steps"), [(100_000, 8, 6250), (9600, 8, 600), (7200, 6, 800), (3599, 1, 600)]
 )
 def test_where_trials_would_be_too_short_the_hand_made_network_is_taken(steps, trials, trial_steps):
     trial = load_settings("run", preset="residual").search.strategy

@@ -44,9 +44,9 @@ _FILES = 3_000_000
 
 #: With a time budget: the share of it that is planned, the largest share for the search, the share for a measurement.
 _PLANNED, _FOR_SEARCH, _FOR_MEASURING = 0.97, 0.3, 0.02
-#: With a time budget, where a hand-made network is there to be taken: steps of a trial, and trials, at least. Shorter
-#: trials prefer shallow networks, which learn faster and end worse (docs/results.md).
-_LEAST_TRIAL, _LEAST_TRIALS = 600, 4
+#: With a time budget: trials at least where there is a hand-made network to be taken instead. (More and shorter ones
+#: prefer shallow networks, which learn faster and end worse: docs/results.md.)
+_LEAST_TRIALS = 4
 #: With a time budget: the smallest number of steps of a training, and the smallest resolution.
 _LEAST_TRAINING, _LEAST_SIDE = 20, 32
 #: With a time budget: epochs of a training at least, so that there is a curve, if their evaluations take little time.
@@ -445,8 +445,7 @@ def _trials_within(trial: TrialOptions, steps: float, chosen: frozenset[str], kn
         known: whether the first trial is a hand-made network, which is taken if good trials would take too long.
     """
     if "search.trials" not in chosen and trial.trials > 1:
-        least = _LEAST_TRIAL if known else trial.trial_steps
-        trials = min(trial.trials, int(steps / (trial.steps() / trial.trials * least / trial.trial_steps)))
+        trials = min(trial.trials, int(steps * trial.trials / trial.steps()))
         trial = trial.model_copy(update={"trials": 1 if known and trials < _LEAST_TRIALS else max(trials, 2)})
     if "search.trial_steps" not in chosen and trial.trials > 1:
         share = steps * trial.trial_steps / trial.steps()
