@@ -22,7 +22,7 @@ COMMAND = "import sys; from ddarts.cli.main import main; sys.exit(main())"
 _PATIENCE_S = 120
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["ddarts.pipeline", "ddarts.searching.loop", "ddarts.training.loop", "ddarts.data"])
+_CONTEXT.set_forkserver_preload(["tests.preloaded"])
 _FOLDER = Path(tempfile.mkdtemp(prefix="ddarts-processes-"))
 atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
 
