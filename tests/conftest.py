@@ -1,7 +1,7 @@
 """What holds for all tests: one thread, no cache of decoded images, and no export at the end of each training.
 
-One thread, because tiny tensors are slower on many, and much slower on a busy machine. Their folders lie in memory where
-there is room: a run waits for the disk 200 times.
+One thread, because tiny tensors are slower on many, and much slower on a busy machine. Folders are made in memory if it
+has room: a run waits for the disk 200 times.
 """
 
 from __future__ import annotations

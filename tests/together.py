@@ -6,7 +6,6 @@ import atexit
 import contextlib
 import functools
 import json
-import os
 import shutil
 import signal
 import socket
