@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -22,7 +23,7 @@ settings.load_profile("house")
 os.environ["DDARTS_CACHE"] = "off"  # tests of the cache have one of their own
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, and inherited by subprocesses
 if "TMPDIR" not in os.environ and os.access("/dev/shm", os.W_OK) and shutil.disk_usage("/dev/shm").free > 2**32:
-    os.environ["TMPDIR"] = "/dev/shm"
+    tempfile.tempdir = os.environ["TMPDIR"] = "/dev/shm"
 
 
 @pytest.fixture(autouse=True)
