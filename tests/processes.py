@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import multiprocessing
 import os
 import shutil
@@ -22,9 +23,15 @@ COMMAND = "import sys; from ddarts.cli.main import main; sys.exit(main())"
 _PATIENCE_S = 120
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["ddarts.pipeline", "ddarts.searching.loop", "ddarts.training.loop", "ddarts.data"])
-_FOLDER = Path(tempfile.mkdtemp(prefix="ddarts-processes-"))
-atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
+_CONTEXT.set_forkserver_preload(["tests.preloaded"])
+
+
+@functools.cache
+def _place() -> Path:
+    """Return the folder of all that processes write."""
+    folder = Path(tempfile.mkdtemp(prefix="ddarts-processes-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 class Started:
@@ -40,7 +47,7 @@ class Started:
     """
 
     def __init__(self, code: str, *arguments: object, folder: Path | None = None) -> None:
-        self._folder = Path(tempfile.mkdtemp(dir=_FOLDER))
+        self._folder = Path(tempfile.mkdtemp(dir=_place()))
         words = ["-c", *map(str, arguments)]
         here = str(folder or Path.cwd())
         self._process = _CONTEXT.Process(target=_work, args=(code, words, str(self._folder), here), daemon=True)

@@ -6,11 +6,9 @@ import atexit
 import contextlib
 import functools
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +23,7 @@ from ddarts.runs.folder import RunFolder
 from ddarts.runtime.distributed import Ranks
 from ddarts.searching.alpha_step import AblationPlan
 from ddarts.supernet.supernet import Supernet
+from tests.processes import Started
 from tests.searching.gradients import sigmoid_step
 
 #: A whole run of seconds: two epochs of five steps of search, two of training; batch norm as one machine has it.
@@ -142,17 +141,13 @@ def worked_together() -> Path:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     assert interrupted_main([*RUN, "--out", str(folder / "one-two")], batch=5) == 130  # in the search, before step 3
     assert interrupted_main([*RUN, "--out", str(folder / "one-two-train")], batch=8 + 4) == 130  # in the training
-    worker = Path(__file__).with_name("together_worker.py")
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", str(worker), str(folder)]
-    here = str(Path(__file__).parents[1])
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([here, *sys.path])},
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    (folder / "stderr.txt").write_text(done.stderr)
+    with socket.create_server(("localhost", 0)) as free:
+        port = free.getsockname()[1]
+    code = "import sys; from tests.together_worker import main; main(*sys.argv[1:])"
+    ranks = [Started(code, folder, rank, port) for rank in range(2)]
+    for rank in ranks:
+        assert rank.wait() == 0, rank.err[-3000:]
+    (folder / "stderr.txt").write_text("".join(rank.err for rank in ranks))
     return folder
 
 

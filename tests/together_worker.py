@@ -1,17 +1,15 @@
-"""One of two processes that `tests.together` starts: python together_worker.py FOLDER."""
+"""One of two processes that `tests.together` starts, with what torchrun would put into the environment."""
 
 from __future__ import annotations
 
 import json
-import sys
+import os
 from pathlib import Path
 
-import pytest
 import torch
 
 from ddarts.config.schema import EngineOptions
 from ddarts.runtime.engine import join
-from tests.conftest import shorten_latency
 from tests.together import RUN, float64_alphas, interrupted_main, norm_and_gradients, rated
 
 
@@ -38,7 +36,7 @@ def work(folder: Path) -> None:
     torch.save(numbers, folder / f"numbers{ranks.rank}.pt")
 
 
-if __name__ == "__main__":
-    with pytest.MonkeyPatch.context() as patch:
-        shorten_latency(patch)
-        work(Path(sys.argv[1]))
+def main(folder: str, rank: str, port: str) -> None:
+    os.environ |= {"TORCHELASTIC_RUN_ID": "tests", "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    os.environ |= {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    work(Path(folder))

@@ -14,6 +14,7 @@ from ddarts.experiments.plan import EQUAL_COST, SAME_SIZE
 from ddarts.experiments.trials import Trial
 from ddarts.genotype.genotype import Genotype
 from ddarts.runs.folder import RunFolder
+from tests import processes  # noqa: F401
 
 QUICK = {
     "draws": 3,
@@ -137,7 +138,8 @@ def test_a_table_judges_what_the_search_finds_without_training(tmp_path):
     assert not list(tmp_path.rglob("model"))
 
 
-def test_two_processes_give_what_one_gives(finished, tmp_path):
+def test_two_processes_give_what_one_gives(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr("joblib.externals.loky.backend.context._DEFAULT_START_METHOD", "forkserver")  # tests.processes
     both = ddarts.study(data="digits", seeds=2, opponents=False, jobs=2, out=tmp_path / "s", quiet=True, **QUICK)
     assert len(both.boards[0].lines[0].top1) == 2
     assert record(tmp_path / "s", "d-darts").top1 == record(finished.path, "d-darts").top1

@@ -43,7 +43,10 @@ def digits() -> ImageData:
 
 
 #: Settings of a small search, of strategies whose defaults are not small.
-SMALL: dict[str, dict[str, Any]] = {"one-shot": {"shortlist": 6, "shortlist_trials": 2, "shortlist_steps": 2}}
+SMALL: dict[str, dict[str, Any]] = {
+    "one-shot": {"shortlist": 6, "shortlist_trials": 2, "shortlist_steps": 2},
+    "bayes": {"candidates": 40},
+}
 
 
 @pytest.mark.parametrize(
@@ -287,7 +290,7 @@ def _quality(genotype: AnyGenotype) -> float:
 
 
 def _found(name: str, seed: int, trials: int = 30) -> float:
-    options = STRATEGIES.get(name)()
+    options = STRATEGIES.get(name)(**({"candidates": 100} if name == "bayes" else {}))
     strategy = implementation_of(options)(options, build_space(cells=3, nodes=2), seed)
     history = []
     for number in range(trials):

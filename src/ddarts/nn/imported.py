@@ -6,12 +6,14 @@ The modules are those of the network itself, so that the network of all original
 from __future__ import annotations
 
 import copy
+import functools
 import warnings
 from collections import OrderedDict
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ddarts.errors import SettingsError
 from ddarts.genotype.starting import original_genotype
@@ -19,7 +21,7 @@ from ddarts.nn.choice_network import Block, ChoiceNetwork, Slot
 from ddarts.nn.inverted_residual import SqueezeExcitation
 from ddarts.nn.preprocessing import ModelError
 from ddarts.space.choice_space import ChoiceSpace
-from ddarts.space.imported import ORIGINAL, SKIP, find_family
+from ddarts.space.imported import ORIGINAL, SKIP, Paths, find_family
 
 #: Side of the images with which the shapes of blocks are found.
 _PROBE = 224
@@ -51,6 +53,23 @@ def build_original(name: str, *, classes: int, in_channels: int = 3) -> nn.Modul
     except ImportError:
         raise SettingsError(f"{name} needs timm: pip install 'ddarts[timm]'") from None
     return create_model(network, pretrained=False, num_classes=classes, in_chans=in_channels)
+
+
+class _WithoutValues(TorchFunctionMode):
+    """Leaves out what writes into tensors of the meta device, which takes most of the time to build a network there."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(func, "__name__", "")
+        into = args[0] if args else (kwargs or {}).get("tensor")
+        if name.endswith("_") and not name.endswith("__") and isinstance(into, Tensor) and into.is_meta:
+            return into
+        return func(*args, **(kwargs or {}))
+
+
+def outline(name: str, *, classes: int, in_channels: int = 3) -> nn.Module:
+    """Build the network of a name on the meta device, without weights; see `build_original`."""
+    with torch.device("meta"), _WithoutValues():
+        return build_original(name, classes=classes, in_channels=in_channels)
 
 
 def load_original(name: str, state: dict[str, Tensor], where: str) -> nn.Module:
@@ -126,29 +145,43 @@ class Imported:
             network = build_original(self.space.name, classes=1, in_channels=in_channels)
         else:
             network = self.original
-        stem_block = _joined(network, paths.stem)
-        fixed = [
-            ("stem", stem_block, None),
-            *((c.name, network.get_submodule(c.name), i) for i, c in enumerate(self.space.choices)),
-        ]
-        if paths.head:
-            fixed.append(("head", _joined(network, paths.head), None))
-        if paths.pooled:
-            fixed.append(("pooled", Pooled(_joined(network, paths.pooled)), None))
+        choices = {choice.name: i for i, choice in enumerate(self.space.choices)}
+        shapes = _shapes(self.space.name, tuple(choices), in_channels)
         blocks: list[Block] = []
-        x = torch.empty(1, in_channels, _PROBE, _PROBE, device="meta")
-        for name, module, choice in fixed:
-            with torch.no_grad():
-                y = copy.deepcopy(module).to("meta").eval()(x)
-            stride, outputs = round(x.shape[-1] / y.shape[-1]), y.shape[1]
-            if choice is None:
-                module = copy.deepcopy(module)
-            else:
+        for (name, module), (inputs, outputs, stride) in zip(
+            _parts(network, paths, tuple(choices)), shapes, strict=True
+        ):
+            if name in choices:
                 self._block = module
-                module = slot(choice, x.shape[1], outputs, stride)
+                module = slot(choices[name], inputs, outputs, stride)
+            else:
+                module = copy.deepcopy(module)
             blocks.append(Block(name.replace(".", "_"), module, outputs, stride))
-            x = y
         return blocks
+
+
+def _parts(network: nn.Module, paths: Paths, choices: tuple[str, ...]) -> list[tuple[str, nn.Module]]:
+    """Return the parts of a network before its pooling, in their order, by name."""
+    parts = [("stem", _joined(network, paths.stem)), *((path, network.get_submodule(path)) for path in choices)]
+    if paths.head:
+        parts.append(("head", _joined(network, paths.head)))
+    if paths.pooled:
+        parts.append(("pooled", Pooled(_joined(network, paths.pooled))))
+    return parts
+
+
+@functools.cache
+@torch.no_grad()
+def _shapes(name: str, choices: tuple[str, ...], in_channels: int) -> list[tuple[int, int, int]]:
+    """Return channels of the input, channels of the output, and stride of each of the parts of a network."""
+    network = outline(name, classes=1, in_channels=in_channels).eval()
+    x = torch.empty(1, in_channels, _PROBE, _PROBE, device="meta")
+    shapes = []
+    for _, module in _parts(network, find_family(name).paths, choices):
+        y = module.eval()(x)
+        shapes.append((x.shape[1], y.shape[1], round(x.shape[-1] / y.shape[-1])))
+        x = y
+    return shapes
 
 
 class Pooled(nn.Module):
@@ -215,7 +248,7 @@ def exported_network(network: ChoiceNetwork) -> nn.Module:
     """
     space = network.genotype.facts
     paths = find_family(space.name).paths
-    original = build_original(space.name, classes=network.classes, in_channels=network.in_channels)
+    original = outline(space.name, classes=network.classes, in_channels=network.in_channels)
     blocks: dict[str, Any] = dict(network.blocks.named_children())
     for group, module in (("stem", paths.stem), ("head", paths.head), ("pooled", paths.pooled)):
         if not module:

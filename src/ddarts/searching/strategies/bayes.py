@@ -94,8 +94,8 @@ class Bayes(BlackBox[BayesOptions]):
         return float(self.posterior.predict([trial.genotype])[0][0])
 
 
-def _key(genotype: AnyGenotype) -> str:
-    return genotype.canonical().to_json()
+def _key(genotype: AnyGenotype) -> AnyGenotype:
+    return genotype.canonical()
 
 
 def features(genotype: AnyGenotype) -> Counter[tuple[str | int, ...]]:
