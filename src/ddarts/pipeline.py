@@ -328,15 +328,16 @@ def search_stage(
     over = current().share(_searched_before(run))
     if over is not None:
         summary = over["summary"]
+        genotype = genotype_from_json(over["genotype"])
         return SearchResult(
             run.path,
             gates_from_dict(over["gates"], str(run.path)),
-            genotype_from_json(over["genotype"]),
+            genotype,
             summary.get("best_epoch") or 0,
             summary["search_s"] or 0.0,
             summary.get("stopped"),
             summary.get("distance"),
-            *_against_baseline(start, genotype_from_json(over["genotype"]), settings, images),
+            *_against_baseline(start, genotype, settings, images),
         )
     from ddarts.reporting.livepictures import CellPictures
     from ddarts.searching.loop import search_architecture
@@ -364,6 +365,10 @@ def search_stage(
     told: dict[str, Any] = {} if distance is None else {"distance": distance}
     if outcome.costs:
         told["budget"] = {"limits": settings.budget.limits, "costs": outcome.costs}
+    baseline, *costs = _against_baseline(start, genotype, settings, images)
+    if start is not None:
+        pairs = zip(("parameters", "macs"), costs, strict=True)
+        told["against_baseline"] = {kind: list(pair) for kind, pair in pairs if pair is not None}
     run.update_summary(best_epoch=outcome.best_epoch, stopped=outcome.stopped, search_s=outcome.search_s, **told)
     return SearchResult(
         run.path,
@@ -373,7 +378,8 @@ def search_stage(
         outcome.search_s,
         outcome.stopped,
         distance,
-        *_against_baseline(start, genotype, settings, images),
+        baseline,
+        *costs,
     )
 
 

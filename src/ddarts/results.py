@@ -16,7 +16,7 @@ from ddarts.genotype.genotype import Genotype
 from ddarts.nn.tasks import Kind, Task
 from ddarts.reporting.formatting import cost_text, count, count_text, difference_rows, genotype_rows, percent
 from ddarts.runs.metrics import plain
-from ddarts.runtime.progress import format_seconds
+from ddarts.runtime.progress import counted, format_seconds
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -40,15 +40,17 @@ class Outcome:
         cls.__repr__ = Outcome.__repr__
 
     def __repr__(self) -> str:
-        shown = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        shown = {f.name: getattr(self, f.name) for f in fields(self) if f.repr}  # type: ignore[arg-type]
         texts = [
             f"{name}={value:.4g}"
             if isinstance(value, float)
             else f"{name}={str(value)!r}"
             if isinstance(value, Path)
+            else f"{name}=<{counted(len(value), 'item')}>"
+            if isinstance(value, tuple)
             else f"{name}={value!r}"
             for name, value in shown.items()
-            if isinstance(value, str | int | float | Path | Genotype)
+            if isinstance(value, str | int | float | Path | AnyGenotype) or (isinstance(value, tuple) and value)
         ]
         return f"{type(self).__name__}({', '.join(texts)})"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,10 @@ def test_the_trained_network_keeps_the_budgets_and_the_report_shows_them(tmp_pat
     assert derived.genotype.size is not None
     ddarts.derive(run, front=3)
     ddarts.report(run)
-    assert "Front of gates and cost" in (run / "report.html").read_text()
+    page = (run / "report.html").read_text()
+    assert "Front of gates and cost" in page
+    unit = r"(Parameters|MACs per image), k|(Activations per image|File of weights), k?B"
+    assert re.search(f'data-x-label="({unit})"', page)  # not 75000100000125000
     again = ddarts.train(**TINY, genotype=tmp_path / "small.json", out=tmp_path / "trained", **train)
     assert again.parameters == derived.costs["parameters"]
 

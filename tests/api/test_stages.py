@@ -288,6 +288,8 @@ def test_a_run_among_the_images_is_an_error_with_the_way_out(trained, image, tmp
         ddarts.predict([trained.path, image])
     with pytest.raises(SettingsError, match=r"is a folder, not an image; name the files in it"):
         ddarts.predict(tmp_path, model=trained.path)
+    with pytest.raises(SettingsError, match="images must be names of files; call what load_model returns on arrays"):
+        ddarts.predict(np.zeros((2, 8, 8), np.uint8), model=trained.path)
 
 
 def test_predicting_uses_the_newest_run_unless_told(trained, image, tmp_path, monkeypatch):
@@ -430,11 +432,17 @@ def test_an_exception_of_a_hook_stops_a_search_that_can_be_resumed(whole, tmp_pa
         ddarts.run(resume=whole.path, quiet=True, loss=print)
 
 
-def test_a_loss_that_is_no_scalar_is_an_error(genotype, tmp_path):
-    with pytest.raises(SettingsError, match=r"loss returned a value of shape \[8, 10\]; it must return a scalar"):
-        ddarts.train(
-            genotype=genotype, out=tmp_path / "run", quiet=True, threads=1, loss=lambda x, labels: x.exp(), **TINY
-        )
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (lambda x, _: x.exp(), r"loss returned a value of shape \[8, 10\]; it must return a scalar"),
+        (lambda x, _: x.detach().mean(), "loss returned a tensor without a gradient; compute it from the logits"),
+        ("mse", "loss = 'mse': must be a function"),
+    ],
+)
+def test_a_loss_that_cannot_be_minimised_is_an_error(loss, message, genotype, tmp_path):
+    with pytest.raises(SettingsError, match=message):
+        ddarts.train(genotype=genotype, out=tmp_path / "run", quiet=True, threads=1, loss=loss, **TINY)
 
 
 def test_a_loaded_model_is_called_on_images(trained, image):
@@ -456,8 +464,13 @@ def test_a_loaded_model_is_called_on_images(trained, image):
 def test_representations_are_short(trained, genotype):
     model = ddarts.load_model(trained.path)
     tested = ddarts.test(trained.path, quiet=True)
-    for thing in (trained, tested, model, ddarts.load_data("digits")):
-        assert len(repr(thing)) < 250, repr(thing)
+    digits, run = ddarts.load_data("digits"), ddarts.RunFolder.open(trained.path)
+    for thing in (trained, tested, model, digits, digits.test, run, ddarts.zoo(), ddarts.STRATEGIES, ddarts.SPACES):
+        assert len(repr(thing)) < 300, repr(thing)
+        assert " object at 0x" not in repr(thing)
+    assert repr(digits.test) == "Images(359 of 8x8x1)"
+    assert repr(ddarts.zoo()) == f"ZooResult(entries=<{len(ddarts.zoo().entries)} items>)"
+    assert repr(ddarts.SPACES).startswith("Registry(")
     assert repr(tested).startswith("TestResult(model='")
     assert "top1=0." in repr(tested)
     assert repr(ddarts.load_data("digits")).startswith("ImageData('digits', 8x8x1, 10 classes, 1438 training, 359 test")

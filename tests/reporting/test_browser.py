@@ -186,6 +186,15 @@ def test_the_comparison_opens_and_draws_every_chart(opened: Any, comparison: Pat
     assert page.evaluate("document.documentElement.scrollWidth") <= SIZES[size][0]
 
 
+def test_a_table_that_is_wider_than_a_phone_scrolls_alone(opened: Any, whole_run: RunFolder) -> None:
+    limits = {"parameters": 60_000, "macs": 485_000}
+    with whole_run:
+        whole_run.update_summary(budget={"limits": limits, "costs": limits})
+    page = opened(write_report(whole_run.path), size="phone")
+    assert page.locator("table .unseen").count() >= 2  # they stand in the last column
+    assert page.evaluate("document.documentElement.scrollWidth") <= SIZES["phone"][0]
+
+
 def test_without_scripts_nothing_is_hidden(opened: Any, report: Path) -> None:
     page = opened(report, java_script_enabled=False)
     assert page.locator("svg.chart:visible").count() == 5 + 5 + 3

@@ -101,14 +101,20 @@ def test_thinning_keeps_both_ends() -> None:
     assert thinned([1, 2, 3]) == [1, 2, 3]
 
 
-def test_an_axis_does_not_magnify_a_constant() -> None:
-    def ticks(*values: float) -> list[float]:
-        root = chart(Line("x", [1, 2], list(values)))
-        texts = [t.text.replace("\N{MINUS SIGN}", "-") for t in root.iter(f"{SVG}text") if t.text]
-        return [float(text) for text in texts if re.fullmatch(r"-?[\d.]+", text)]
+def ticks(x: list[float], y: list[float]) -> list[float]:
+    texts = [t.text.replace("\N{MINUS SIGN}", "-") for t in chart(Line("x", x, y)).iter(f"{SVG}text") if t.text]
+    return [float(text) for text in texts if re.fullmatch(r"-?[\d.]+", text)]
 
-    assert max(ticks(50.0, 50.001)) >= 54
-    assert max(ticks(50.0, 60.0)) <= 62
+
+def test_an_axis_does_not_magnify_a_constant() -> None:
+    assert max(ticks([1, 2], [50.0, 50.001])) >= 54
+    assert max(ticks([1, 2], [50.0, 60.0])) <= 62
+    assert min(ticks([1, 2], [0.0, 0.0])) >= 0  # a distance or a share has no negative values
+
+
+def test_an_axis_of_whole_numbers_has_whole_ticks_and_one_of_fractions_has_others() -> None:
+    assert all(tick.is_integer() for tick in ticks([1, 2, 3], [10.0, 20.0, 30.0]))
+    assert sum(0.2 <= tick <= 0.5 for tick in ticks([0.2, 0.5], [10.0, 20.0])) >= 3
 
 
 def test_colours_of_a_heat_map_follow_its_values() -> None:

@@ -3,6 +3,7 @@ import dataclasses
 import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from ddarts.genotype.distance import architecture_distance
 from ddarts.genotype.genotype import Genotype
 from ddarts.genotype.operation_weights import OperationWeights
 from ddarts.genotype.random import random_genotype
+from ddarts.genotype.starting import original_genotype
 from ddarts.genotype.zoo.baselines import baseline
 from ddarts.genotype.zoo.catalogue import zoo_entry
 from ddarts.reporting.chosen import CellEvidence
@@ -214,6 +216,25 @@ def test_a_search_from_a_baseline_shows_how_far_it_went(whole_run: RunFolder) ->
     assert sum(word.startswith("Compared with the baseline: ") for word in page.words) == 4
 
 
+def test_a_search_from_a_network_shows_what_changed_and_what_it_costs(tmp_path: Path) -> None:
+    before = original_genotype("timm:mobilenetv3_small_050")
+    blocks = ("kernel5", *before.choices[1:])
+    with RunFolder.create(tmp_path / "found") as run:
+        run.write_settings("search", SearchSettings())
+        run.update_summary(
+            search_s=3.0, distance=1 / len(before), against_baseline={"parameters": [2000, 1000], "macs": [500, 500]}
+        )
+    before.save(run.path / "baseline.json")
+    replace(before, choices=blocks).save(run.path / "genotype.json")
+    page = page_of(run)
+    assert {"2,000 \N{RIGHTWARDS ARROW} 1,000 (-50.0 %)", "500 \N{RIGHTWARDS ARROW} 500"} <= set(page.words)
+    changed = page.words.index(f"Changed: {before.facts.choices[0].name}")
+    assert "original \N{RIGHTWARDS ARROW} kernel5" in page.words[changed : changed + 3]
+    assert f"1 of {len(before)}" in page.words
+    (drawing,) = (attrs for tag, attrs in page.tags if tag == "details" and "open" in attrs)  # what print shows
+    assert drawing["class"] == "card"
+
+
 def test_the_first_sentence_says_how_good_the_result_is(whole_page: Page) -> None:
     (sentence,) = (word for word in whole_page.words if "are classified correctly" in word and "interval" in word)
     assert sentence.startswith(
@@ -261,9 +282,9 @@ def test_numbers_at_the_top_are_not_repeated_below(whole_page: Page) -> None:
 def test_settings_that_differ_from_the_preset_are_shown_and_all_can_be_unfolded(tmp_path: Path) -> None:
     with RunFolder.create(tmp_path / "r") as run:
         run.write_settings("train", load_settings("train", preset="small", overrides={"epochs": 7}))
-    preset, (_, view) = settings_of(read_run(run.path))
-    assert (preset, view.changed) == ("small", [("epochs", "7 (preset: 5)")])
-    assert ("batch", "96") in view.rows
+    preset, (view,) = settings_of(read_run(run.path))  # shared settings and those of its stage under one heading
+    assert (preset, view.title, view.changed) == ("small", "Settings: train", [("epochs", "7 (preset: 5)")])
+    assert {("batch", "96"), ("seed", "0")} <= set(view.rows)
 
 
 def test_equal_cells_are_one_drawing(whole_run: RunFolder) -> None:

@@ -70,7 +70,10 @@ def test_a_search_starts_from_the_weights_and_a_training_continues_from_those_it
         torch.testing.assert_close(back(x), after(x))
     ddarts.report(run)
     assert (run / "report.html").is_file()
-    assert RunFolder.open(run).summary["distance"] == len(changes) / len(found.genotype)
+    summary = RunFolder.open(run).summary
+    assert summary["distance"] == len(changes) / len(found.genotype)
+    for kind in ("parameters", "macs"):
+        assert summary["against_baseline"][kind] == list(told[kind].values())
 
 
 def test_the_best_gates_within_the_cost_of_the_original() -> None:

@@ -435,7 +435,10 @@ def predict(
     from ddarts.training.evaluate import predict_images
 
     top = whole_number("top", top, 1)
-    paths = [Path(images)] if isinstance(images, str | os.PathLike) else [Path(p) for p in images]
+    named = [images] if isinstance(images, str | os.PathLike) else list(images)
+    if any(not isinstance(one, str | os.PathLike) for one in named):
+        raise SettingsError("images must be names of files; call what load_model returns on arrays and tensors")
+    paths = list(map(Path, named))
     if not paths:
         raise SettingsError("no image is named; give at least one file")
     for path in paths:

@@ -84,6 +84,10 @@ class Images:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        count, channels, height, width = self.pixels.shape
+        return f"Images({count} of {height}x{width}x{channels})"
+
     def select(self, index: Tensor) -> Images:
         """Return the images at `index` (int64 [M]), in that order, without a copy of their pixels."""
         pixels = SelectedPixels(self.pixels, index) if isinstance(self.pixels, Tensor) else self.pixels.subset(index)

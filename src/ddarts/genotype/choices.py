@@ -62,6 +62,9 @@ class ChoiceGenotype:
     def __len__(self) -> int:
         return len(self.choices)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(name={self.name!r}, space={self.space!r}, choices={len(self)})"
+
     def _repr_html_(self) -> str:
         """Return a drawing for a notebook."""
         return load_reference("ddarts.reporting.network_drawing:genotype_html")(self)

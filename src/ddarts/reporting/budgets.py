@@ -10,7 +10,7 @@ from typing import Any
 from ddarts.errors import RunError
 from ddarts.reporting.charts import Chart
 from ddarts.reporting.curves import Line, line_chart
-from ddarts.reporting.formatting import cost_text, percent
+from ddarts.reporting.formatting import cost_text, cost_unit, percent
 from ddarts.reporting.values import checked
 
 _LABELS = {
@@ -78,10 +78,10 @@ def front_chart(folder: Path) -> Chart | None:
     )
     svg = ""
     if len(points) > 1:
-        line = Line("front", [x for x, _ in points], [y for _, y in points])
-        svg = line_chart(
-            "front", [line], y_label="sum of gates, %", x_label=_LABELS[kind], legend=False, description=note
-        )
+        size, unit = cost_unit(kind, max(x for x, _ in points))
+        line = Line("front", [x / size for x, _ in points], [y for _, y in points])
+        x_label = f"{_LABELS[kind]}, {unit}".rstrip(", ")
+        svg = line_chart("front", [line], y_label="sum of gates, %", x_label=x_label, legend=False, description=note)
     return Chart("Front of gates and cost", note, svg, ("file", "gates", *(_LABELS[k] for k in kinds)), tuple(rows))
 
 

@@ -42,6 +42,7 @@ class Chart:
         svg: the drawing, for a page; empty if there is a single epoch.
         header: names of the table's columns.
         rows: the same numbers as text, thinned out.
+        unit: what the vertical axis shows, with its unit.
     """
 
     title: str
@@ -49,6 +50,7 @@ class Chart:
     svg: str
     header: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
+    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -405,7 +407,8 @@ def build_chart(name: str, title: str, note: str, lines: Sequence[Line], **optio
     step = -(-len(epochs) // _TABLE_ROWS) or 1
     kept = sorted({*epochs[::step], epochs[-1]})
     rows = [(f"{x:g}", *(_text(table[x].get(line.label)) for line in lines)) for x in kept]
-    return Chart(title, note, svg, ("epoch", *(line.label for line in lines)), tuple(rows))
+    header = ("epoch", *(line.label for line in lines))
+    return Chart(title, note, svg, header, tuple(rows), options.get("y_label", ""))
 
 
 def _text(value: float | None) -> str:

@@ -90,7 +90,8 @@ class TestOutcome:
 class RunContents:
     """A run as the report sees it; what the folder does not hold is empty or None.
 
-    The architecture is `genotype` (with `gates`) if it consists of cells, and `choices` if it is of a choice space.
+    The architecture is `genotype` (with `gates`) if it consists of cells, and `choices` if it is of a choice space; the
+    search started from `baseline` or `choices_before`.
     """
 
     name: str
@@ -105,6 +106,7 @@ class RunContents:
     numbers: NetworkNumbers
     test: TestOutcome | None
     front: Chart | None = None
+    choices_before: ChoiceGenotype | None = None
 
     def records(self, stage: str) -> list[dict[str, Any]]:
         """Return the records of the epochs of a stage."""
@@ -144,6 +146,7 @@ def read_run(path: Path) -> RunContents:
             choices=architecture if isinstance(architecture, ChoiceGenotype) else None,
             gates=found if isinstance(found, Gates) else None,
             baseline=start if isinstance(start, Genotype) else None,
+            choices_before=start if isinstance(start, ChoiceGenotype) else None,
             weights=OperationWeights.load(weights) if weights.exists() else OperationWeights.published(),
             numbers=read_numbers(run.path, settings),
             test=_read_test(run.path / "test.json"),

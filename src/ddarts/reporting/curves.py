@@ -112,7 +112,8 @@ def line_chart(
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        whole = all(float(x).is_integer() for line in lines for x in line.x)  # epochs, not milliseconds
+        axes.xaxis.set_major_locator(MaxNLocator(integer=whole, min_n_ticks=1))
         if zero_line:
             axes.axhline(0, color=_INK, linewidth=0.8)
         bold = [line for line in lines if not line.faint]
@@ -125,7 +126,7 @@ def line_chart(
             low, high = min(values), max(values)
             if high - low < _CONSTANT * max(abs(low), abs(high), 1e-12):  # do not magnify noise of a constant
                 room = 0.1 * max(abs(low), abs(high)) or 1.0
-                axes.set_ylim(low - room, high + room)
+                axes.set_ylim(low - room if low else -0.05, high + room)
         shown = bold if legend and len(bold) <= LEGEND_ENTRIES else []
         columns = min(len(shown) or 1, 2 if any(len(line.label) > _LONG_LABEL for line in shown) else _LEGEND_COLUMNS)
         rows = -(-len(shown) // columns)

@@ -14,6 +14,8 @@ from ddarts.space.cell_space import INPUT_STATES
 
 #: Stands for a value that is not known.
 NONE = "-"
+#: Sizes of a count from which on it is written with a prefix.
+_PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def genotype_rows(genotype: AnyGenotype, only: int | None = None) -> Iterable[tuple[str, str]]:
@@ -87,7 +89,7 @@ def percent(share: float | None) -> str:
 
 def count(number: int) -> str:
     """Return a large number for people: ``3,412,345 (3.41 M)``."""
-    for size, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+    for size, letter in _PREFIXES:
         if number >= size:
             return f"{number:,} ({number / size:.2f} {letter})"
     return str(number)
@@ -95,9 +97,9 @@ def count(number: int) -> str:
 
 def count_text(value: float) -> str:
     """Return a count with a unit that keeps it short, such as 1.68 M."""
-    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+    for size, letter in _PREFIXES:
         if abs(value) >= size:
-            return f"{value / size:.3g}{unit}"
+            return f"{value / size:.3g} {letter}"
     return f"{value:g}"
 
 
@@ -114,6 +116,14 @@ def cost_text(kind: str, value: float) -> str:
     if kind not in ("activations", "size"):
         return text
     return f"{text}B" if text[-1].isalpha() else f"{text} B"
+
+
+def cost_unit(kind: str, largest: float) -> tuple[float, str]:
+    """Return the size and the name of the unit for an axis of costs up to `largest`, such as 1000 and kB."""
+    if kind == "latency":
+        return 1.0, "ms"
+    size, letter = next(((s, letter) for s, letter in _PREFIXES if largest >= s), (1.0, ""))
+    return size, letter + "B" * (kind in ("activations", "size"))
 
 
 def distance(value: float) -> str:

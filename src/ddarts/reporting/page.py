@@ -18,6 +18,7 @@ from ddarts.reporting.network_drawing import choice_scene
 from ddarts.reporting.reference import comparison_of
 from ddarts.reporting.results import (
     advice,
+    changes,
     distances_to_baseline,
     headline,
     summary_rows,
@@ -70,6 +71,7 @@ def render(run: RunContents) -> str:
         advice=advice(run),
         headline=headline(run),
         summary=summary_rows(run),
+        changes=changes(run),
         reference=comparison_of(run.summary),
         budgets=budget_bars(run.summary),
         front=run.front,
@@ -118,7 +120,7 @@ def settings_of(run: RunContents) -> tuple[str, list[SettingsView]]:
         groups: dict[str, SettingsView] = {}
         for key, value in flat(section):
             group, _, name = key.rpartition(".")
-            view = groups.setdefault(group, SettingsView(f"Settings: {group or stage}", [], []))
+            view = groups.setdefault(group or stage, SettingsView(f"Settings: {group or stage}", [], []))
             was_found = key in run.summary.get("found", ())
             view.rows.append((name, f"{value} (found)" if was_found else value))
             if usual.get(key, value) != value and not was_found:

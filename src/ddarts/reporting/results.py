@@ -11,11 +11,13 @@ from typing import Any
 from ddarts.config.layers import presets
 from ddarts.config.loading import default_preset, load_settings
 from ddarts.config.schema import SharedSettings, TrainOptions
+from ddarts.genotype.choices import choice_differences
 from ddarts.genotype.distance import architecture_distance, cell_distances, edit_distance
 from ddarts.nn.tasks import Task
 from ddarts.reporting.collect import RunContents
 from ddarts.reporting.formatting import cost_text, count_text, distance, milliseconds, percent, unread_cells
 from ddarts.reporting.reference import comparison_of, wilson_interval
+from ddarts.reporting.values import checked
 from ddarts.runs.folder import group_of
 from ddarts.runtime.progress import counted, format_seconds
 
@@ -97,6 +99,8 @@ def headline(run: RunContents) -> list[Tile]:
             continue
         note = f"{number:,}" if key in ("parameters", "macs") and isinstance(number, int) else ""
         note = _latency_note(run.summary) if key == "latency_ms" else note
+        if key == "blocks_changed" and run.choices is not None:
+            note = f"{round(number * len(run.choices))} of {len(run.choices)}"
         known, against = known_of(key, run.task), other.numbers.get(key, "") if other else ""
         tiles.append(Tile(known.label, known.text(number), note, against))
     return tiles
@@ -219,14 +223,29 @@ def summary_rows(run: RunContents) -> list[tuple[str, str]]:
     return rows
 
 
+def changes(run: RunContents) -> list[tuple[str, str]]:
+    """Return what a search from a baseline changed: costs of both networks at the width of the search, then blocks."""
+    costs, rows = run.summary.get("against_baseline"), []
+    for key in ("parameters", "macs"):
+        pair = costs.get(key) if isinstance(costs, Mapping) else None
+        if isinstance(pair, list) and len(pair) == 2:
+            before, after = (checked(value, key) or 0.0 for value in pair)
+            change = f" ({after / before - 1:+.1%})".replace("%", " %") if before and after != before else ""
+            rows.append((KNOWN[key].label, f"{before:,.0f} \u2192 {after:,.0f}{change}"))
+    if run.choices is not None and run.choices_before is not None:
+        found = choice_differences(run.choices_before, run.choices)
+        rows += [(f"{one.kind.capitalize()}: {one.choice}", f"{one.before} \u2192 {one.after}") for one in found]
+    return rows
+
+
 def _latency_note(summary: Mapping[str, Any]) -> str:
     p95, machine = summary.get("latency_p95_ms"), summary.get("latency_on")
     runtime, plain = summary.get("latency_runtime"), summary.get("latency_pytorch_ms")
     parts = [f"{runtime if isinstance(runtime, str) else 'pytorch'}, median of single images"]
-    if runtime != "pytorch" and isinstance(plain, int | float):
-        parts.append(f"pytorch {milliseconds(plain)}")
     if isinstance(p95, int | float) and not isinstance(p95, bool):
         parts.append(f"95 % below {milliseconds(p95)}")
+    if runtime != "pytorch" and isinstance(plain, int | float):
+        parts.append(f"pytorch {milliseconds(plain)}")
     if isinstance(machine, str):
         parts.append(machine)
     return "; ".join(parts)

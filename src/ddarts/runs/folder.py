@@ -86,6 +86,11 @@ class Hooks:
     on_step: Callable[[dict[str, Any]], object] | None = None
     on_epoch: Callable[[dict[str, Any]], object] | None = None
 
+    def __post_init__(self) -> None:
+        for name, hook in vars(self).items():
+            if hook is not None and not callable(hook):
+                raise SettingsError(f"{name} = {str(hook)[:60]!r}: must be a function")
+
 
 class RunFolder:
     """One run's folder.
@@ -111,6 +116,9 @@ class RunFolder:
         self._events: dict[str, EventLog] = {}
         self.pictures: Callable[[dict[str, Any]], Mapping[str, bytes]] | None = None
         self.hooks = Hooks()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.path)!r})"
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], *, overwrite: bool = False) -> RunFolder:

@@ -109,6 +109,9 @@ class Registry(Generic[T]):
         """Return every known name: built-in and registered ones in their order, then those of entry points."""
         return tuple(dict.fromkeys((*self._references, *self._values, *self._found())))
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.kind}: {', '.join(self.names())})"
+
     def __contains__(self, name: object) -> bool:
         return name in self._values or name in self._references or name in self._found()
 

@@ -246,7 +246,7 @@ class _Training(ResumableLoop):
         """Return the mean loss of a batch: that of the task, or what the caller's function computes.
 
         Raises:
-            SettingsError: the function returns no scalar tensor.
+            SettingsError: the function returns no scalar tensor, or one without a gradient.
         """
         if self.run.hooks.loss is None:
             return self.objective.loss(logits, labels)
@@ -254,6 +254,8 @@ class _Training(ResumableLoop):
         if not isinstance(loss, Tensor) or loss.ndim > 0:
             what = f"shape {list(loss.shape)}" if isinstance(loss, Tensor) else f"type {type(loss).__name__}"
             raise SettingsError(f"loss returned a value of {what}; it must return a scalar tensor, such as a mean")
+        if not loss.requires_grad:
+            raise SettingsError("loss returned a tensor without a gradient; compute it from the logits, not detached")
         return loss
 
     def end_epoch(self, progress: Progress) -> None:
