@@ -19,7 +19,7 @@ import argparse
 import functools
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +52,20 @@ def fitted(table: Table, budget: float) -> Callable[[AnyGenotype], AnyGenotype]:
     return nearest
 
 
-def search(name: str, table: Table, seed: int, queries: int, budget: float | None = None) -> ChoiceGenotype:
-    """Return what a strategy chooses after so many queries."""
-    options = STRATEGIES.get(name).model_validate(OPTIONS[name])
+def search(
+    name: str,
+    table: Table,
+    seed: int,
+    queries: int,
+    budget: float | None = None,
+    ranked: Sequence[AnyGenotype] | None = None,
+) -> ChoiceGenotype:
+    """Return what a strategy chooses after so many queries; `ranked` is what the first half of them are, if given."""
+    first = {} if ranked is None else {"first": max(-(-queries // 2), 2)}
+    options = STRATEGIES.get(name).model_validate(OPTIONS[name] | first)
     strategy = implementation_of(options)(options, table.space, seed)
+    if ranked is not None:
+        strategy.draw = lambda number: ranked[number % len(ranked)]
     if budget is not None:
         strategy.fitted = fitted(table, budget)
     history = []

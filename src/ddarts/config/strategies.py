@@ -103,7 +103,7 @@ class ShortlistOptions(StrategyOptions):
         default=100, ge=1, description="training steps of each; the better half goes twice as far, and so on"
     )
 
-    def effort(self) -> RandomOptions:
+    def effort(self) -> TrialOptions:
         """Return the trainings of the shortlist."""
         trials = min(self.shortlist_trials, self.shortlist + 1)
         return RandomOptions(trials=trials, trial_steps=self.shortlist_steps, halving=2)
@@ -216,7 +216,7 @@ class SDartsOptions(CompetingOptions):
 
 
 class OneShotOptions(ShortlistOptions):
-    """One-shot: a supernet is trained on random genotypes; the best by its weights are trained (arXiv 1904.00420)."""
+    """One-shot: a supernet trained on random genotypes (arXiv 1904.00420) says with which ones `bayes` begins."""
 
     implementation = "ddarts.searching.strategies.one_shot:OneShot"
     rule = "darts"
@@ -227,7 +227,15 @@ class OneShotOptions(ShortlistOptions):
     shortlist: int = Field(
         default=500, ge=2, le=100_000, description="genotypes that the supernet's weights rank, half of them random"
     )
-    shortlist_trials: int = Field(default=8, ge=2, le=100_000, description="genotypes to train, the best ranked")
+    shortlist_trials: int = Field(
+        default=8, ge=2, le=2000, description="genotypes to train: the best ranked, then as many that `bayes` chooses"
+    )
+    shortlist_steps: int = Field(default=100, ge=1, description="training steps of each")
+
+    def effort(self) -> TrialOptions:
+        """Return the trainings of the shortlist."""
+        trials = min(self.shortlist_trials, self.shortlist)
+        return BayesOptions(trials=trials, trial_steps=self.shortlist_steps, first=max(-(-trials // 2), 2))
 
 
 class TrialOptions(StrategyOptions):

@@ -6,7 +6,9 @@ what the trained supernet believes of them; the derived genotype and the best on
 (`ddarts.searching.trials`), and the most accurate one on the alpha half is kept. Test images are not used.
 
 After a one-shot search there are no gates to go by: half of the candidates are random genotypes, the others neighbours
-of the best so far, and the derived genotype is none of them.
+of the best so far, and the derived genotype is none of them. Half of the trainings go to the best of them; the others
+are chosen by what these have shown (`ddarts.searching.strategies.bayes`), since inherited weights order all genotypes
+well and the best ones badly (docs/results.md).
 
 Everything follows from the supernet's last checkpoint and the seed: a search that was killed continues with the same
 numbers.
@@ -26,7 +28,7 @@ import torch
 from torch import Tensor
 
 from ddarts.config.schema import SearchSettings
-from ddarts.config.strategies import OneShotOptions, RandomOptions, ShortlistOptions
+from ddarts.config.strategies import OneShotOptions, ShortlistOptions, TrialOptions
 from ddarts.cost.budget import Budget
 from ddarts.data import Batches, ImageData
 from ddarts.errors import GenotypeError
@@ -38,6 +40,7 @@ from ddarts.nn.tasks import CROSS_ENTROPY, Objective
 from ddarts.runs.folder import RunFolder
 from ddarts.runtime.progress import Progress
 from ddarts.runtime.seeds import derive_seed, generator
+from ddarts.searching.strategies.bayes import Bayes
 from ddarts.searching.strategies.random import RandomSearch
 from ddarts.searching.strategy import BlackBox
 from ddarts.searching.trials import Trials
@@ -87,9 +90,8 @@ def verified(
     if not isinstance(options, ShortlistOptions) or not options.shortlist:
         return derived, 0.0
     effort = options.effort()
-    proposals = _Shortlist(
-        effort, options, net, gates, replace(derived, name=""), batches, objective, settings.seed, quiet
-    )
+    kind = _OneShot if isinstance(options, OneShotOptions) else _Shortlist
+    proposals = kind(effort, options, net, gates, replace(derived, name=""), batches, objective, settings.seed, quiet)
     trials = Trials(settings, proposals, images, run, "shortlist", budget, settings.derive.method)
     if len(run.metrics("shortlist", "trial")) < effort.trials:
         proposals.in_order()  # before the trials begin to show their progress
@@ -97,12 +99,12 @@ def verified(
     return replace(best.genotype, name=derived.name), trials.cost()[1]
 
 
-class _Shortlist(RandomSearch):
-    """Proposes the derived genotype, then the candidates in the order of the supernet's beliefs."""
+class _Ranked(BlackBox[Any]):
+    """Draws the derived genotype, then the candidates in the order of the supernet's beliefs."""
 
     def __init__(
         self,
-        budget: RandomOptions,
+        budget: TrialOptions,
         options: ShortlistOptions,
         net: Searchable[Any],
         gates: AnyGates,
@@ -118,8 +120,8 @@ class _Shortlist(RandomSearch):
         self.objective = objective
         self.ranked: list[AnyGenotype] = []
 
-    def propose(self, number: int, draw: Random) -> AnyGenotype:
-        """See `BlackBox.propose`. A space with too few genotypes has its candidates trained more than once."""
+    def draw(self, number: int) -> AnyGenotype:
+        """See `BlackBox.draw`. A space with too few genotypes has its candidates trained more than once."""
         ranked = self.in_order()
         return ranked[number % len(ranked)]
 
@@ -178,6 +180,14 @@ class _Shortlist(RandomSearch):
             for genotype in kept:
                 take_in(self.fitted(genotype))
         return [genotype for *_, genotype in found]
+
+
+class _Shortlist(_Ranked, RandomSearch):
+    """The derived genotype and the best candidates."""
+
+
+class _OneShot(_Ranked, Bayes):
+    """The best candidates, and then what they make promising."""
 
 
 def candidates(space: Any, beliefs: Sequence[Tensor], derived: AnyGenotype, count: int, seed: int) -> list[AnyGenotype]:

@@ -12,6 +12,8 @@ posterior mean: of noisy scores the largest is mostly luck.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -31,8 +33,11 @@ from ddarts.space.choice_space import ChoiceSpace
 _SQUARED = (0.0, 0.25, 0.5, 0.75)
 _NOISE = tuple(10.0**e for e in np.arange(-3.0, 1.01, 0.5))
 
-#: Candidates, the best, that are fitted to a budget: that may take an integer programme each.
-_FITTED = 20
+#: Candidates that are chosen among after they were fitted to a budget, the best that keep it as they are; and how many
+#: are fitted for that at most, since each may take an integer programme: much of one in a space of cells.
+_FITTED, _MOST_FITTED = 20, 400
+#: A choice space of so many genotypes is looked through whole.
+_ALL = 10_000
 
 
 class Bayes(BlackBox[BayesOptions]):
@@ -50,8 +55,14 @@ class Bayes(BlackBox[BayesOptions]):
         known = {_key(trial.genotype) for trial in self.history}
         candidates = {_key(g): g for g in self._candidates(draw)}
         fresh = [g for key, g in candidates.items() if key not in known] or [self._random(number)]
-        best = [fresh[i] for i in np.argsort(-self._improvement(fresh), kind="stable")[:_FITTED]]
-        fitted = {_key(g): g for g in map(self.fitted, best)}
+        fitted: dict[AnyGenotype, AnyGenotype] = {}
+        most, kept = _MOST_FITTED if isinstance(self.space, ChoiceSpace) else _FITTED, 0
+        for i in np.argsort(-self._improvement(fresh), kind="stable")[:most]:
+            found = self.fitted(fresh[i])
+            fitted.setdefault(_key(found), found)
+            kept += _key(found) == _key(fresh[i])
+            if kept == _FITTED:
+                break
         fresh = [g for key, g in fitted.items() if key not in known] or list(fitted.values())
         return fresh[int(np.argmax(self._improvement(fresh)))]
 
@@ -63,7 +74,12 @@ class Bayes(BlackBox[BayesOptions]):
         return deviation * (gain * norm.cdf(gain) + norm.pdf(gain))
 
     def _candidates(self, draw: random.Random) -> list[AnyGenotype]:
-        """Random genotypes, and those one to three mutations away from the trials with the best posterior means."""
+        """Random genotypes, and those one to three mutations away from the trials with the best posterior means.
+
+        All genotypes of a small choice space.
+        """
+        if isinstance(self.space, ChoiceSpace) and self.space.size <= _ALL:
+            return _all_genotypes(self.space)
         means = self.posterior.predict([trial.genotype for trial in self.history])[0]
         parents = [self.history[i] for i in np.argsort(-means, kind="stable")[: self.options.parents]]
         found = [self._random(draw.randrange(1, 2**31)) for _ in range(self.options.candidates // 4)]
@@ -98,6 +114,13 @@ def _key(genotype: AnyGenotype) -> AnyGenotype:
     return genotype.canonical()
 
 
+@functools.cache
+def _all_genotypes(space: ChoiceSpace) -> list[AnyGenotype]:
+    choices = itertools.product(*(choice.candidates for choice in space.choices))
+    return [ChoiceGenotype(space.name, chosen) for chosen in choices]
+
+
+@functools.lru_cache(maxsize=2 * _ALL)
 def features(genotype: AnyGenotype) -> Counter[tuple[str | int, ...]]:
     """Count what a genotype is made of: operations by cell and kind of edge, by kind of cell, and in all.
 
