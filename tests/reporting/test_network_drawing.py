@@ -89,7 +89,7 @@ def test_hostile_and_long_names_are_escaped_and_cut() -> None:
 )
 def test_a_notebook_shows_genotypes_and_networks_as_drawings(genotype: AnyGenotype, words: tuple[str, ...]) -> None:
     shown = genotype._repr_html_()
-    assert shown.startswith("<svg")
+    assert shown.startswith('<svg style="max-width: 100%; height: auto" ')  # no wider than the notebook
     assert all(word in shown for word in words)
     network = build_network(genotype, channels=8, classes=7)
     shown = network._repr_html_()

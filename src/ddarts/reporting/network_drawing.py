@@ -91,7 +91,7 @@ def network_scene(genotype: Genotype, numbers: NetworkNumbers | None = None) -> 
 
 def genotype_html(genotype: AnyGenotype) -> str:
     """Return the cells of a genotype, or its choices, as SVG for a notebook."""
-    return draw_genotype(genotype) if isinstance(genotype, Genotype) else to_svg(choice_scene(genotype))
+    return _in_notebook(draw_genotype(genotype) if isinstance(genotype, Genotype) else to_svg(choice_scene(genotype)))
 
 
 def network_html(network: AnyNetwork) -> str:
@@ -109,7 +109,12 @@ def network_html(network: AnyNetwork) -> str:
         ("logits", f"[B, {network.classes}]"),
     )
     table = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in rows)
-    return f"<table>{table}</table>{to_svg(scene)}"
+    return f"<table>{table}</table>{_in_notebook(to_svg(scene))}"
+
+
+def _in_notebook(svg: str) -> str:
+    """Return a drawing that shrinks to the width of a notebook."""
+    return svg.replace("<svg ", '<svg style="max-width: 100%; height: auto" ', 1)
 
 
 def _chain(stages: list[Stage], title: str, lines: list[list[Curve | Arrowhead]], note: str = "") -> Scene:
