@@ -140,6 +140,10 @@ def ranks(bench: Bench, moments: random.Random) -> str | None:
         if what == "suspended":
             time.sleep(delay)
             commands[victim].send(signal.SIGCONT)
+    if what == "lost":  # one that waits for it to join is stopped, as torchrun does
+        for command in commands:
+            if command.wait(LONGEST_S / 10) is None:
+                command.send(signal.SIGTERM)
     ends = [command.end() for command in commands]
     told = f"{size} ranks, rank {victim} {what}: {[(status, said[-300:]) for status, said in ends]}"
     for rank, end in enumerate(ends):

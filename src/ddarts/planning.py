@@ -502,7 +502,7 @@ class TimeBudget:
         stand_in, sized_in = _stand_in(settings, images, space)
         trained = training_speeds(stand_in, sized_in, images, seconds)
         if "train.channels" not in chosen and not settings.budget.limits and start is None:
-            steps = (1 - _FOR_SEARCH) * self.left / trained.trainings.step_s
+            steps = (1 - _FOR_SEARCH) * max(self.left, 0.0) / trained.trainings.step_s
             channels = int(settings.train.channels * min(steps / _WIDE_STEPS, 1.0) ** (1 / _WIDTH_POWER)) // 4 * 4
             if (channels := max(channels, _LEAST_CHANNELS)) < settings.train.channels:
                 narrower = settings.train.model_copy(update={"channels": channels})
@@ -510,7 +510,7 @@ class TimeBudget:
                 trained = training_speeds(stand_in, settings, images, seconds)
         side = images.height
         if "resolution" not in chosen and side > _LEAST_SIDE and side == images.width:
-            steps = (1 - _FOR_SEARCH) * self.left / trained.trainings.step_s
+            steps = (1 - _FOR_SEARCH) * max(self.left, 0.0) / trained.trainings.step_s
             smaller = max(int(side * min(steps / _ENOUGH_STEPS, 1.0) ** 0.5) // 8 * 8, _LEAST_SIDE)
             if smaller < side:  # the time of a step grows with the pixels
                 images = replace(reload(smaller), sizes=f"so that {_ENOUGH_STEPS} training steps fit into the time")

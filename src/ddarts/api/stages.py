@@ -130,6 +130,8 @@ def run(
             return load_images(wanted.model_copy(update={"resolution": side}), True, given=opening.given)
 
         budget = TimeBudget(wanted.time, began)
+        if not quiet:
+            say("measuring how long training steps take here")
         wanted, images, speeds = budget.before_the_search(wanted, images, start, opening.chosen, reload)
         opening = replace(opening, settings=wanted)
         check_search_data(wanted, space, images)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ddarts.cli.table import COMMANDS, Command
 from ddarts.errors import DDartsError, RunError, SettingsError, Stopped, nearest, printable
 from ddarts.runtime.allocator import keep_memory
-from ddarts.runtime.distributed import note_for_torchrun, says_it
+from ddarts.runtime.distributed import is_lost, note_for_torchrun, says_it
 from ddarts.runtime.processes import find_place, speaks, world_size
 from ddarts.runtime.signals import end_silently, end_with_a_word
 
@@ -76,6 +76,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             path = os.fsdecode(error.filename)
             path = path if len(path) <= _LONGEST_SHOWN else f"{path[:_LONGEST_SHOWN]}..."
             return _complain(f"{path}: {error.strerror}; name another path", 2, debug)
+        if world_size() > 1 and is_lost(error):  # before the loops watch for it: while they join, or share the data
+            lost = f"another of the {world_size()} processes has ended or cannot be reached"
+            return _complain(f"{lost}; start all again, with --resume RUN if there is a run", 2, debug)
         if isinstance(error, MemoryError) or any(sign in first.lower() for sign in _NO_MEMORY):
             return _complain(f"out of memory: {first}; choose a smaller batch or fewer channels", 2, debug)
         return _complain(
