@@ -222,7 +222,7 @@ def test_a_run_that_was_killed_before_it_kept_its_plan_has_one_that_is_not_final
         ({"time": "soon"}, "time = 'soon' must be a duration"),
         ({"time": 0}, "time = 0 must be above 0"),
         ({"time": "11s", **SMALL}, "time = 11 s is too short for these images and networks: about"),
-        ({"time": "0.1s", **SMALL}, "time = 0.1 s is too short for these images and networks: about"),
+        ({"time": "0.1s", **SMALL}, "time = 0 s is too short for these images and networks: about"),
     ],
 )
 def test_a_time_that_cannot_be_kept_is_refused(given, told, tmp_path):

@@ -50,7 +50,7 @@ def shortlist(path: Path) -> list[dict[str, Any]]:
     return list(RunFolder.open(path).metrics("shortlist", "trial"))
 
 
-def test_after_a_one_shot_search_the_lowest_losses_with_its_weights_are_trained_and_the_winner_gives_the_gates(
+def test_after_a_one_shot_search_the_lowest_losses_with_its_weights_are_trained_first_and_the_winner_gives_the_gates(
     tmp_path: Path, digits: ImageData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scored: dict[Genotype, float] = {}
@@ -66,9 +66,10 @@ def test_after_a_one_shot_search_the_lowest_losses_with_its_weights_are_trained_
     epochs = list(RunFolder.open(tmp_path / "run").metrics("search", "epoch"))
     assert [record["epoch"] for record in epochs] == [1, 2]
     assert not {"gates", "parameter_free", "search_loss"} & epochs[-1].keys()  # there are no alpha steps
-    first = [Genotype.from_json(r["genotype"]).canonical() for r in shortlist(tmp_path / "run")[:3]]
-    assert first == sorted(scored, key=scored.__getitem__)[:3]
-    assert found.genotype.canonical() in first
+    trained = [Genotype.from_json(r["genotype"]).canonical() for r in shortlist(tmp_path / "run")]
+    assert trained[:2] == sorted(scored, key=scored.__getitem__)[:2]
+    assert len(set(trained)) == 3  # the last one is chosen by what these have shown
+    assert found.genotype.canonical() in trained
     assert derive_genotype(Gates.load(tmp_path / "run"), "darts").canonical() == found.genotype.canonical()
 
 
