@@ -150,8 +150,9 @@ def run_phase(phase: str, task: dict[str, Any], budget_s: float, record: Record)
 
 def _read(process: subprocess.Popen[str], lines: queue.Queue[str | None]) -> None:
     assert process.stdout is not None
-    for line in process.stdout:
-        lines.put(line)
+    with process.stdout as said:
+        for line in said:
+            lines.put(line)
     lines.put(None)
 
 

@@ -6,6 +6,7 @@ has room: a run waits for the disk 200 times.
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sys
@@ -24,6 +25,12 @@ os.environ["DDARTS_CACHE"] = "off"  # tests of the cache have one of their own
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, and inherited by subprocesses
 if "TMPDIR" not in os.environ and os.access("/dev/shm", os.W_OK) and shutil.disk_usage("/dev/shm").free > 2**32:
     tempfile.tempdir = os.environ["TMPDIR"] = "/dev/shm"
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported out of later collections of garbage, which tests and PyTorch ask for."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,7 @@
 """The shape of the package: imports run downwards, heavy parts load late, and nothing runs what a file says."""
 
 import ast
+import functools
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
@@ -14,8 +15,13 @@ SOURCE = Path(ddarts.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
 
 
+@functools.cache
+def tree_of(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def trees():
-    return [(path, ast.parse(path.read_text(encoding="utf-8"))) for path in FILES]
+    return [(path, tree_of(path)) for path in FILES]
 
 
 def imported(tree):
@@ -75,12 +81,14 @@ MODULES = modules()
 
 def imports_of(name: str) -> set[str]:
     """Every module of ddarts that a module imports, wherever the statement stands: functions and TYPE_CHECKING too."""
-    found = {n.removeprefix("ddarts.") for n in imported(ast.parse(MODULES[name].read_text(encoding="utf-8")))}
+    found = {n.removeprefix("ddarts.") for n in imported(tree_of(MODULES[name]))}
     known = {n for n in found if n in MODULES}
     return {n for n in known if not any(other.startswith(f"{n}.") for other in known)} - {name}
 
 
-GRAPH = {name: imports_of(name) for name in MODULES}
+@functools.cache
+def graph() -> dict[str, set[str]]:
+    return {name: imports_of(name) for name in MODULES}
 
 
 def room(name: str) -> str:
@@ -94,13 +102,13 @@ def test_every_room_has_its_place_in_the_order():
 @pytest.mark.parametrize("name", ROOMS)
 def test_a_room_imports_only_from_the_rooms_below_it(name: str):
     allowed = set(ROOMS[: ROOMS.index(name) + 1])
-    upwards = [f"{a} -> {b}" for a in GRAPH if room(a) == name for b in GRAPH[a] if room(b) not in allowed]
+    upwards = [f"{a} -> {b}" for a in graph() if room(a) == name for b in graph()[a] if room(b) not in allowed]
     assert not upwards
 
 
 @pytest.mark.parametrize("name", ROOMS)
 def test_no_circle_inside_a_room(name: str):
-    inside = {a: {b for b in GRAPH[a] if room(b) == name} for a in GRAPH if room(a) == name}
+    inside = {a: {b for b in graph()[a] if room(b) == name} for a in graph() if room(a) == name}
     try:
         TopologicalSorter(inside).prepare()
     except CycleError as error:
@@ -109,7 +117,7 @@ def test_no_circle_inside_a_room(name: str):
 
 @pytest.mark.parametrize("name", sorted(n for n in MODULES if room(n) in ("errors", "config", "space", "genotype")))
 def test_an_architecture_is_data_without_torch(name: str):
-    roots = {external.split(".")[0] for external in imported(ast.parse(MODULES[name].read_text(encoding="utf-8")))}
+    roots = {external.split(".")[0] for external in imported(tree_of(MODULES[name]))}
     assert not roots & {"torch", "torchvision"}
 
 

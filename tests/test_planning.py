@@ -121,18 +121,18 @@ def test_a_time_becomes_a_plan_that_a_resumed_run_keeps(tmp_path):
         if record["stage"] == "search":
             raise Stopped("enough")
 
-    wanted = {**SMALL, "time": "30s", "search": {k: v for k, v in SMALL["search"].items() if "epoch" not in k}}
+    wanted = {**SMALL, "time": "45s", "search": {k: v for k, v in SMALL["search"].items() if "epoch" not in k}}
     with pytest.raises(Stopped):
         ddarts.run("digits", out=tmp_path / "run", quiet=True, on_epoch=stop, **wanted)
     run = RunFolder.open(tmp_path / "run")
-    assert run.read_settings("run")["time"] == 30.0
+    assert run.read_settings("run")["time"] == 45.0
     assert not run.summary["plan"]["final"]
     first = run.read_settings("run")["search"]
     assert 1 <= first["epochs"] * first["steps_per_epoch"] <= 45
-    with pytest.raises(SettingsError, match=r"time \(the run has 30.0, given is 60.0\)"):
+    with pytest.raises(SettingsError, match=r"time \(the run has 45.0, given is 60.0\)"):
         ddarts.run(resume=tmp_path / "run", quiet=True, time="1m")
-    run.update_summary(plan=run.summary["plan"] | {"setup_s": 30.0})  # so that nothing is left for the training
-    ddarts.run(resume=tmp_path / "run", quiet=True, time="30s")
+    run.update_summary(plan=run.summary["plan"] | {"setup_s": 45.0})  # so that nothing is left for the training
+    ddarts.run(resume=tmp_path / "run", quiet=True, time="45s")
     stored = run.read_settings("run")
     assert stored["search"] == first
     assert run.summary["plan"]["final"]

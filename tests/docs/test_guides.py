@@ -80,6 +80,8 @@ _DATA = ("--limit", "24", "--threads", "1", "--quiet")
 _SEARCH = ("--channels", "2", *_FEW, "--no-stop-on-collapse")
 _SUPERNET = ("--cells", "3", "--nodes", "1", "--threshold", "0.4")
 _TRAIN = ("--channels", "4", *_FEW)
+#: The standard network is trained alike, in as much time: tests/end_to_end/test_command.py has it.
+_ALONE = ("--reference", "none")
 #: For the strategies that train their proposals.
 _TRIALS = ("--channels", "2", "--batch", "2", "--cells", "3", "--nodes", "1", "--trials", "2", "--trial-steps", "1")
 #: For those that score many networks first, if a command asks for it.
@@ -107,6 +109,7 @@ def shortened(words: list[str]) -> list[str]:
         *_grouped("search", _SEARCH),
         *(() if baseline else (*_grouped("search", _SUPERNET[:4]), "--derive.threshold", "0.4")),
         *_grouped("train", _TRAIN),
+        *_ALONE,
     )
     if name == "search" and {"random", "evolution", "bayes"} & set(words):
         return [*words, *_DATA, *_TRIALS, *resolution]
@@ -116,7 +119,7 @@ def shortened(words: list[str]) -> list[str]:
         "search": (*_DATA, *_SEARCH, *(("--pretrain-epochs", "1") if baseline else _SUPERNET)),
         "run": run,
         "study": (*run, "--seeds", "1", "--jobs", "1", "--draws", "1"),
-        "train": (*_DATA, *_TRAIN),
+        "train": (*_DATA, *_TRAIN, *_ALONE),
         "compare": (*_DATA, *_TRAIN, "--seeds", "1"),
         "measure-operations": (*_DATA, *_TRAIN, "--cells", "1", "--positions", "1"),
         "derive": ("--threshold", "0.4"),

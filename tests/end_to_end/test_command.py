@@ -20,8 +20,8 @@ from ddarts.training import evaluate
 pytestmark = pytest.mark.slow
 
 SEARCH = [
-    *("--limit", "200", "--device", "cpu", "--threads", "1", "--seed", "3", "--search.cells", "3"),
-    *("--search.nodes", "2", "--search.channels", "2", "--search.epochs", "2", "--search.batch", "16"),
+    *("--limit", "100", "--device", "cpu", "--threads", "1", "--seed", "3", "--search.cells", "3"),
+    *("--search.nodes", "1", "--search.channels", "2", "--search.epochs", "2", "--search.batch", "16"),
     *("--search.checkpoint_steps", "2", "--derive.method", "darts"),
 ]
 TRAIN = ["--train.channels", "4", "--train.epochs", "2", "--train.batch", "16", "--train.checkpoint_steps", "3"]
@@ -66,7 +66,7 @@ def test_one_command_ends_with_a_table_that_says_where_everything_lies(finished:
         assert (finished.path / name).exists()
     assert "Traceback" not in finished.err
     assert "Warning" not in finished.err
-    assert "digits: 200 training, 359 test images, 10 classes, 8x8 grey" in finished.err
+    assert "digits: 100 training, 359 test images, 10 classes, 8x8 grey" in finished.err
 
 
 def test_progress_is_told_on_stderr(finished: Finished) -> None:

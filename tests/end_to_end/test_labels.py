@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import re
 import signal
@@ -161,8 +162,11 @@ def test_every_page_and_table_shows_the_measure_of_the_task(
     assert compared.to_dict()["methods"][0][f"{metric.replace(' ', '_')}"] == [abs(score)]
 
 
-@pytest.mark.parametrize("name", ["tags", "age", "kind"])
-@pytest.mark.parametrize("format", ["onnx", "onnx-int8", "torch-export", "safetensors"])
+# files of classifications: tests/api/test_export.py
+@pytest.mark.parametrize(
+    ("name", "format"),
+    [*itertools.product(("tags", "age"), ("onnx", "onnx-int8", "torch-export", "safetensors")), ("kind", "onnx")],
+)
 def test_files_for_other_runtimes_are_checked_on_images_of_the_run(
     runs: dict[str, Any], photos: Path, tmp_path: Path, name: str, format: str
 ) -> None:
@@ -316,6 +320,7 @@ def test_the_report_of_each_task_can_be_written_again(runs: dict[str, Any]) -> N
 
 def test_a_study_on_labels_from_a_file_compares_their_scores(photos: Path, tmp_path: Path) -> None:
     options = {name: value for name, value in SMALL.items() if name not in ("quiet", "device")}
+    options |= {"train": {**SMALL["train"], "epochs": 1}, "reference": "none"}
     done = ddarts.study(
         data=str(photos), labels=str(photos / "tags.csv"), seeds=1, draws=2, out=tmp_path / "s", quiet=True, **options
     )

@@ -154,7 +154,8 @@ def test_gradients_are_numerically_right(operations: tuple[str, ...], stride: in
     def run(x: Tensor, gates: Tensor, *weights: Tensor) -> Tensor:
         return torch.stack(group.mix(group(x), gates)[0])
 
-    assert torch.autograd.gradcheck(run, (x, gates, *group.parameters()), atol=1e-4)
+    together = len(operations) > 1  # each alone is checked number by number
+    assert torch.autograd.gradcheck(run, (x, gates, *group.parameters()), atol=1e-4, fast_mode=together)
 
 
 @pytest.mark.parametrize("stride", [1, 2])

@@ -5,6 +5,7 @@ minutes on a CPU, and is PyTorch's own affair.
 """
 
 import copy
+import dataclasses
 
 import pytest
 import torch
@@ -35,9 +36,15 @@ def forget():
     torch.compiler.reset()
 
 
+def space_of(cells, nodes):
+    """A space of a pool, an operation without weights and two with weights: a test of its own has all operations."""
+    operations = ("max_pool_3x3", "skip_connect", "sep_conv_3x3", "dil_conv_3x3")
+    return dataclasses.replace(build_space(cells=cells, nodes=nodes, reductions=()), operations=operations)
+
+
 def network(cells=2, nodes=1, channels=4):
     torch.manual_seed(0)
-    net = Supernet(build_space(cells=cells, nodes=nodes, reductions=()), channels=channels).double()
+    net = Supernet(space_of(cells, nodes), channels=channels).double()
     net.set_alphas(torch.randn(cells, *net.alphas[0].shape).tolist())
     return net.to(memory_format=torch.channels_last)
 
@@ -108,7 +115,7 @@ def test_fans_of_one_shape_are_compiled_once():
         return graph.forward
 
     torch.compiler.reset()
-    net = Supernet(build_space(cells=4, nodes=2, reductions=()), channels=4)
+    net = Supernet(space_of(cells=4, nodes=2), channels=4)
     compile_edges(net, backend)
     with torch.no_grad():
         net(torch.randn(2, 3, 8, 8), sigmoid_gates(net))
