@@ -339,7 +339,8 @@ def plan_job(
         if isinstance(trial, TrialOptions):
             what = f"{counted(trial.trials, 'trial')} of {counted(trial.trial_steps, 'step')}"
             if trial.trials == 1:
-                what = "none: the first genotype is taken without a trial"
+                made = getattr(space_of(options, start and start.baseline), "known", ())
+                what = f"none: {'the hand-made network of the space' if made else 'one random genotype'} is taken"
             change = f"--{of[0]}trials, --{of[0]}trial-steps"
         else:
             search = search or search_speed(searches, images, start)
