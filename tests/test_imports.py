@@ -57,6 +57,7 @@ ROOMS = (
     "results",
     "preflight",
     "planning",
+    "time_budget",
     "pipeline",
     "experiments",
     "api",

@@ -14,19 +14,16 @@ from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
 
-from ddarts.config.schema import CompareSettings, RunSettings, SearchSettings, SharedSettings, TrainSettings
+from ddarts.config.schema import CompareSettings, SearchSettings, SharedSettings, TrainSettings
 from ddarts.config.strategies import ShortlistOptions, TrialOptions
 from ddarts.data import ImageData, search_parts, split
 from ddarts.errors import SettingsError, Stopped
 from ddarts.genotype.choices import AnyGenotype, ChoiceGenotype
-from ddarts.genotype.gates import discrete_gates
 from ddarts.genotype.random import first_genotype
 from ddarts.nn.resolution import check_resolution, choose_stem
 from ddarts.runs.folder import Hooks, RunFolder
 from ddarts.runtime.progress import counted, format_seconds
-from ddarts.searching.start import StartingPoint, budget_of, pretrain_epochs, space_of
-from ddarts.space.cell_space import SearchSpace
-from ddarts.space.choice_space import ChoiceSpace
+from ddarts.searching.start import StartingPoint, pretrain_epochs, space_of
 from ddarts.training.schedule import is_evaluated
 
 #: Steps that are measured at least, and of slow ones; the first one warms up and is not counted.
@@ -41,23 +38,6 @@ _AFTER_REFERENCE = 4.0
 _SAVED_AT_HALF = 0.7
 #: Files of a run besides checkpoints and model, in bytes, about.
 _FILES = 3_000_000
-
-#: With a time budget: the share of it that is planned, the largest share for the search, the share for a measurement.
-_PLANNED, _FOR_SEARCH, _FOR_MEASURING = 0.97, 0.3, 0.02
-#: With a time budget: trials at least where there is a hand-made network to be taken instead. (More and shorter ones
-#: prefer shallow networks, which learn faster and end worse: docs/results.md.)
-_LEAST_TRIALS = 4
-#: With a time budget: the smallest number of steps of a training, and the smallest resolution.
-_LEAST_TRAINING, _LEAST_SIDE = 20, 32
-#: With a time budget: epochs of a training at least, so that there is a curve, if their evaluations take little time.
-_CURVE = 5
-#: With a time budget, the network becomes narrower until its training has so many steps, down to so many channels: a
-#: narrow network that is trained is better than a wide one that is not (docs/results.md).
-_WIDE_STEPS, _LEAST_CHANNELS = 1500, 8
-#: The seconds of a step grow with the channels to this power: 1.47 from 8 to 16.
-_WIDTH_POWER = 1.5
-#: Then resolution shrinks until the training has so many steps.
-_ENOUGH_STEPS = 600
 
 
 @dataclass(frozen=True)
@@ -222,13 +202,13 @@ def training_speeds(
     train = training_speed(genotype, settings, images, seconds)
     if settings.reference == "none":
         return Speeds(None, train)
-    reference = reference_of(settings, images, *_costs(genotype, settings, images))
+    reference = reference_of(settings, images, *network_costs(genotype, settings, images))
     if reference is None:
         return Speeds(None, train)
     return Speeds(None, train, training_speed(reference, sized(settings, reference), images, seconds))
 
 
-def _costs(genotype: AnyGenotype, settings: TrainSettings, images: ImageData) -> tuple[int, int]:
+def network_costs(genotype: AnyGenotype, settings: TrainSettings, images: ImageData) -> tuple[int, int]:
     """Return the parameters and multiply-adds of the network that is trained."""
     import torch
 
@@ -266,7 +246,7 @@ def training_steps(settings: TrainSettings, images: ImageData) -> int:
     return min(steps, options.steps_per_epoch or steps)
 
 
-def _evaluation_s(settings: TrainSettings, images: ImageData, speed: Speed, count: int) -> float:
+def evaluation_s(settings: TrainSettings, images: ImageData, speed: Speed, count: int) -> float:
     """Return the seconds for the evaluation of `count` images: a forward pass is about a third of a step."""
     return count / settings.train.batch * speed.step_s / 3
 
@@ -281,13 +261,13 @@ def training_s(settings: TrainSettings, images: ImageData, speed: Speed) -> floa
     options = settings.train
     epochs = options.epochs
     validation = split(images, validation=settings.validation, seed=settings.seed).validation
-    each = _evaluation_s(settings, images, speed, len(validation or ()))
+    each = evaluation_s(settings, images, speed, len(validation or ()))
     evaluations = sum(is_evaluated(epoch + 1, epochs, options.evaluations) for epoch in range(epochs))
     step_s = mean_step_s(settings, speed)
     return epochs * (training_steps(settings, images) * step_s + speed.epoch_s) + evaluations * each
 
 
-def _search_s(settings: SearchSettings, images: ImageData, speed: Speed | None, trained: Speed | None) -> float:
+def search_s_of(settings: SearchSettings, images: ImageData, speed: Speed | None, trained: Speed | None) -> float:
     """Return the seconds of a search; of one by trials, those of the steps of the trials."""
     strategy = settings.search.strategy
     if isinstance(strategy, TrialOptions):
@@ -348,13 +328,13 @@ def plan_job(
             steps = counted(search_steps(searches, images), "step")
             what = f"{counted(epochs, 'epoch')} of {steps}, batch {options.batch}"
             change = f"--{of[0]}epochs, --{of[0]}batch"
-        search_s = _search_s(searches, images, search, train)
+        search_s = search_s_of(searches, images, search, train)
         disk += 2 * (search.disk if search else 0)
         lines.append(f"search      {what}{f', {_about(search_s)}' if search_s else ''} ({change})")
     if trains and train is not None:
         options = trains.train
         train_s = training_s(trains, images, train)
-        rest_s = _AFTERWARDS + _evaluation_s(trains, images, train, len(images.test or ()))
+        rest_s = _AFTERWARDS + evaluation_s(trains, images, train, len(images.test or ()))
         disk += 2 * train.disk + train.disk // 2
         steps = counted(training_steps(trains, images), "step")
         what = f"{counted(options.epochs, 'epoch')} of {steps}, batch {options.batch}, C = {options.channels}"
@@ -362,7 +342,7 @@ def plan_job(
         lines.append(f"training    {what}, {_about(train_s)} ({change})")
         if reference is not None:
             reference_s = training_s(trains, images, reference)
-            rest_s += _AFTER_REFERENCE + _evaluation_s(trains, images, reference, len(images.test or ()))
+            rest_s += _AFTER_REFERENCE + evaluation_s(trains, images, reference, len(images.test or ()))
             disk += 2 * reference.disk + reference.disk // 2
             what = f"a standard network of the same size, trained alike, {_about(reference_s)}"
             lines.append(f"reference   {what} (--reference none leaves it out)")
@@ -388,7 +368,7 @@ def plan_comparison(
     alike, each, disk = TrainSettings(**settings.shared(), train=settings.train), [], _FILES
     for genotype in genotypes:
         speed = training_speed(genotype, alike, images, _SECONDS / len(genotypes))
-        tested = _evaluation_s(alike, images, speed, len(images.test or ()))
+        tested = evaluation_s(alike, images, speed, len(images.test or ()))
         each.append(training_s(alike, images, speed) + tested + _AFTER_REFERENCE)
         disk += settings.seeds * (2 * speed.disk + speed.disk // 2)
     count = settings.seeds * len(genotypes)
@@ -420,154 +400,6 @@ def _about(seconds: float) -> str:
     return f"about {format_seconds(seconds)}"
 
 
-def _afterwards(speeds: Speeds) -> float:
+def afterwards_s(speeds: Speeds) -> float:
     """Return the seconds after the trainings besides the tests."""
     return _AFTERWARDS + (_AFTER_REFERENCE if speeds.reference else 0.0)
-
-
-def _stand_in(
-    settings: RunSettings, images: ImageData, space: SearchSpace | ChoiceSpace
-) -> tuple[AnyGenotype, RunSettings]:
-    """Return a genotype for what a search will find, within the budget, and settings with its size."""
-    genotype = first_genotype(space, seed=settings.seed)
-    budget = None if "latency" in settings.budget.limits else budget_of(settings, images, {}, space)
-    if budget is not None:
-        genotype = budget.fit(discrete_gates(space, genotype), threshold=0.0).genotype
-    return genotype, sized(settings, genotype)
-
-
-def _trials_within(trial: TrialOptions, steps: float, chosen: frozenset[str], known: bool) -> TrialOptions:
-    """Return the trials that take at most so many training steps, with as many steps each as there is room for.
-
-    Args:
-        trial: as many trials at most.
-        steps: of all of them.
-        chosen: dotted names of the settings that somebody chose; they stay.
-        known: whether the first trial is a hand-made network, which is taken if good trials would take too long.
-    """
-    if "search.trials" not in chosen and trial.trials > 1:
-        trials = min(trial.trials, int(steps * trial.trials / trial.steps()))
-        trial = trial.model_copy(update={"trials": 1 if known and trials < _LEAST_TRIALS else max(trials, 2)})
-    if "search.trial_steps" not in chosen and trial.trials > 1:
-        share = steps * trial.trial_steps / trial.steps()
-        trial = trial.model_copy(update={"trial_steps": max(int(share), 1)})
-    return trial
-
-
-# -- a time budget -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class TimeBudget:
-    """A time for a whole job.
-
-    Attributes:
-        seconds: the time.
-        began: when the job began, by `time.perf_counter`; earlier by what it has used before it was resumed.
-    """
-
-    seconds: float
-    began: float
-
-    @property
-    def left(self) -> float:
-        """Seconds that can still be planned."""
-        return self.began + _PLANNED * self.seconds - time.perf_counter()
-
-    def before_the_search(
-        self,
-        settings: RunSettings,
-        images: ImageData,
-        start: StartingPoint | None,
-        chosen: frozenset[str],
-        reload: Callable[[int], ImageData],
-    ) -> tuple[RunSettings, ImageData, Speeds]:
-        """Choose width, resolution, steps of the search and, for the time being, epochs of the training.
-
-        Args:
-            settings: of the job.
-            images: the data at the resolution of the settings.
-            start: where a search from a baseline starts.
-            chosen: dotted names of the settings that somebody chose; they stay.
-            reload: loads the data at another resolution.
-
-        Returns:
-            The settings, the data, and the speeds that were measured, for `plan_job`.
-
-        Raises:
-            SettingsError: the time is too short for the smallest search and training.
-        """
-        seconds = max(min(_FOR_MEASURING * self.seconds, 20.0), 0.5)
-        space = space_of(settings.search, start and start.baseline)
-        known = isinstance(space, ChoiceSpace) and bool(space.known)
-        stand_in, sized_in = _stand_in(settings, images, space)
-        trained = training_speeds(stand_in, sized_in, images, seconds)
-        if "train.channels" not in chosen and not settings.budget.limits and start is None:
-            steps = (1 - _FOR_SEARCH) * max(self.left, 0.0) / trained.trainings.step_s
-            channels = int(settings.train.channels * min(steps / _WIDE_STEPS, 1.0) ** (1 / _WIDTH_POWER)) // 4 * 4
-            if (channels := max(channels, _LEAST_CHANNELS)) < settings.train.channels:
-                narrower = settings.train.model_copy(update={"channels": channels})
-                settings = sized_in = settings.model_copy(update={"train": narrower})
-                trained = training_speeds(stand_in, settings, images, seconds)
-        side = images.height
-        if "resolution" not in chosen and side > _LEAST_SIDE and side == images.width:
-            steps = (1 - _FOR_SEARCH) * max(self.left, 0.0) / trained.trainings.step_s
-            smaller = max(int(side * min(steps / _ENOUGH_STEPS, 1.0) ** 0.5) // 8 * 8, _LEAST_SIDE)
-            if smaller < side:  # the time of a step grows with the pixels
-                images = replace(reload(smaller), sizes=f"so that {_ENOUGH_STEPS} training steps fit into the time")
-                settings = settings.model_copy(update={"resolution": smaller})
-                trained = training_speeds(stand_in, sized_in, images, seconds)
-        search = None
-        options = settings.search
-        if isinstance(space, ChoiceSpace) and not settings.budget.limits and start is None:
-            # candidates that cost alike: a larger one would win by its trial, and then be trained for fewer steps
-            like = settings.budget.model_copy(update={"max_macs": _costs(stand_in, settings, images)[1]})
-            settings = settings.model_copy(update={"budget": like})
-        if isinstance(trial := options.strategy, TrialOptions):
-            trial = _trials_within(trial, _FOR_SEARCH * self.left / trained.train.step_s, chosen, known)
-            settings = settings.model_copy(update={"search": options.model_copy(update={"strategy": trial})})
-        else:
-            search = search_speed(settings, images, start, seconds)
-            if not {"search.epochs", "search.steps_per_epoch"} & chosen:
-                steps = int(_FOR_SEARCH * self.left / search.step_s)
-                per_epoch = search_steps(settings, images)
-                epochs = max(min(options.epochs, steps // max(per_epoch, 1)), min(options.epochs, 5, max(steps, 1)))
-                update = {"epochs": epochs, "steps_per_epoch": max(min(per_epoch, steps // epochs), 1)}
-                settings = settings.model_copy(update={"search": options.model_copy(update=update)})
-        left = self.left - _search_s(settings, images, search, trained.train)
-        missing = _LEAST_TRAINING * trained.trainings.step_s + _afterwards(trained) - left
-        if missing > 0:
-            needed = format_seconds((self.seconds + missing) * 1.1)
-            raise SettingsError(
-                f"time = {format_seconds(self.seconds)} is too short for these images and networks: about {needed} are "
-                "needed; allow more time, or choose fewer channels or cells"
-            )
-        return self._trained_in(settings, images, trained, left), images, replace(trained, search=search)
-
-    def before_the_training(self, genotype: AnyGenotype, settings: RunSettings, images: ImageData) -> RunSettings:
-        """Choose the epochs of the training anew: for the network that was found, in the time that is left."""
-        seconds = max(min(_FOR_MEASURING * self.seconds, 20.0), 0.5)
-        speeds = training_speeds(genotype, settings, images, seconds)
-        return self._trained_in(settings, images, speeds, self.left)
-
-    def _trained_in(self, settings: RunSettings, images: ImageData, speeds: Speeds, left: float) -> RunSettings:
-        """Return settings whose trainings, with what follows them, take `left` seconds."""
-        speed = speeds.trainings
-        left -= _afterwards(speeds) + _evaluation_s(settings, images, speed, len(images.test or ()))
-        parts = split(images, validation=settings.validation, seed=settings.seed)
-        per_epoch = max(len(parts.train) // settings.train.batch, 1)
-        evaluation = _evaluation_s(settings, images, speed, len(parts.validation or ()))
-        times, step_s = settings.train.evaluations, mean_step_s(settings, speed)
-
-        def overhead(epochs: int) -> float:
-            every = max(1, epochs // times)
-            return epochs * speed.epoch_s + -(-epochs // every) * evaluation
-
-        epochs = max(int(left / (per_epoch * step_s + speed.epoch_s + evaluation)), 1)
-        while epochs * per_epoch * step_s + overhead(epochs) < left:
-            epochs += 1
-        if epochs < _CURVE and overhead(_CURVE) < left / 10:
-            epochs = _CURVE
-        steps = int((left - overhead(epochs)) / step_s / epochs)  # the last epoch shortens all of them a little
-        update = {"epochs": epochs, "steps_per_epoch": min(max(steps, 1), per_epoch)}
-        return settings.model_copy(update={"train": settings.train.model_copy(update=update)})

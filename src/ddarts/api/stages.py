@@ -93,7 +93,7 @@ def run(
             as in metrics.jsonl. Like `loss`, they are not stored: give them again with `resume`.
         **settings: fields of `ddarts.config.schema.RunSettings`.
     """
-    from ddarts.planning import Plan, TimeBudget, plan_job, sized, training_steps
+    from ddarts.planning import Plan, plan_job, sized, training_steps
     from ddarts.preflight import (
         check_baseline_options,
         check_device_file,
@@ -105,6 +105,7 @@ def run(
     )
     from ddarts.runtime.engine import join
     from ddarts.searching.start import StartingPoint
+    from ddarts.time_budget import TimeBudget
 
     began = time.perf_counter()
     opening = Opening.of("run", out, preset, config, resume, overwrite, {**settings, "data": data})
