@@ -91,7 +91,8 @@ class TimeBudget:
         seconds = max(min(_FOR_MEASURING * self.seconds, 20.0), 0.5)
         space = space_of(settings.search, start and start.baseline)
         known = isinstance(space, ChoiceSpace) and bool(space.known)
-        stand_in, sized_in = _stand_in(settings, images, space)
+        fixed = {"channels": settings.train.channels} if "train.channels" in chosen else {}
+        stand_in, sized_in = _stand_in(settings, images, space, fixed)
         trained = training_speeds(stand_in, sized_in, images, seconds)
         if "train.channels" not in chosen and not settings.budget.limits and start is None:
             steps = (1 - _FOR_SEARCH) * max(self.left, 0.0) / trained.trainings.step_s
@@ -165,11 +166,11 @@ class TimeBudget:
 
 
 def _stand_in(
-    settings: RunSettings, images: ImageData, space: SearchSpace | ChoiceSpace
+    settings: RunSettings, images: ImageData, space: SearchSpace | ChoiceSpace, fixed: dict[str, int]
 ) -> tuple[AnyGenotype, RunSettings]:
     """Return a genotype for what a search will find, within the budget, and settings with its size."""
     genotype = first_genotype(space, seed=settings.seed)
-    budget = None if "latency" in settings.budget.limits else budget_of(settings, images, {}, space)
+    budget = None if "latency" in settings.budget.limits else budget_of(settings, images, fixed, space)
     if budget is not None:
         genotype = budget.fit(discrete_gates(space, genotype), threshold=0.0).genotype
     return genotype, sized(settings, genotype)
