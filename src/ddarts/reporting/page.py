@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ddarts.config.layers import STAGES, presets
-from ddarts.config.loading import load_settings
+from ddarts.config.loading import default_preset, load_settings
 from ddarts.reporting.background import Background
 from ddarts.reporting.budgets import budget_bars
 from ddarts.reporting.charts import stage_charts
@@ -113,7 +113,9 @@ def settings_of(run: RunContents) -> tuple[str, list[SettingsView]]:
     def differences(preset: str) -> int:
         return sum(found[preset][stage].get(name) != v for stage, section in known.items() for name, v in flat(section))
 
-    nearest = min(found, key=differences)
+    given: dict[str, Any] = next(iter(known.values()), {})
+    first = default_preset(str(given.get("data", "digits")), timed=given.get("time") is not None)
+    nearest = min((first, *found), key=differences)  # of equal ones the one that is used if none is named
     views = []
     for stage, section in run.settings.items():
         usual = found[nearest].get(stage, {})
