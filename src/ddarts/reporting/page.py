@@ -115,7 +115,8 @@ def settings_of(run: RunContents) -> tuple[str, list[SettingsView]]:
 
     given: dict[str, Any] = next(iter(known.values()), {})
     first = default_preset(str(given.get("data", "digits")), timed=given.get("time") is not None)
-    nearest = min((first, *found), key=differences)  # of equal ones the one that is used if none is named
+    # of equal ones the one that is used if none is named, or `small`: `residual` trains alike
+    nearest = min((first, *reversed(found)), key=differences)
     views = []
     for stage, section in run.settings.items():
         usual = found[nearest].get(stage, {})
