@@ -53,7 +53,7 @@ def kinds() -> dict[str, Kind]:
         "full disks and inode tables": _simple(50, "full", disks.full),
         "read-only folders": _simple(25, "read-only", disks.read_only),
         "two processes at one run": _simple(30, "two", processes.two_at_one_run),
-        "runs started in the same second": _simple(1, "thousand", processes.a_thousand, 1000),
+        "runs started in the same second": _simple(5, "thousand", processes.a_thousand, processes.WAVE),
         "ranks lost, stopped, suspended or late": _simple(30, "ranks", processes.ranks),
     }
     for name in data.EXTREMES:

@@ -14,8 +14,8 @@ from typing import Any
 
 from benchmarks.campaign.attempts import COMMANDS, LONGEST_S, TINY, Bench, Command, one_line, options, stopped
 
-#: Bytes of memory below which the youngest processes pause, and above which they go on; each takes about 70 MB.
-_SCARCE, _ENOUGH = 3 * 2**30, 5 * 2**30
+#: Processes at once of the thousand; each takes about 70 MB for itself, and a thousand at once have no room in 24 GB.
+WAVE = 200
 
 
 def two_at_one_run(bench: Bench, moments: random.Random) -> str | None:
@@ -51,33 +51,7 @@ def _make_images(folder: Path) -> None:
             (folder / f"{prefix}-{kind}-ubyte").write_bytes(head + array.tobytes())
 
 
-def _free_memory() -> int:
-    lines = Path("/proc/meminfo").read_text("ascii").splitlines()
-    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
-
-
-def _end_all(commands: list[Command]) -> list[tuple[int, str]]:
-    """Wait until many processes have ended; the youngest are suspended while memory is scarce, all in turn."""
-    paused: list[Command] = []
-    running, moved, woken = list(commands), time.monotonic(), 0.0
-    while running and time.monotonic() - moved < 4 * LONGEST_S:
-        left = [command for command in running if command.wait(0) is None]
-        if len(left) < len(running):
-            running, moved = left, time.monotonic()
-        awake = [command for command in running if command not in paused]
-        free = _free_memory()
-        stuck = time.monotonic() - max(moved, woken) > LONGEST_S / 10  # what has paused may hold what others wait for
-        if paused and (free > _ENOUGH or stuck or not awake):
-            paused.pop(0).send(signal.SIGCONT)
-            woken = time.monotonic()
-        elif free < _SCARCE and len(awake) > 1:
-            paused.append(awake[-1])
-            awake[-1].send(signal.SIGSTOP)
-        time.sleep(0.02)
-    return [command.end(0.0 if command in running else LONGEST_S) for command in commands]
-
-
-def a_thousand(bench: Bench, moments: random.Random, count: int = 1000) -> str | None:
+def a_thousand(bench: Bench, moments: random.Random, count: int = WAVE) -> str | None:
     """Start many runs, none with --out, in the same second with one cache; all have a folder and the same gates."""
     _make_images(bench.place / "images")
     read, write = os.pipe()
@@ -92,7 +66,7 @@ def a_thousand(bench: Bench, moments: random.Random, count: int = 1000) -> str |
     how: dict[str, Any] = {"folder": bench.place, "environment": {"DDARTS_CACHE": str(bench.place / "cache")}}
     commands = [bench.command(*words, said=bench.place / f"{i}.txt", before=wait_for_all, **how) for i in range(count)]
     os.close(write)
-    ends = _end_all(commands)
+    ends = [command.end(4 * LONGEST_S) for command in commands]
     os.close(read)
     wrong = next((f"status {status}: {said[-600:]}" for status, said in ends if status), None)
     runs = list((bench.place / "runs").iterdir())
