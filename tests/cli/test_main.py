@@ -249,6 +249,19 @@ def test_a_signal_in_the_first_second_ends_with_a_line(number):
     assert done.stderr.count("\n") == 1
 
 
+def test_a_process_that_is_lost_before_the_first_step_is_no_bug(monkeypatch, capsys):
+    from torch import distributed
+
+    def lost(**_):
+        raise distributed.DistNetworkError("Broken pipe")
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("ddarts.api.catalogue.zoo", lost)
+    assert main(["zoo"]) == 2
+    told = "ddarts: error: another of the 2 processes has ended or cannot be reached; start all again, with --resume"
+    assert capsys.readouterr().err.startswith(told)
+
+
 def test_a_signal_after_the_last_word_ends_without_another():
     code = (
         "import atexit, os, sys; from ddarts.cli.main import main; atexit.register(lambda: os.kill(os.getpid(), 15)); "
