@@ -4,6 +4,7 @@ import time
 from dataclasses import replace
 
 import pytest
+import torch
 
 import ddarts
 from ddarts.config.loading import load_settings
@@ -48,6 +49,14 @@ def test_both_trainings_are_as_long_as_the_time_left(digits, left, step_s, refer
     tested = 359 / 64 * step_s / 3
     assert left - tested - step_s * settings.train.epochs - 1e-6 <= seconds <= left - tested + 1e-6
     assert 1 <= training_steps(settings, digits) <= 20
+
+
+def test_short_epochs_are_whole(digits):
+    few = replace(digits, train=digits.train.select(torch.arange(160)))  # two steps of 64 without the validation images
+    settings = TimeBudget(1.0, 0.0)._trained_in(settings_of(), few, Speeds(None, Speed(0.1, 0.0, 0)), 60.0)
+    assert training_steps(settings, few) == 2
+    assert settings.train.steps_per_epoch == 2
+    assert 40 <= training_s(settings, few, Speed(0.1, 0.0, 0)) <= 50
 
 
 def test_a_time_becomes_a_plan_that_a_resumed_run_keeps(tmp_path):

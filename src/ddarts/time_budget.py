@@ -161,6 +161,9 @@ class TimeBudget:
         if epochs < _CURVE and overhead(_CURVE) < left / 10:
             epochs = _CURVE
         steps = int((left - overhead(epochs)) / step_s / epochs)  # the last epoch shortens all of them a little
+        fewer = (epochs - 1) * per_epoch
+        if fewer > epochs * steps and fewer * step_s + overhead(epochs - 1) <= left:  # or much, if epochs are short
+            epochs, steps = epochs - 1, per_epoch
         update = {"epochs": epochs, "steps_per_epoch": min(max(steps, 1), per_epoch)}
         return settings.model_copy(update={"train": settings.train.model_copy(update=update)})
 
