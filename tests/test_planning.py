@@ -26,14 +26,6 @@ from ddarts.reporting.page import write_report
 from ddarts.reporting.results import longer_training
 from ddarts.runs.folder import RunFolder
 
-SMALL = {
-    "limit": 60,
-    "threads": 1,
-    "device": "cpu",
-    "search": {"cells": 3, "nodes": 1, "channels": 2, "batch": 8, "ablation": "off", "epochs": 2, "steps_per_epoch": 3},
-    "train": {"channels": 2, "batch": 8},
-}
-
 
 @pytest.fixture(scope="module")
 def digits():

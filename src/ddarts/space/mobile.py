@@ -6,6 +6,7 @@ layer follows ProxylessNAS (arXiv 1812.00332).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ddarts.space.choice_space import ChoiceSpace, chain
@@ -24,6 +25,11 @@ class Stage(NamedTuple):
     """Of the first layer; the others have 1."""
 
 
+def reductions_of(stages: Sequence[Stage]) -> tuple[int, ...]:
+    """Return the positions of the layers that halve the resolution, of stages one after the other."""
+    return tuple(sum(s.layers for s in stages[:i]) for i, stage in enumerate(stages) if stage.stride == 2)
+
+
 #: The first stage halves the resolution only after the stem for large images, which divides it by 4 together with it.
 STAGES = (Stage(2, 1.5, 1), Stage(3, 2.5, 2), Stage(3, 5, 2), Stage(3, 7, 1), Stage(3, 12, 2))
 
@@ -37,6 +43,6 @@ MOBILE = ChoiceSpace(
     name="mobile",
     choices=chain(sum(stage.layers for stage in STAGES), CANDIDATES),
     skeleton="ddarts.nn.mobile:Mobile",
-    reductions=tuple(sum(s.layers for s in STAGES[:i]) for i, stage in enumerate(STAGES) if stage.stride == 2),
+    reductions=reductions_of(STAGES),
     parameter_free=frozenset({SKIP}),
 )

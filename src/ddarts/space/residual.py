@@ -9,7 +9,7 @@ section 4.2), wide blocks (arXiv 1605.07146). Squeeze-and-excitation is left out
 from __future__ import annotations
 
 from ddarts.space.choice_space import ChoiceSpace, chain
-from ddarts.space.mobile import SKIP, Stage
+from ddarts.space.mobile import SKIP, Stage, reductions_of
 
 #: Three stages as in a ResNet-20, which is in the space; leaving layers out gives ResNet-14 and ResNet-8.
 STAGES = tuple(Stage(3, width, stride) for width, stride in ((1, 1), (2, 2), (4, 2)))
@@ -21,7 +21,7 @@ RESIDUAL = ChoiceSpace(
     name="residual",
     choices=chain(sum(stage.layers for stage in STAGES), CANDIDATES),
     skeleton="ddarts.nn.standard:ResNet",
-    reductions=tuple(sum(s.layers for s in STAGES[:i]) for i, stage in enumerate(STAGES) if stage.stride == 2),
+    reductions=reductions_of(STAGES),
     parameter_free=frozenset({SKIP}),
     # of six networks the best on validation images of CIFAR-10 in equal time (docs/results.md)
     known=("basic_e1", SKIP, SKIP, "basic_e1", SKIP, SKIP, "basic_e2", "basic_e2", "basic_e2"),

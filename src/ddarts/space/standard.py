@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ddarts.errors import SettingsError
 from ddarts.space.choice_space import Choice, ChoiceSpace
-from ddarts.space.mobile import Stage
+from ddarts.space.mobile import Stage, reductions_of
 
 #: Beginning of their names.
 FAMILY = "standard"
@@ -54,5 +54,5 @@ def standard_space(name: str) -> ChoiceSpace:
         name=name,
         choices=tuple(Choice(f"block {i}", (candidate,)) for i, candidate in enumerate(candidates)),
         skeleton="ddarts.nn.standard:ResNet" if residual else "ddarts.nn.standard:MobileNetV2",
-        reductions=tuple(sum(s.layers for s in stages[:i]) for i, stage in enumerate(stages) if stage.stride == 2),
+        reductions=reductions_of(stages),
     )
