@@ -15,6 +15,7 @@ from ddarts.errors import SettingsError, Stopped
 from ddarts.genotype.genotype import Size
 from ddarts.nn.choice_network import build_network
 from ddarts.planning import Speed, Speeds, training_s, training_steps
+from ddarts.preflight import settle_time
 from ddarts.runs.folder import RunFolder
 from ddarts.space.choice_space import find_choice_space
 from ddarts.time_budget import TimeBudget, _trials_within
@@ -165,6 +166,22 @@ def test_a_time_that_cannot_be_kept_is_refused(given, told, tmp_path):
         ddarts.run("digits", out=tmp_path / "run", quiet=True, **given)
     assert told in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [
+        ({}, 600),
+        ({"time": 60}, 60),
+        ({"train.channels": 8}, 600),
+        ({"train.epochs": 3}, None),
+        ({"train.min_steps": 300}, None),
+        ({"devices": 2}, None),
+    ],
+)
+def test_the_time_of_a_preset_gives_way_to_what_somebody_chose(given, left):
+    settings = load_settings("run", overrides={"data": "x", **given})
+    assert settle_time(settings, given.keys()).time == left
 
 
 def test_a_training_at_half_the_resolution_gets_the_steps_that_it_saves(digits):

@@ -119,20 +119,27 @@ def fit_cells(
     return fewest
 
 
-def check_time(settings: RunSettings, chosen: Collection[str]) -> None:
-    """Raise SettingsError if the time of a job is to settle what somebody chose, or cannot be planned.
+def settle_time(settings: RunSettings, chosen: Collection[str]) -> RunSettings:
+    """Return the settings of a job, without a preset's time where somebody chose what follows from it.
 
     Args:
         settings: of the job.
         chosen: dotted names of the settings that the caller chose.
+
+    Raises:
+        SettingsError: the time that the caller chose is to settle what the caller chose, too, or cannot be planned.
     """
     if settings.time is None:
-        return
+        return settings
     both = sorted({"train.epochs", "train.steps_per_epoch", "train.min_steps"} & set(chosen))
+    alone = find_place(settings.devices, settings.machines).size == 1
+    if "time" not in chosen:
+        return settings if alone and not both else settings.model_copy(update={"time": None})
     if both:
         raise SettingsError(f"{both[0]} follows from time = {settings.time:g} s; leave one of them out")
-    if find_place(settings.devices, settings.machines).size > 1:
+    if not alone:
         raise SettingsError("time is planned for one process; leave it out, or devices and machines")
+    return settings
 
 
 def check_engine_settings(options: EngineOptions, **batches: int) -> None:

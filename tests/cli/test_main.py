@@ -359,7 +359,9 @@ def test_help_is_short_and_help_all_complete(capsys):
 def test_help_shows_the_defaults_of_the_preset_in_force(capsys, tmp_path):
     assert "training images for weights (at least 1; default 15)" in help_of(capsys, "run --help")
     assert "Defaults are those of the preset demo" in help_of(capsys, "run --help")
-    assert "training images for weights (at least 1; default 10)" in help_of(capsys, "run --data photos --help")
+    assert "training images for weights (at least 1; default 10)" in help_of(capsys, "search --data photos --help")
+    assert "Defaults are those of the preset residual" in help_of(capsys, "run --data photos --help")
+    assert "Defaults are those of the preset small" in help_of(capsys, "run --data photos --strategy darts --help")
     assert "training images for weights (at least 1; default 50)" in help_of(capsys, "run --preset=paper --help")
     (tmp_path / "my.yaml").write_text("search:\n  epochs: 77\n")
     assert "training images for weights (at least 1; default 77)" in help_of(capsys, "run --config my.yaml --help")

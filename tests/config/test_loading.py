@@ -40,7 +40,10 @@ def test_the_digits_have_the_demo_preset_and_other_data_the_small_one(config):
     assert load_settings("search", config=config("data: x\npreset: demo\n")).search == load_settings("search").search
 
 
-def test_a_job_with_a_time_and_nothing_else_about_the_search_has_the_residual_preset():
+def test_a_job_with_nothing_said_about_the_search_has_the_residual_preset():
+    assert load_settings("run", overrides={"data": "x"}) == load_settings(
+        "run", preset="residual", overrides={"data": "x", "time": "10m"}
+    )
     timed = load_settings("run", overrides={"data": "x", "time": 60, "train.channels": 8})
     assert timed == load_settings("run", preset="residual", overrides={"data": "x", "time": 60, "train.channels": 8})
     assert load_settings("run", overrides={"time": 60}).search == load_settings("run", preset="demo").search

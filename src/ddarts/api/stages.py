@@ -100,8 +100,8 @@ def run(
         check_engine_settings,
         check_search_data,
         check_search_settings,
-        check_time,
         check_train_data,
+        settle_time,
     )
     from ddarts.runtime.engine import join
     from ddarts.searching.start import StartingPoint
@@ -112,7 +112,8 @@ def run(
     wanted: RunSettings = opening.settings
     check_engine_settings(wanted, search=wanted.search.batch, train=wanted.train.batch)
     check_baseline_options("run", wanted, settings)
-    check_time(wanted, opening.chosen)
+    wanted = settle_time(wanted, opening.chosen)
+    opening = replace(opening, settings=wanted)
     start = StartingPoint.of(wanted.search, opening.resumed)
     space = check_search_settings(wanted, start and start.baseline)
     if opening.resumed is None:

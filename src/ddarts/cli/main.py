@@ -316,8 +316,7 @@ def _add_settings(
     preset, config, data = (
         _value_of(tokens if wants_help else (), f"--{name}") for name in ("preset", "config", "data")
     )
-    timed = stage == "run" and _value_of(tokens if wants_help else (), "--time") is not None
-    overrides: dict[str, Any] = ({"data": data} if data else {}) | ({"time": 1} if timed else {})
+    overrides: dict[str, Any] = {"data": data} if data else {}
     searches = "search" in groups_of(stage)
     chosen = (_value_of(tokens, "--strategy") or _value_of(tokens, "--search.strategy")) if searches else None
     settings = load_settings(
@@ -342,7 +341,7 @@ def _add_settings(
     )
     if stage not in WITH_PRESET:
         return more or None
-    preset = preset or default_preset(data or "digits", timed=timed)
+    preset = preset or default_preset(data or "digits", free=stage == "run" and not chosen)
     return (
         f"{more}Defaults are those of the preset {preset}; --preset NAME --help shows another's. A setting comes from "
         "the command line, else from --config, else from the preset."

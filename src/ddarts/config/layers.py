@@ -111,7 +111,8 @@ def preset_layer(name: str, stage: str) -> dict[Key, Given]:
         raise SettingsError(f"unknown preset {name!r}{nearest(name, presets())}")
     text = (resources.files("ddarts.config") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
     document = parse_yaml(text, f"preset {name}")
-    layer = flatten(document.values, stage, f"preset {name}: ", document.lines)
+    values = {key: v for key, v in document.values.items() if key in GROUPS or key in STAGES[stage].model_fields}
+    layer = flatten(values, stage, f"preset {name}: ", document.lines)
     return {key: replace(given, asked=False) for key, given in layer.items()}
 
 

@@ -32,14 +32,17 @@ FITTED = frozenset({("search", "batch"), ("train", "batch"), ("train", "epochs")
 WITH_PRESET = ("run", "search", "train", "compare", "measure-operations")
 
 
-def default_preset(data: str, *, timed: bool = False) -> str:
+def default_preset(data: str, *, free: bool = False) -> str:
     """Return the preset that is used when none is named.
 
+    Args:
+        data: of the stage.
+        free: whether the stage is a whole job, of which nothing is said about the search.
+
     Returns:
-        ``demo`` for the embedded digits; for other data ``residual`` where a time is all that is said about the
-        search, else ``small``.
+        ``demo`` for the embedded digits; for other data ``residual`` where the job is free to choose, else ``small``.
     """
-    return "demo" if data == "digits" else "residual" if timed else "small"
+    return "demo" if data == "digits" else "residual" if free else "small"
 
 
 def load_settings(
@@ -88,8 +91,8 @@ def read_layer(
     preset = preset or (None if named is None else str(named))
     if preset is None and base is None and stage in WITH_PRESET:
         data = layer.get(("data",))
-        timed = ("time",) in layer and not any(key[0] in ("search", "derive") for key in layer)
-        preset = default_preset("digits" if data is None else str(data.value), timed=timed)
+        free = stage == "run" and not any(key[0] in ("search", "derive") for key in layer)
+        preset = default_preset("digits" if data is None else str(data.value), free=free)
     return layer if preset is None else preset_layer(preset, stage) | layer
 
 

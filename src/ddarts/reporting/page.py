@@ -114,7 +114,7 @@ def settings_of(run: RunContents) -> tuple[str, list[SettingsView]]:
         return sum(found[preset][stage].get(name) != v for stage, section in known.items() for name, v in flat(section))
 
     given: dict[str, Any] = next(iter(known.values()), {})
-    first = default_preset(str(given.get("data", "digits")), timed=given.get("time") is not None)
+    first = default_preset(str(given.get("data", "digits")), free="run" in known)
     # of equal ones the one that is used if none is named, or `small`: `residual` trains alike
     nearest = min((first, *reversed(found)), key=differences)
     views = []
