@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from ddarts.api.signature import names_settings
+from ddarts.config.keywords import CompareKeywords
 from ddarts.config.loading import stored_settings
 from ddarts.config.schema import CompareSettings, TrainSettings
 from ddarts.errors import RunError, SettingsError, Stopped
@@ -25,7 +27,6 @@ from ddarts.runtime.progress import counted, format_seconds, work_after
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from ddarts.config.keywords import CompareKeywords
     from ddarts.data import ImageData
     from ddarts.runs.folder import RunFolder
 
@@ -75,6 +76,7 @@ class CompareResult(Outcome):
         )
 
 
+@names_settings(CompareKeywords)
 def compare(
     architectures: Sequence[Architecture] = (),
     *,

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from ddarts.api.signature import names_settings
+from ddarts.config.keywords import MeasureKeywords
 from ddarts.config.schema import MeasureSettings
 from ddarts.errors import GenotypeError, RunError
 from ddarts.genotype.operation_weights import FILE_NAME, OperationWeights
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
     import os
 
     from rich.table import Table
-
-    from ddarts.config.keywords import MeasureKeywords
 
     PathLike = str | os.PathLike[str]
     Config = PathLike | Mapping[str, Any]
@@ -110,6 +110,7 @@ class MeasureResult(Outcome):
         }
 
 
+@names_settings(MeasureKeywords)
 def measure_operations(
     *,
     out: PathLike | None = None,

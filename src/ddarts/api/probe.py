@@ -6,15 +6,14 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Unpack
 
+from ddarts.api.signature import names_settings
+from ddarts.config.keywords import ProbeKeywords
 from ddarts.config.loading import load_settings
 from ddarts.config.schema import ProbeSettings
 from ddarts.results import Outcome
 from ddarts.runtime.progress import Progress
-
-if TYPE_CHECKING:
-    from ddarts.config.keywords import ProbeKeywords
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,7 @@ class ProbeResult(Outcome):
         return {"folder": str(self.folder), "networks": self.networks, "bytes": self.bytes}
 
 
+@names_settings(ProbeKeywords)
 def probe(
     out: str | os.PathLike[str],
     *,

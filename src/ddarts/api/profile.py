@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Unpack
 
+from ddarts.api.signature import names_settings
+from ddarts.config.keywords import ProfileKeywords
 from ddarts.config.loading import load_settings
 from ddarts.config.schema import ProfileSettings
 from ddarts.errors import SettingsError
@@ -19,7 +21,6 @@ from ddarts.runtime.progress import Progress
 if TYPE_CHECKING:
     from rich.console import Group
 
-    from ddarts.config.keywords import ProfileKeywords
     from ddarts.deploy.profiling import Profile
 
 Source = Genotype | str | os.PathLike[str]
@@ -119,6 +120,7 @@ class ProfileResult(Outcome):
         }
 
 
+@names_settings(ProfileKeywords)
 def profile(
     architectures: Sequence[Source] | Source,
     *,

@@ -14,6 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from ddarts.api.signature import names_settings
+from ddarts.config.keywords import DeriveKeywords, EvaluateKeywords, RunKeywords, SearchKeywords, TrainKeywords
 from ddarts.config.loading import load_settings
 from ddarts.config.schema import DataOptions, DeriveSettings, RunSettings, SearchSettings, TrainSettings
 from ddarts.errors import RunError, SettingsError, whole_number
@@ -55,7 +57,6 @@ from ddarts.runtime.atomic_files import write_text
 from ddarts.runtime.progress import counted, work_after
 
 if TYPE_CHECKING:
-    from ddarts.config.keywords import DeriveKeywords, EvaluateKeywords, RunKeywords, SearchKeywords, TrainKeywords
     from ddarts.cost.budget import Fitted
     from ddarts.data import ImageData
 
@@ -64,6 +65,7 @@ Config = PathLike | Mapping[str, Any]
 Hook = Callable[[dict[str, Any]], object]
 
 
+@names_settings(RunKeywords)
 def run(
     data: Any = None,
     *,
@@ -187,6 +189,7 @@ def run(
         )
 
 
+@names_settings(SearchKeywords)
 def search(
     data: Any = None,
     *,
@@ -245,6 +248,7 @@ def search(
         return search_stage(wanted, images, folder, start, quiet)
 
 
+@names_settings(DeriveKeywords)
 def derive(
     source: PathLike,
     *,
@@ -316,6 +320,7 @@ def derive(
     return DeriveResult(genotype, target, wanted.method, wanted.threshold, costs, tuple(rows))
 
 
+@names_settings(TrainKeywords)
 def train(
     data: Any = None,
     *,
@@ -382,6 +387,7 @@ def train(
         return replace(trained, reference=folder.summary.get("reference"))
 
 
+@names_settings(EvaluateKeywords)
 def test(
     model: PathLike,
     *,

@@ -12,7 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from ddarts.api.signature import names_settings
 from ddarts.api.stages import run, search, test, train
+from ddarts.config.keywords import RunKeywords
 from ddarts.config.loading import stored_settings
 from ddarts.config.schema import RunSettings
 from ddarts.errors import DDartsError, RunError, SettingsError, Stopped, whole_number
@@ -33,7 +35,6 @@ from ddarts.runtime.signals import StopRequest
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from ddarts.config.keywords import RunKeywords
 
 PathLike = str | os.PathLike[str]
 Names = str | list[str] | tuple[str, ...]
@@ -62,6 +63,7 @@ class StudyResult(Outcome):
         return {"study": str(self.path), "data": [board.to_dict() for board in self.boards]}
 
 
+@names_settings(RunKeywords)
 def study(
     strategies: Names | Mapping[str, Any] | None = None,
     *,
