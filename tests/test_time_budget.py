@@ -14,7 +14,7 @@ from ddarts.cost.counting import count_parameters
 from ddarts.errors import SettingsError, Stopped
 from ddarts.genotype.genotype import Size
 from ddarts.nn.choice_network import build_network
-from ddarts.planning import Speed, Speeds, training_s, training_steps
+from ddarts.planning import Speed, Speeds, plan_job, training_s, training_steps
 from ddarts.preflight import settle_time
 from ddarts.runs.folder import RunFolder
 from ddarts.space.choice_space import find_choice_space
@@ -111,6 +111,20 @@ def test_a_short_time_makes_the_network_narrower_unless_its_width_was_chosen(
     settings, budget = settings_of(search={"strategy": "bayes"}), TimeBudget(600.0, time.perf_counter())
     planned, _, _ = budget.before_the_search(settings, digits, None, frozenset(chosen), lambda side: digits)
     assert planned.train.channels == channels
+
+
+@pytest.mark.parametrize(
+    ("seconds", "chosen", "reference"),
+    [(600, (), "none"), (1799, (), "none"), (1800, (), "resnet"), (600, ("reference",), "resnet")],
+)
+def test_a_short_job_trains_no_standard_network_unless_asked(digits, monkeypatch, seconds, chosen, reference):
+    monkeypatch.setattr("ddarts.time_budget.training_speeds", lambda *_: Speeds(None, Speed(0.1, 0.0, 0)))
+    budget = TimeBudget(float(seconds), time.perf_counter())
+    settings = load_settings("run", preset="residual")
+    planned, images, speeds = budget.before_the_search(settings, digits, None, frozenset(chosen), lambda side: digits)
+    assert planned.reference == reference
+    told = [line for line in plan_job(planned, images, speeds=speeds).lines if "reference" in line]
+    assert ["--reference resnet" in line for line in told] == ([] if reference == "resnet" else [True])
 
 
 def test_candidates_of_a_choice_space_cost_alike_unless_there_is_a_budget(digits, monkeypatch):

@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
 
-from ddarts.config.schema import CompareSettings, SearchSettings, SharedSettings, TrainSettings
+from ddarts.config.schema import CompareSettings, RunSettings, SearchSettings, SharedSettings, TrainSettings
 from ddarts.config.strategies import ShortlistOptions, TrialOptions
 from ddarts.data import ImageData, search_parts, split
 from ddarts.errors import SettingsError, Stopped
@@ -346,6 +346,8 @@ def plan_job(
             disk += 2 * reference.disk + reference.disk // 2
             what = f"a standard network of the same size, trained alike, {_about(reference_s)}"
             lines.append(f"reference   {what} (--reference none leaves it out)")
+        elif isinstance(trains, RunSettings) and trains.reference == "none":
+            lines.append("reference   none; --reference resnet trains a standard network of the same size alike")
     total = search_s + train_s + reference_s + rest_s
     lines.append(_in_all(total, disk))
     return Plan(("plan:", *(f"  {line}" for line in lines)), search_s, train_s, rest_s, disk, reference_s)

@@ -30,8 +30,12 @@ from ddarts.searching.start import StartingPoint, budget_of, space_of
 from ddarts.space.cell_space import SearchSpace
 from ddarts.space.choice_space import ChoiceSpace
 
-#: The share of the time that is planned, the largest share for the search, the share for a measurement.
-_PLANNED, _FOR_SEARCH, _FOR_MEASURING = 0.97, 0.3, 0.02
+#: The share of the time that is planned, and the largest share for the search.
+_PLANNED, _FOR_SEARCH = 0.97, 0.3
+#: The share of the time for a measurement before the search, of which there are up to six, and before the training.
+_FIRST_MEASURED, _LAST_MEASURED = 0.005, 0.02
+#: Seconds below which no standard network is trained unless somebody asks for it: it takes half of the training.
+_WITH_REFERENCE = 1800
 #: Trials at least where there is a hand-made network to be taken instead. (More and shorter ones
 #: prefer shallow networks, which learn faster and end worse: docs/results.md.)
 _LEAST_TRIALS = 4
@@ -88,7 +92,9 @@ class TimeBudget:
         Raises:
             SettingsError: the time is too short for the smallest search and training.
         """
-        seconds = max(min(_FOR_MEASURING * self.seconds, 20.0), 0.5)
+        seconds = self._for_measuring(_FIRST_MEASURED)
+        if self.seconds < _WITH_REFERENCE and "reference" not in chosen:
+            settings = settings.model_copy(update={"reference": "none"})
         space = space_of(settings.search, start and start.baseline)
         known = isinstance(space, ChoiceSpace) and bool(space.known)
         fixed = {"channels": settings.train.channels} if "train.channels" in chosen else {}
@@ -138,9 +144,12 @@ class TimeBudget:
 
     def before_the_training(self, genotype: AnyGenotype, settings: RunSettings, images: ImageData) -> RunSettings:
         """Choose the epochs of the training anew: for the network that was found, in the time that is left."""
-        seconds = max(min(_FOR_MEASURING * self.seconds, 20.0), 0.5)
+        seconds = self._for_measuring(_LAST_MEASURED)
         speeds = training_speeds(genotype, settings, images, seconds)
         return self._trained_in(settings, images, speeds, self.left)
+
+    def _for_measuring(self, share: float) -> float:
+        return max(min(share * self.seconds, 20.0), 0.5)
 
     def _trained_in(self, settings: RunSettings, images: ImageData, speeds: Speeds, left: float) -> RunSettings:
         """Return settings whose trainings, with what follows them, take `left` seconds."""
