@@ -103,6 +103,46 @@ def test_the_sum_of_a_node_takes_batch_norms_and_plain_images(channels: int, dty
     _close(found, expected, _TOLERANCE[dtype])
 
 
+@pytest.mark.parametrize("dtype", _TOLERANCE)
+@pytest.mark.parametrize("affine", [False, True])
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("added", [False, True])
+@pytest.mark.parametrize("size", [(3, 8, 6, 8), (2, 13, 5, 7), (4, 36, 8, 4), (6, 32, 32, 32)])  # the last is streamed
+def test_batch_norm_with_a_sum_and_relu_and_its_gradients(
+    size: tuple[int, int, int, int], added: bool, relu: bool, affine: bool, dtype: torch.dtype
+) -> None:
+    x, extra, grad = (_last(*size, dtype=dtype) + 3 * (i == 0) for i in range(3))
+    scale, shift = torch.rand(size[1]) + 0.5, torch.randn(size[1])
+    numbers = (scale, shift) if affine else (None, None)
+    y, mean, var = ops.norm_relu(x, extra if added else None, *numbers, relu, EPS)
+
+    leaf, more, *parameters = (t.double().requires_grad_() for t in (x, extra, scale, shift))
+    expected = F.batch_norm(leaf, None, None, *(parameters if affine else (None, None)), True, 0.0, EPS)
+    expected = expected + more if added else expected
+    expected = expected * (y > 0) if relu else expected  # near 0 the two need not agree where the ReLU passes
+    tolerance = _TOLERANCE[dtype]
+    _close(y, expected, tolerance)
+    _close(mean, leaf.mean((0, 2, 3)), tolerance)
+    _close(var, leaf.var((0, 2, 3), correction=0), tolerance)
+
+    found = ops.norm_relu_backward(grad, x, y if relu else None, mean, var, numbers[0], added, EPS)
+    wanted = [leaf, *([more] if added else []), *(parameters if affine else [])]
+    exact = list(torch.autograd.grad(expected, wanted, grad.double()))
+    _close(found[0], exact.pop(0), tolerance)
+    if added:
+        _close(found[1], exact.pop(0), tolerance)
+    for ours, theirs in zip(found[2:], exact, strict=False):
+        _close(ours, theirs, tolerance)
+
+
+def test_batch_norm_shows_what_is_not_a_number() -> None:
+    x = _last(2, 8, 4, 4)
+    x[0, 3, 1, 1] = float("nan")
+    y, *_ = ops.norm_relu(x, None, None, None, True, EPS)
+    assert y[:, 3].isnan().all()
+    assert not y[:, :3].isnan().any()
+
+
 @pytest.mark.parametrize("maximum", [False, True])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize(("channels", "height", "width"), [(8, 6, 5), (13, 1, 4), (16, 7, 8)])
@@ -165,5 +205,7 @@ def test_the_operators_are_registered_as_pytorch_wants_them() -> None:
     )
     check(ops.node_sum.default, ([u, u], [mean, None], [var, None], [var, None], [mean, None], EPS))
     check(ops.node_sums.default, (u, [u, u], [mean, None], [var, None], EPS))
+    check(ops.norm_relu.default, (u, u, var, mean, True, EPS))
+    check(ops.norm_relu_backward.default, (u, u, u, mean, var, var, True, EPS))
     check(ops.pool.default, (x, 1, True))
     check(ops.pool_backward.default, (x, torch.zeros_like(x, dtype=torch.uint8), torch.zeros_like(x), 1, True))

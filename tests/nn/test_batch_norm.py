@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional as F
 
-from ddarts.nn.batch_norm import batch_statistics
+from ddarts.kernels import operators
+from ddarts.nn.batch_norm import batch_statistics, norm_relu, running_statistics
 
 
 def _images(channels: int, batch: int, height: int, width: int) -> torch.Tensor:
@@ -38,3 +41,50 @@ def test_statistics_of_half_precision_images_are_single_precision() -> None:
     assert mean.dtype == var.dtype == torch.float32
     expected = batch_statistics(x.bfloat16().float())
     torch.testing.assert_close((mean, var), expected, rtol=1e-5, atol=1e-5)
+
+
+def _norm(affine: bool) -> nn.BatchNorm2d:
+    norm = nn.BatchNorm2d(8, affine=affine)
+    if affine:
+        nn.init.uniform_(norm.weight, 0.5, 1.5)
+        nn.init.normal_(norm.bias)
+    return norm
+
+
+@pytest.mark.parametrize("affine", [False, True])
+@pytest.mark.parametrize("added", [False, True])
+@pytest.mark.parametrize("relu", [False, True])
+def test_batch_norm_and_relu_are_those_of_the_modules(affine: bool, added: bool, relu: bool) -> None:
+    x, extra, grad = (_images(8, 4, 6, 6) * (i + 1) for i in range(3))
+    found = []
+    for kernels in (False, True):
+        torch.manual_seed(1)
+        norm, leaves = _norm(affine), [t.clone().requires_grad_() for t in (x, extra)]
+        if kernels and not operators.fits(x, 8):
+            pytest.skip("no build of the kernels")
+        if kernels:
+            y = norm_relu(norm, leaves[0], leaves[1] if added else None, relu=relu)
+        else:
+            y = norm(leaves[0]) + (leaves[1] if added else 0)
+            y = F.relu(y) if relu else y
+        y.backward(grad)
+        gradients = [t.grad for t in (*leaves[: 1 + added], *norm.parameters())]
+        found.append([y.detach(), *gradients, *norm.buffers()])
+    torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=2e-5)
+
+
+def test_batch_norm_and_relu_leave_running_statistics_alone_where_they_are_not_tracked() -> None:
+    norm, x = _norm(True), _images(8, 4, 6, 6).requires_grad_()
+    before = [t.clone() for t in norm.buffers()]
+    with running_statistics(norm, track=False):
+        norm_relu(norm, x).sum().backward()
+    torch.testing.assert_close(list(norm.buffers()), before, rtol=0, atol=0)
+    assert x.grad is not None
+
+
+def test_batch_norm_and_relu_in_evaluation_use_running_statistics() -> None:
+    norm, x = _norm(True).eval(), _images(8, 4, 6, 6).requires_grad_()
+    norm.running_mean = torch.arange(8.0)
+    assert norm_relu(norm, x).equal(F.relu(norm(x)))
+    with torch.no_grad():
+        assert norm_relu(norm, x, x, relu=False).equal(x + norm(x))

@@ -3,6 +3,7 @@
 - `relu_pointwise`, `relu_pointwise_backward`: ReLU - pointwise convolution and the batch statistics of the result, or
   two such convolutions of stride 2 side by side; and the gradients, with those of the batch norm after it.
 - `node_sum`, `node_sums`: what enters a node, added up; and the sums that its batch norms' gradients need.
+- `norm_relu`, `norm_relu_backward`: batch norm by the statistics of the batch, a sum, ReLU; and the gradients.
 - `pool`, `pool_backward`: 3x3 pools.
 
 Separable convolutions are those of the supernet, with one edge.
@@ -186,6 +187,77 @@ def _run_nodes(sums: Tensor, u: Sequence[Tensor], mean: Any, var: Any, eps: floa
     )
 
 
+def _norm_relu(
+    x: Tensor, extra: Tensor | None, scale: Tensor | None, shift: Tensor | None, relu: bool, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return scale * (x - mean) / sqrt(var + eps) + shift + extra, after ReLU if told; mean and biased variance [C].
+
+    Args:
+        x, extra: [B, C, H, W]; extra may be None.
+        scale, shift: [C], or None.
+        relu: whether ReLU follows.
+        eps: added to variances.
+    """
+    y, mean, var = found = _empty_norm(x)
+    extra = None if extra is None else image(extra, x.dtype)
+    numbers = {"mean": mean, "var": var, "scale": floats(scale), "shift": floats(shift)}
+    _run_norms(image(x, x.dtype), numbers, eps, y=y.data_ptr(), extra=pointer(extra), relu=int(relu))
+    return found
+
+
+def _empty_norm(x: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
+    mean = torch.empty(x.shape[1], dtype=torch.float32, device=x.device)
+    return torch.empty_like(x, memory_format=LAST), mean, torch.empty_like(mean)
+
+
+def _norm_relu_backward(
+    grad: Tensor,
+    x: Tensor,
+    y: Tensor | None,
+    mean: Tensor,
+    var: Tensor,
+    scale: Tensor | None,
+    extra: bool,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the gradients at x, at `extra` (empty if not told), at scale and at shift [C].
+
+    Args:
+        grad: the gradient at y [B, C, H, W].
+        y: what the forward pass returned, or None if it had no ReLU.
+        x, mean, var, scale, eps: of the forward pass.
+        extra: whether the gradient at what was added is wanted.
+    """
+    at_x, at_extra, dot, sum = found = _empty_norm_gradients(grad, x, y, mean, var, scale, extra, eps)
+    grad, y = image(grad, x.dtype), None if y is None else image(y, x.dtype)
+    numbers = {"mean": floats(mean), "var": floats(var), "scale": floats(scale), "sum": sum, "dot": dot}
+    outputs = {"at_x": at_x.data_ptr(), "at_extra": at_extra.data_ptr() if extra else None}
+    _run_norms(image(x, x.dtype), numbers, eps, y=pointer(y), grad=grad.data_ptr(), **outputs)
+    return found
+
+
+def _empty_norm_gradients(
+    grad: Tensor, x: Tensor, y: Any, mean: Tensor, var: Any, scale: Any, extra: bool, eps: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    at_x = torch.empty_like(x, memory_format=LAST)
+    dot = torch.empty_like(mean, dtype=torch.float32)
+    return at_x, torch.empty_like(at_x) if extra else x.new_empty(0), dot, torch.empty_like(dot)
+
+
+def _run_norms(x: Tensor, numbers: dict[str, Tensor | None], eps: float, **more: Any) -> None:
+    batch, channels, height, width = x.shape
+    build_in_use().run(
+        "norms",
+        PRECISIONS[x.dtype],
+        x=x.data_ptr(),
+        pixels=batch * height * width,
+        channels=channels,
+        threads=torch.get_num_threads(),
+        eps=eps,
+        **more | {name: pointer(t) for name, t in numbers.items()},
+    )
+
+
 def _pool(x: Tensor, stride: int, maximum: bool) -> tuple[Tensor, Tensor]:
     """Return the 3x3 pool of x [B, C, H, W], and which pixels are the maxima (uint8; empty for averages).
 
@@ -260,6 +332,18 @@ node_sums = register(
     "node_sums(Tensor grad, Tensor[] u, Tensor?[] mean, Tensor?[] var, float eps) -> (Tensor sum, Tensor dot)",
     _node_sums,
     _empty_node_sums,
+)
+norm_relu = register(
+    "norm_relu(Tensor x, Tensor? extra, Tensor? scale, Tensor? shift, bool relu, float eps) "
+    "-> (Tensor y, Tensor mean, Tensor var)",
+    _norm_relu,
+    _empty_norm,
+)
+norm_relu_backward = register(
+    "norm_relu_backward(Tensor grad, Tensor x, Tensor? y, Tensor mean, Tensor var, Tensor? scale, bool extra, "
+    "float eps) -> (Tensor at_x, Tensor at_extra, Tensor at_scale, Tensor at_shift)",
+    _norm_relu_backward,
+    _empty_norm_gradients,
 )
 pool = register("pool(Tensor x, int stride, bool maximum) -> (Tensor y, Tensor position)", _pool, _empty_pool)
 pool_backward = register(

@@ -50,6 +50,11 @@ STRUCTURES = {
         "batch height width inputs outputs wide stride offset threads adds",
     ),
     "nodes": _structure("Nodes", "u mean var scale shift sums sum dot", "pixels channels terms threads"),
+    "norms": _structure(
+        "Norms",
+        "x extra y grad at_x at_extra mean var scale shift sum dot",
+        "pixels channels relu threads",
+    ),
     "pools": _structure("Pools", "x y position", "batch height width channels stride backward threads", eps=False),
 }
 

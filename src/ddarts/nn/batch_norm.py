@@ -1,4 +1,4 @@
-"""Batch norm of the supernet, and batch norm over the parts of a batch that several processes hold.
+"""Batch norm of the supernet, batch norm with ReLU, and batch norm over the parts of a batch held by several processes.
 
 The supernet needs batch norm in steps: measure the statistics, normalise, and the gradient of both, as functions that
 autograd functions of the package call. Over several processes (Ioffe & Szegedy, arXiv 1502.03167, section 3) PyTorch's
@@ -14,16 +14,75 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ddarts.errors import SettingsError
+from ddarts.kernels import discrete, operators
+from ddarts.nn.dispatch import channels_last, on_cpu
 
 #: Added to variances.
 EPS = 1e-5
 
 #: Whose statistics normalise a tensor: the running ones, those of its batch, or those of the batches of all processes.
 Mode = Literal["running", "batch", "synchronised"]
+
+
+def norm_relu(norm: nn.BatchNorm2d, x: Tensor, extra: Tensor | None = None, *, relu: bool = True) -> Tensor:
+    """Return ReLU(norm(x) + extra) for `x` and `extra` [B, C, H, W]; in training in the package's kernels if they fit.
+
+    Args:
+        norm: a batch norm; its running statistics move as in a call.
+        x: what is normalised.
+        extra: what is added, or None.
+        relu: whether ReLU follows.
+    """
+    if type(norm) is nn.BatchNorm2d and norm.training and _fits(norm, x):
+        return _NormReLU.apply(norm, x, extra, norm.weight, norm.bias, relu)  # type: ignore[return-value]
+    y = norm(x) if extra is None else extra + norm(x)
+    return F.relu_(y) if relu else y
+
+
+def _fits(norm: nn.BatchNorm2d, x: Tensor) -> bool:
+    """Return whether the kernels do the work of a batch norm in training."""
+    measures = norm.running_mean is not None and norm.momentum is not None and x.numel() > x.shape[1]
+    return measures and on_cpu(x) and torch.is_grad_enabled() and operators.fits(x, x.shape[1])
+
+
+class _NormReLU(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        norm: nn.BatchNorm2d,
+        x: Tensor,
+        extra: Tensor | None,
+        scale: Tensor | None,
+        shift: Tensor | None,
+        relu: bool,
+    ) -> Tensor:
+        x = channels_last(x)
+        y, mean, var = discrete.norm_relu(x, extra, scale, shift, relu, norm.eps)
+        if norm.num_batches_tracked is not None:
+            norm.num_batches_tracked.add_(1)
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        assert norm.momentum is not None
+        move_running((norm.running_mean, norm.running_var, norm.momentum), mean, var, x.numel() // x.shape[1])
+        ctx.save_for_backward(x, y if relu else None, mean, var, scale)
+        ctx.eps, ctx.extra = norm.eps, None if extra is None else extra.dtype
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        x, y, mean, var, scale = ctx.saved_tensors
+        grad, masked = grads[0], y is not None and ctx.needs_input_grad[2]
+        at_x, at_extra, at_scale, at_shift = discrete.norm_relu_backward(grad, x, y, mean, var, scale, masked, ctx.eps)
+        if not masked:
+            at_extra = grad
+        parameters = (None, None) if scale is None else (at_scale, at_shift)
+        return None, at_x, at_extra.to(ctx.extra) if ctx.needs_input_grad[2] else None, *parameters, None
 
 
 class BatchStatistics(nn.Module):

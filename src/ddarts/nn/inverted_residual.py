@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ddarts.nn.batch_norm import norm_relu
 from ddarts.nn.operations import conv, depthwise
 from ddarts.nn.pointwise import convolve
 
@@ -38,9 +39,13 @@ class Residual(nn.Module):
     residual = True
     drop_path: Tensor | None = None
 
-    def joined(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the input `x` plus `y`, both [B, C, H, W]."""
-        return x + (y if self.drop_path is None else y * self.drop_path.to(y.dtype))
+    def joined(self, x: Tensor, norm: nn.BatchNorm2d, y: Tensor, *, relu: bool = False) -> Tensor:
+        """Return the input `x` plus the normalised `y`, both [B, C, H, W], rectified if told."""
+        if self.drop_path is None:
+            return norm_relu(norm, y, x, relu=relu)
+        y = norm_relu(norm, y, relu=False)
+        y = x + y * self.drop_path.to(y.dtype)
+        return F.relu_(y) if relu else y
 
 
 class InvertedResidual(Residual):
@@ -85,12 +90,12 @@ class InvertedResidual(Residual):
         """Compute the block."""
         y = x
         if self.expand is not None and self.norm1 is not None:
-            y = F.relu_(self.norm1(self.expand(y)))
-        y = F.relu_(self.norm2(self.depthwise(y)))
+            y = norm_relu(self.norm1, self.expand(y))
+        y = norm_relu(self.norm2, self.depthwise(y))
         if self.squeeze is not None:
             y = self.squeeze(y)
-        y = self.norm3(self.project(y))
-        return self.joined(x, y) if self.residual else y
+        y = self.project(y)
+        return self.joined(x, self.norm3, y) if self.residual else norm_relu(self.norm3, y, relu=False)
 
 
 class ConvBN(nn.Module):
@@ -106,8 +111,7 @@ class ConvBN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, inputs, H, W] to [B, outputs, ceil(H / stride), ceil(W / stride)]."""
-        x = self.norm(convolve(self.conv, x))
-        return F.relu_(x) if self.relu else x
+        return norm_relu(self.norm, convolve(self.conv, x), relu=self.relu)
 
 
 def skip(inputs: int, outputs: int, stride: int, *, affine: bool = True) -> nn.Module:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Self
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ddarts.nn.batch_norm import norm_relu
 from ddarts.nn.choice_network import Block, Slot
 from ddarts.nn.inverted_residual import ConvBN, Residual, skip
 from ddarts.nn.mobile import Mobile, layers_of
@@ -43,8 +43,8 @@ class BasicBlock(Residual):
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute the block."""
-        y = self.norm2(self.conv2(F.relu_(self.norm1(self.conv1(x)))))
-        return F.relu_(self.joined(x if self.shortcut is None else convolve(self.shortcut, x), y))
+        y = self.conv2(norm_relu(self.norm1, self.conv1(x)))
+        return self.joined(x if self.shortcut is None else convolve(self.shortcut, x), self.norm2, y, relu=True)
 
 
 class Standard:
