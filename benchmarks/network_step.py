@@ -5,9 +5,11 @@
 
 A step is forward, loss, backward, clipping and SGD, in float32. The plain network has one module for each operation,
 contiguous memory and PyTorch's own convolutions, clipping and SGD (tests/reference/plain_network.py); that outputs and
-gradients are the same is tested in tests/nn/test_network_plain.py. Data loading prepares batches of 32x32 colour
-images from memory as the search and the trainings of the presets do: order, crop, mirror, policy, normalisation,
-cutout. Every measurement runs in a process of its own; they take turns, round by round, and medians are printed.
+gradients are the same is tested in tests/nn/test_network_plain.py. The name of a choice space, such as `residual`,
+stands for its hand-made network or a random one; plain, it has convolutions and batch norms of PyTorch alone. Data
+loading prepares batches of 32x32 colour images from memory as the search and the trainings of the presets do: order,
+crop, mirror, policy, normalisation, cutout. Every measurement runs in a process of its own; they take turns, round by
+round, and medians are printed.
 """
 
 from __future__ import annotations
@@ -57,19 +59,28 @@ def measure_network(task: dict[str, Any]) -> dict[str, float]:
     import torch
     from torch.nn import functional as F
 
+    from ddarts.genotype.random import first_genotype
     from ddarts.genotype.zoo.lookup import find_genotype
-    from ddarts.nn.network import Network
+    from ddarts.kernels import library
+    from ddarts.nn.choice_network import build_network
+    from ddarts.space.choice_space import ChoiceSpace
+    from ddarts.space.spaces import SPACES
 
     sys.path.insert(0, str(ROOT))
     from tests.reference.network_mapping import build_plain
 
-    genotype = find_genotype(task["genotype"])
-    package = task["build"] == "package"
+    space = SPACES.get(task["genotype"]) if task["genotype"] in SPACES.names() else None
+    chain, package = isinstance(space, ChoiceSpace), task["build"] == "package"
+    genotype = first_genotype(space, seed=0) if space else find_genotype(task["genotype"])
+    if not package:
+        library.allowed(False).__enter__()
     x = torch.randn(task["batch"], 3, task["resolution"], task["resolution"])
     y = torch.randint(0, 10, (task["batch"],))
     if package:
-        network: Any = Network(genotype, channels=task["channels"]).to(memory_format=torch.channels_last)
+        network: Any = build_network(genotype, channels=task["channels"]).to(memory_format=torch.channels_last)
         x = x.contiguous(memory_format=torch.channels_last)
+    elif chain:
+        network = with_plain_convolutions(build_network(genotype, channels=task["channels"]))
     else:
         network = build_plain(genotype, channels=task["channels"])
     weights = list(network.parameters())
@@ -90,6 +101,18 @@ def measure_network(task: dict[str, Any]) -> dict[str, float]:
             for place, name in enumerate(parts):
                 parts[name] += (times[place + 1] - times[place]) / task["steps"]
     return {"step_s": sum(parts.values()), **parts, "peak_gb": peak_gb()}
+
+
+def with_plain_convolutions(network: Any) -> Any:
+    """Return a network whose convolutions are all PyTorch's own."""
+    from torch import nn
+
+    names = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
+    for name, module in list(network.named_modules()):
+        if isinstance(module, nn.Conv2d) and type(module) is not nn.Conv2d:
+            options = {key: getattr(module, key) for key in names}
+            network.set_submodule(name, nn.Conv2d(**options, bias=module.bias is not None))
+    return network
 
 
 def measure_loading(task: dict[str, Any]) -> dict[str, float]:
