@@ -9,7 +9,7 @@ import platform
 from setuptools import Extension, setup
 
 FOLDER = "src/ddarts/kernels"
-NAMES = ("forward", "backward", "sums", "pointwise", "nodes", "norms", "pools")
+NAMES = ("forward", "backward", "sums", "pointwise", "nodes", "norms", "pools", "winograd")
 NARROW = ("forward", "backward")
 X86 = {"avx2": ["-mavx2", "-mfma"], "avx512": ["-mavx512f", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"]}
 BUILDS = X86 if platform.machine().lower() in ("x86_64", "amd64") else {"any": []}

@@ -143,6 +143,40 @@ def test_batch_norm_shows_what_is_not_a_number() -> None:
     assert not y[:, :3].isnan().any()
 
 
+@pytest.mark.parametrize("dtype", _TOLERANCE)
+@pytest.mark.parametrize(
+    ("size", "outputs"),
+    [((3, 8, 6, 8), 8), ((2, 13, 5, 7), 9), ((5, 9, 1, 3), 20), ((9, 16, 2, 2), 12), ((1, 8, 3, 70), 8)],
+)
+def test_3x3_convolutions_and_their_gradients(
+    size: tuple[int, int, int, int], outputs: int, dtype: torch.dtype
+) -> None:
+    x, weight = _last(*size, dtype=dtype).requires_grad_(), torch.randn(outputs, size[1], 3, 3, requires_grad=True)
+    y = ops.conv3x3(x, weight)
+    grad = _last(*y.shape, dtype=dtype)
+    exact = [t.detach().double().requires_grad_() for t in (x, weight)]
+    expected = F.conv2d(*exact, padding=1)
+    tolerance = _TOLERANCE[dtype]
+    _close(y.detach(), expected, tolerance)
+    found = torch.autograd.grad(y, (x, weight), grad)
+    for ours, theirs in zip(found, torch.autograd.grad(expected, exact, grad.double()), strict=True):
+        _close(ours, theirs, tolerance)
+
+
+def test_the_gradients_of_3x3_convolutions_stay_exact_over_many_images() -> None:
+    x, weight = _last(64, 8, 32, 32) + 1, torch.randn(16, 8, 3, 3)
+    grad = _last(64, 16, 32, 32)
+    _, found = ops.conv3x3_backward(grad, x, weight, False, True)
+    exact = torch.nn.grad.conv2d_weight(x.double(), weight.shape, grad.double(), padding=1)
+    _close(found, exact, 1e-6)
+
+
+def test_a_3x3_convolution_shows_what_is_not_a_number() -> None:
+    x = _last(1, 8, 8, 8)
+    x[0, 2, 5, 5] = float("nan")
+    assert ops.conv3x3(x, torch.randn(8, 8, 3, 3))[0, :, 4:7, 4:7].isnan().all()
+
+
 @pytest.mark.parametrize("maximum", [False, True])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize(("channels", "height", "width"), [(8, 6, 5), (13, 1, 4), (16, 7, 8)])
@@ -207,5 +241,8 @@ def test_the_operators_are_registered_as_pytorch_wants_them() -> None:
     check(ops.node_sums.default, (u, [u, u], [mean, None], [var, None], EPS))
     check(ops.norm_relu.default, (u, u, var, mean, True, EPS))
     check(ops.norm_relu_backward.default, (u, u, u, mean, var, var, True, EPS))
+    check(ops.conv3x3.default, (x.requires_grad_(), torch.randn(4, 8, 3, 3, requires_grad=True)))
+    x = x.detach()
+    check(ops.conv3x3_backward.default, (u, x, torch.randn(4, 8, 3, 3), True, True))
     check(ops.pool.default, (x, 1, True))
     check(ops.pool_backward.default, (x, torch.zeros_like(x, dtype=torch.uint8), torch.zeros_like(x), 1, True))

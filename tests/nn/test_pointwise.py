@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ddarts.genotype.genotype import CellGenotype, Edge, Genotype
+from ddarts.kernels import operators
 from ddarts.nn.network import Network
 from ddarts.nn.pointwise import convolve, pointwise, pointwise_input_gradient, pointwise_weight_gradient
 from ddarts.space.cell_space import build_space
@@ -89,3 +90,30 @@ def test_grouped_pointwise_convolutions_and_their_gradients_are_pytorchs(
     with torch.no_grad():
         torch.testing.assert_close(pointwise_input_gradient(grad, weight, groups), at_x)
         torch.testing.assert_close(pointwise_weight_gradient(grad, x, weight, groups), at_weight)
+
+
+def _last(*size: int) -> torch.Tensor:
+    return torch.randn(size).contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(8, 16), (12, 12)])
+def test_3x3_convolutions_with_gradients_are_pytorchs(inputs: int, outputs: int) -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+    x, grad = _last(3, inputs, 7, 6).requires_grad_(), _last(3, outputs, 7, 6)
+    if not operators.fits(x, inputs):
+        pytest.skip("no build of the kernels")
+    y = convolve(conv, x)
+    assert "ddarts_conv3x3" in type(y.grad_fn).__name__
+    with torch.no_grad():
+        assert convolve(conv, x).equal(conv(x))
+    found = torch.autograd.grad(y, (x, conv.weight), grad)
+    expected = torch.autograd.grad(conv(x), (x, conv.weight), grad)
+    torch.testing.assert_close((y, *found), (conv(x), *expected), rtol=1e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("options", [{"stride": 2}, {"dilation": 2, "padding": 2}, {"groups": 2}, {"padding": 0}])
+def test_other_3x3_convolutions_are_left_to_pytorch(options: dict[str, int]) -> None:
+    conv = nn.Conv2d(16, 16, 3, **{"padding": 1, "bias": False} | options)
+    x = _last(2, 16, 8, 8).requires_grad_()
+    assert convolve(conv, x).equal(conv(x))

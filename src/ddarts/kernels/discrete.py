@@ -4,6 +4,7 @@
   two such convolutions of stride 2 side by side; and the gradients, with those of the batch norm after it.
 - `node_sum`, `node_sums`: what enters a node, added up; and the sums that its batch norms' gradients need.
 - `norm_relu`, `norm_relu_backward`: batch norm by the statistics of the batch, a sum, ReLU; and the gradients.
+- `conv3x3`, `conv3x3_backward`: 3x3 convolution of stride 1 by Winograd's minimal filtering; and the gradients.
 - `pool`, `pool_backward`: 3x3 pools.
 
 Separable convolutions are those of the supernet, with one edge.
@@ -17,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ddarts.kernels import operators
 from ddarts.kernels.library import pointers
 from ddarts.kernels.operators import LAST, PRECISIONS, build_in_use, floats, image, pointer, register
 
@@ -258,6 +260,55 @@ def _run_norms(x: Tensor, numbers: dict[str, Tensor | None], eps: float, **more:
     )
 
 
+def _conv3x3(x: Tensor, weight: Tensor) -> Tensor:
+    """Return the convolution [B, O, H, W] of x [B, I, H, W] by weight [O, I, 3, 3], with a pixel of padding."""
+    y = _empty_conv3x3(x, weight)
+    _run_winograd(x, weight, len(weight), y=y.data_ptr())
+    return y
+
+
+def _empty_conv3x3(x: Tensor, weight: Tensor) -> Tensor:
+    batch, _, height, width = x.shape
+    return torch.empty((batch, len(weight), height, width), dtype=x.dtype, device=x.device, memory_format=LAST)
+
+
+def _conv3x3_backward(grad: Tensor, x: Tensor, weight: Tensor, wants_x: bool, wants_weight: bool) -> Any:
+    """Return the gradients of `conv3x3` at x and at weight (float32); what is not wanted is empty."""
+    at_x, at_weight = found = _empty_conv3x3_gradients(grad, x, weight, wants_x, wants_weight)
+    grad = image(grad, x.dtype)
+    if wants_x:
+        _run_winograd(grad, weight, x.shape[1], y=at_x.data_ptr(), transposed=1)
+    if wants_weight:
+        _run_winograd(x, weight, len(weight), grad=grad.data_ptr(), at_weight=at_weight.data_ptr())
+    return found
+
+
+def _empty_conv3x3_gradients(
+    grad: Tensor, x: Tensor, weight: Tensor, wants_x: bool, wants_weight: bool
+) -> tuple[Tensor, Tensor]:
+    at_x = torch.empty_like(x, memory_format=LAST) if wants_x else x.new_empty(0)
+    size = weight.shape if wants_weight else (0,)
+    return at_x, torch.empty(size, dtype=torch.float32, device=x.device)
+
+
+def _run_winograd(x: Tensor, weight: Tensor, outputs: int, **more: int) -> None:
+    batch, inputs, height, width = x.shape
+    x, weight = image(x, x.dtype), floats(weight)
+    build_in_use().run(
+        "winograd",
+        PRECISIONS[x.dtype],
+        x=x.data_ptr(),
+        weight=weight.data_ptr(),
+        batch=batch,
+        height=height,
+        width=width,
+        inputs=inputs,
+        outputs=outputs,
+        threads=min(torch.get_num_threads(), batch),
+        **more,
+    )
+
+
 def _pool(x: Tensor, stride: int, maximum: bool) -> tuple[Tensor, Tensor]:
     """Return the 3x3 pool of x [B, C, H, W], and which pixels are the maxima (uint8; empty for averages).
 
@@ -333,6 +384,20 @@ node_sums = register(
     _node_sums,
     _empty_node_sums,
 )
+
+
+def _save_conv3x3(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _conv3x3_gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    x, weight = ctx.saved_tensors
+    wanted = ctx.needs_input_grad
+    found = conv3x3_backward(grad, x, weight, *wanted)
+    at_x, at_weight = (t if wants else None for t, wants in zip(found, wanted, strict=True))
+    return at_x, None if at_weight is None else at_weight.to(weight.dtype)
+
+
 norm_relu = register(
     "norm_relu(Tensor x, Tensor? extra, Tensor? scale, Tensor? shift, bool relu, float eps) "
     "-> (Tensor y, Tensor mean, Tensor var)",
@@ -344,6 +409,16 @@ norm_relu_backward = register(
     "float eps) -> (Tensor at_x, Tensor at_extra, Tensor at_scale, Tensor at_shift)",
     _norm_relu_backward,
     _empty_norm_gradients,
+)
+conv3x3 = register("conv3x3(Tensor x, Tensor weight) -> Tensor", _conv3x3, _empty_conv3x3)
+conv3x3_backward = register(
+    "conv3x3_backward(Tensor grad, Tensor x, Tensor weight, bool wants_x, bool wants_weight) "
+    "-> (Tensor at_x, Tensor at_weight)",
+    _conv3x3_backward,
+    _empty_conv3x3_gradients,
+)
+torch.library.register_autograd(
+    "ddarts::conv3x3", _conv3x3_gradients, setup_context=_save_conv3x3, lib=operators.OPERATORS
 )
 pool = register("pool(Tensor x, int stride, bool maximum) -> (Tensor y, Tensor position)", _pool, _empty_pool)
 pool_backward = register(

@@ -55,6 +55,12 @@ STRUCTURES = {
         "x extra y grad at_x at_extra mean var scale shift sum dot",
         "pixels channels relu threads",
     ),
+    "winograd": _structure(
+        "Winograd",
+        "x weight y grad at_weight",
+        "batch height width inputs outputs transposed threads",
+        eps=False,
+    ),
     "pools": _structure("Pools", "x y position", "batch height width channels stride backward threads", eps=False),
 }
 

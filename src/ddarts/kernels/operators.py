@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ddarts.kernels.library import Library, counts, load, pointers
 
-_OPERATORS = torch.library.Library("ddarts", "DEF")
+OPERATORS = torch.library.Library("ddarts", "DEF")
 
 #: With fewer channels most lanes of the kernels would be empty.
 _FEWEST_CHANNELS = 8
@@ -61,9 +61,9 @@ def register(schema: str, implementation: Callable[..., Any], fake: Callable[...
         fake: its results as empty tensors of the same shapes, for tracing.
     """
     name = schema.partition("(")[0]
-    _OPERATORS.define(schema)
-    _OPERATORS.impl(name, implementation, "CPU")
-    torch.library.register_fake(f"ddarts::{name}", fake, lib=_OPERATORS)
+    OPERATORS.define(schema)
+    OPERATORS.impl(name, implementation, "CPU")
+    torch.library.register_fake(f"ddarts::{name}", fake, lib=OPERATORS)
     return _direct(implementation, getattr(torch.ops.ddarts, name).default)
 
 
@@ -372,4 +372,4 @@ mixed_sum = register(
     _mixed_sum,
     _empty_sums,
 )
-torch.library.register_autograd("ddarts::separable_conv", _gradients, setup_context=_save, lib=_OPERATORS)
+torch.library.register_autograd("ddarts::separable_conv", _gradients, setup_context=_save, lib=OPERATORS)

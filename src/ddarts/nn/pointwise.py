@@ -1,4 +1,4 @@
-"""1x1 convolutions: with a stride, kept away from a CPU kernel that writes beyond its memory; and their gradients."""
+"""Convolutions as blocks call them, and 1x1 convolutions with their gradients."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from ddarts.kernels import discrete, operators
 from ddarts.nn.batch_norm import BatchStatistics, batch_norm_gradient, normalise
 from ddarts.nn.dispatch import channels_last, on_cpu, working
+
+#: Kernel, stride, padding, dilation and groups of the convolutions that the package has a kernel for, and the most
+#: channels with which it is faster than oneDNN's.
+_3X3, _WIDEST = ((3, 3), (1, 1), (1, 1), (1, 1), 1), 128
 
 #: Side of the images that pointwise convolutions are given on the CPU.
 _TILE = 8
@@ -19,16 +24,28 @@ _TILE = 8
 def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """Return ``conv(x)`` for a convolution without bias.
 
-    Without gradients it is just that, so that an exported graph holds a plain convolution. With gradients, a 1x1
-    convolution with a stride reads every second pixel only: those are picked first, and the convolution itself has
-    stride 1. The result is the same. With a stride of its own, oneDNN's weight gradient for channels-last images of few
-    channels (below 16 with AVX-512, below 8 with AVX2) writes past the end of its workspace: wrong gradients, a hang or
-    a crash (oneDNN issue 6035, in PyTorch 2.14).
+    Without gradients it is just that, so that an exported graph holds a plain convolution. With gradients, a 3x3
+    convolution of stride 1 takes the package's kernel where that is faster. A 1x1 convolution with a stride reads every
+    second pixel only: those are picked first, and the convolution itself has stride 1. The result is the same. With a
+    stride of its own, oneDNN's weight gradient for channels-last images of few channels (below 16 with AVX-512, below 8
+    with AVX2) writes past the end of its workspace: wrong gradients, a hang or a crash (oneDNN issue 6035, in PyTorch
+    2.14).
     """
-    if conv.kernel_size != (1, 1) or conv.stride == (1, 1) or not torch.is_grad_enabled():
+    if not torch.is_grad_enabled():
+        return conv(x)
+    if _fits(conv, x):
+        return discrete.conv3x3(working(x), conv.weight)
+    if conv.kernel_size != (1, 1) or conv.stride == (1, 1):
         return conv(x)
     down, right = conv.stride
     return F.conv2d(x[:, :, ::down, ::right], conv.weight, None, 1, 0, 1, conv.groups)
+
+
+def _fits(conv: nn.Conv2d, x: Tensor) -> bool:
+    """Return whether the kernel for 3x3 convolutions takes this one, and is faster than oneDNN's."""
+    narrow, wide = sorted((conv.in_channels, conv.out_channels))
+    geometry = conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups
+    return geometry == _3X3 and 8 < wide <= _WIDEST and on_cpu(x) and operators.fits(working(x), narrow)
 
 
 def pointwise(x: Tensor, weight: Tensor, groups: int) -> Tensor:

@@ -43,7 +43,7 @@ class BasicBlock(Residual):
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute the block."""
-        y = self.conv2(norm_relu(self.norm1, self.conv1(x)))
+        y = convolve(self.conv2, norm_relu(self.norm1, convolve(self.conv1, x)))
         return self.joined(x if self.shortcut is None else convolve(self.shortcut, x), self.norm2, y, relu=True)
 
 

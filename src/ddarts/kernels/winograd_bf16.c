@@ -1,0 +1,3 @@
+/* winograd.c for images of bfloat16. */
+#define BFLOAT16
+#include "winograd.c"
