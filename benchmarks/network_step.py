@@ -8,7 +8,7 @@ contiguous memory and PyTorch's own convolutions, clipping and SGD (tests/refere
 gradients are the same is tested in tests/nn/test_network_plain.py. The name of a choice space, such as `residual`,
 stands for its hand-made network or a random one; plain, it has convolutions and batch norms of PyTorch alone. Data
 loading prepares batches of 32x32 colour images from memory as the search and the trainings of the presets do: order,
-crop, mirror, policy, normalisation, cutout. Every measurement runs in a process of its own; they take turns, round by
+crop, mirror, policy, normalisation, cutout. With one thread, steps are processor time. Every measurement runs in a process of its own; they take turns, round by
 round, and medians are printed.
 """
 
@@ -87,16 +87,17 @@ def measure_network(task: dict[str, Any]) -> dict[str, float]:
     optimizer = torch.optim.SGD(weights, lr=0.025, momentum=0.9, weight_decay=3e-4, fused=True if package else None)
     network.train()
     parts = dict.fromkeys(("forward_s", "backward_s", "update_s"), 0.0)
+    clock = time.process_time if task["threads"] == 1 else time.perf_counter
     for number in range(task["steps"] + 1):
-        times = [time.perf_counter()]
+        times = [clock()]
         loss = F.cross_entropy(network(x), y)
-        times.append(time.perf_counter())
+        times.append(clock())
         optimizer.zero_grad()
         loss.backward()
-        times.append(time.perf_counter())
+        times.append(clock())
         torch.nn.utils.clip_grad_norm_(weights, 5.0, foreach=True if package else None)
         optimizer.step()
-        times.append(time.perf_counter())
+        times.append(clock())
         if number > 0:
             for place, name in enumerate(parts):
                 parts[name] += (times[place + 1] - times[place]) / task["steps"]
