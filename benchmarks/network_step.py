@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -52,7 +51,12 @@ def measure(task: dict[str, Any]) -> dict[str, float]:
 
     torch.set_num_threads(task["threads"])
     torch.manual_seed(0)
-    return measure_loading(task) if "loading" in task else measure_network(task)
+    if "loading" in task:
+        return measure_loading(task)
+    from ddarts.kernels import library
+
+    with library.allowed(task["build"] == "package"):
+        return measure_network(task)
 
 
 def measure_network(task: dict[str, Any]) -> dict[str, float]:
@@ -62,7 +66,6 @@ def measure_network(task: dict[str, Any]) -> dict[str, float]:
 
     from ddarts.genotype.random import first_genotype
     from ddarts.genotype.zoo.lookup import find_genotype
-    from ddarts.kernels.library import SWITCH
     from ddarts.nn.choice_network import build_network
     from ddarts.space.choice_space import ChoiceSpace
     from ddarts.space.spaces import SPACES
@@ -73,8 +76,6 @@ def measure_network(task: dict[str, Any]) -> dict[str, float]:
     space = SPACES.get(task["genotype"]) if task["genotype"] in SPACES.names() else None
     chain, package = isinstance(space, ChoiceSpace), task["build"] == "package"
     genotype = first_genotype(space, seed=0) if space else find_genotype(task["genotype"])
-    if not package:
-        os.environ[SWITCH] = "off"
     x = torch.randn(task["batch"], 3, task["resolution"], task["resolution"])
     y = torch.randint(0, 10, (task["batch"],))
     if package:
