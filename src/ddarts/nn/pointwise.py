@@ -45,7 +45,7 @@ def _fits(conv: nn.Conv2d, x: Tensor) -> bool:
     """Return whether the kernel for 3x3 convolutions takes this one, and is faster than oneDNN's."""
     narrow, wide = sorted((conv.in_channels, conv.out_channels))
     geometry = conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups
-    return geometry == _3X3 and 8 < wide <= _WIDEST and on_cpu(x) and operators.fits(working(x), narrow)
+    return geometry == _3X3 and 8 < wide <= _WIDEST and on_cpu(x) and operators.fits(x, narrow)
 
 
 def pointwise(x: Tensor, weight: Tensor, groups: int) -> Tensor:
